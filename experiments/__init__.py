@@ -1,0 +1,1 @@
+"""Experiments: the one place where networks meet hardware models."""

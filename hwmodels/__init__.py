@@ -1,0 +1,1 @@
+"""Hardware that runs spiking networks, as Equinox pytrees and pure functions."""

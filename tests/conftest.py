@@ -1,0 +1,9 @@
+"""Every test runs in float64 with strict dtype promotion and with its array shapes checked."""
+
+import jax
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+install_import_hook(["jaxsnn", "hwmodels"], "beartype.beartype")

@@ -1,0 +1,26 @@
+"""What tests share: reference data that we did not make, and finite differences."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+REFERENCE = Path(__file__).parent / "data" / "reference"
+
+
+def reference_json(name: str) -> Any:
+    """The authors' published numbers, e.g. `reference_json("sata/published.json")`."""
+    return json.loads((REFERENCE / name).read_text())
+
+
+def finite_difference(function: Callable[[np.ndarray], Any], at: Any, step: float = 1e-6) -> np.ndarray:
+    """Central differences of a scalar function at each element of `at`; step relative to the element."""
+    at = np.asarray(at, dtype=np.float64)
+    gradient = np.zeros_like(at)
+    for index in np.ndindex(at.shape):
+        delta = np.zeros_like(at)
+        delta[index] = step * max(abs(at[index]), step)
+        gradient[index] = (float(function(at + delta)) - float(function(at - delta))) / (2 * delta[index])
+    return gradient

@@ -1,0 +1,54 @@
+"""The shared language: shapes, counts and checks of layers and workloads."""
+
+import jax
+import pytest
+
+from hwmodels.workload import Layer, Workload
+
+
+def test_convolution_counts_a_non_square_map():
+    layer = Layer.conv(
+        "c", height=9, width=7, in_channels=2, out_channels=5, kernel=(3, 1), stride=(2, 1), padding=(1, 0)
+    )
+    assert (layer.out_height, layer.out_width) == (5, 7)
+    assert layer.weights == 3 * 1 * 2 * 5
+    assert layer.macs == 5 * 7 * 5 * 3 * 1 * 2
+
+
+def test_linear_is_the_one_by_one_case():
+    layer = Layer.linear("fc", in_features=1024, out_features=512, input_rate=0.1)
+    assert (layer.outputs, layer.macs, layer.weights) == (512, 1024 * 512, 1024 * 512)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kernel": 9}, "larger than the padded map"),
+        ({"kernel": (3, 3, 3)}, "kernel must be an int or a pair"),
+        ({"stride": 0}, "stride must be at least 1"),
+        ({"height": 0}, "height must be at least 1"),
+        ({"padding": -1}, "padding must not be negative"),
+        ({"input_rate": 1.2}, "input_rate is a fraction"),
+        ({"input_rate": float("nan")}, "input_rate is a fraction"),
+        ({"weight_sparsity": -0.1}, "weight_sparsity is a fraction"),
+    ],
+)
+def test_a_bad_layer_is_named(change, message):
+    good = {"height": 8, "width": 8, "in_channels": 3, "out_channels": 4}
+    with pytest.raises(ValueError, match=f"'conv7'.*{message}"):
+        Layer.conv("conv7", **(good | change))
+
+
+def test_a_workload_needs_distinct_layers_and_time():
+    layer = Layer.linear("fc", in_features=4, out_features=2)
+    with pytest.raises(ValueError, match="at least one layer"):
+        Workload(layers=(), timesteps=4)
+    with pytest.raises(ValueError, match="'fc' more than once"):
+        Workload(layers=(layer, layer), timesteps=4)
+    with pytest.raises(ValueError, match="timesteps must be at least 1"):
+        Workload(layers=(layer,), timesteps=0)
+
+
+def test_rates_and_timesteps_are_the_leaves():
+    layer = Layer.linear("fc", in_features=4, out_features=2, input_rate=0.5)
+    assert jax.tree.leaves(Workload(layers=(layer,), timesteps=3)) == [0.5, 0.0, 3]

@@ -42,8 +42,8 @@ class Layer(eqx.Module):
     - `pool`: side of the average pooling that follows the neurons (1: none).
     - `residual_add`: an element-wise shortcut is added to the output before the neurons.
 
-    **Raises:** `ValueError` that names the layer, for a kernel larger than the padded map, for sizes below one
-    and for fractions outside [0, 1].
+    **Raises:** `ValueError` that names the layer, for a kernel larger than the padded map, for sizes below
+    one and for fractions outside [0, 1].
     """
 
     name: str = eqx.field(static=True)

@@ -1,5 +1,6 @@
 """Every test runs in float64 with strict dtype promotion and with its array shapes checked."""
 
+import hypothesis
 import jax
 from jaxtyping import install_import_hook
 
@@ -7,3 +8,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 install_import_hook(["jaxsnn", "hwmodels"], "beartype.beartype")
+
+# The first example compiles, so a deadline would time XLA; derandomised, so that CI repeats itself.
+hypothesis.settings.register_profile("jax", deadline=None, derandomize=True, max_examples=25)
+hypothesis.settings.load_profile("jax")

@@ -1,0 +1,1 @@
+"""Figures, one module per subject. Each function returns a `matplotlib.figure.Figure`; none shows or saves."""

@@ -1,0 +1,25 @@
+"""Energy on the modelled chips beside the FLOP estimate."""
+
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+
+
+def energy_figure(estimated_j: float, chips: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Estimate and chips on one logarithmic axis, and each chip's energy by component.
+
+    **Arguments:**
+
+    - `estimated_j`: the FLOP estimate.
+    - `chips`: for each chip its energy by component, joule.
+    """
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    axes = figure.subplots(1, 1 + len(chips))
+    totals = {"FLOP estimate": estimated_j} | {name: sum(parts.values()) for name, parts in chips.items()}
+    axes[0].bar(list(totals), list(totals.values()), color=["#bdbdbd", "#3182bd", "#e6550d"][: len(totals)])
+    axes[0].set(yscale="log", ylabel="energy per inference [J]", title="Claimed and spent")
+    for panel, (name, parts) in zip(axes[1:], chips.items(), strict=True):
+        parts = dict(sorted(parts.items(), key=lambda item: item[1]))
+        panel.barh(list(parts), [100 * value / sum(parts.values()) for value in parts.values()])
+        panel.set(xlabel="share of energy [%]", title=name)
+    return figure

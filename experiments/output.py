@@ -1,0 +1,116 @@
+"""What an experiment returns, and how it is written: all of it, or nothing."""
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table as RichTable
+
+PACKAGES = (
+    "jaxsnn",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "equinox",
+    "numpy",
+    "scikit-learn",
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as people read it: the cells are formatted text."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+    def print(self, console: Console) -> None:
+        table = RichTable(title=self.title, caption=self.note or None, title_justify="left")
+        for index, column in enumerate(self.columns):
+            table.add_column(column, justify="left" if index == 0 else "right")
+        for row in self.rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an experiment found.
+
+    - `inputs`: what the numbers depend on beside the config, such as a data set's fingerprint.
+    - `numbers`: JSON-able, units in the names, fractions never percent.
+    - `tables`, `figures` (by file name): the same for people.
+    """
+
+    title: str
+    inputs: dict[str, Any]
+    numbers: dict[str, Any]
+    tables: Sequence[Table]
+    figures: dict[str, Figure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run keeps its files, and how it talks: the one argument of every experiment."""
+
+    folder: Path
+    console: Console
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+
+def machine() -> dict[str, Any]:
+    """The device and the versions that numbers were made with."""
+    device = jax.devices()[0]
+    return {
+        "device": f"{len(jax.devices())} x {device.device_kind} ({device.platform})",
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON that another program can read: no NaN, and arrays as lists."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray | np.generic | jax.Array):
+            return np.asarray(value).tolist()
+        raise TypeError(f"{type(value).__name__} cannot be written as JSON.")
+
+    path.write_text(json.dumps(content, indent=1, default=plain, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def all_or_nothing(folder: Path):
+    """A scratch folder whose files move to `folder` when the block ends well, and vanish when it does not.
+
+    `result.json` moves last, so that its presence says that the rest is there.
+    """
+    scratch = folder / ".partial"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+        for path in sorted(scratch.iterdir(), key=lambda path: path.name == "result.json"):
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

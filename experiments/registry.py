@@ -1,0 +1,136 @@
+"""Names that a config can bind, and the guards around gin.
+
+The packages know nothing of gin: `register` makes their classes and functions bindable here. A config value beats
+every default, because experiments call registered names without the arguments that a config may set.
+"""
+
+import difflib
+import inspect
+import re
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gin
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run: an unknown name, a wrong type, or a binding that nothing used."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A named job: `function(run)` does the work, `configs/NAME.gin` sets every number in it."""
+
+    name: str
+    summary: str
+    function: Callable[..., Any]
+
+    @property
+    def config(self) -> Path:
+        return CONFIGS / f"{self.name}.gin"
+
+
+EXPERIMENTS: dict[str, Experiment] = {}
+_PARAMETERS: dict[str, list[str]] = {}
+
+
+def experiment(name: str, summary: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function as the experiment NAME; its parameters can be bound as `NAME.parameter`."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        EXPERIMENTS[name] = Experiment(name, summary, register(function, name=name))
+        return function
+
+    return decorate
+
+
+def register(target: Callable[..., Any], name: str | None = None) -> Callable[..., Any]:
+    """Make a class or function bindable; returns a constructor whose arguments gin fills in and we check."""
+    name = name or target.__name__
+    _PARAMETERS[name] = list(inspect.signature(target).parameters)
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        for parameter, value in kwargs.items():
+            hint = hints.get(parameter, Any)
+            try:
+                check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+            except TypeCheckError as error:
+                raise ConfigError(
+                    f"{name}.{parameter} must be {inspect.formatannotation(hint)}, got {value!r}."
+                ) from error
+        return target(*args, **kwargs)
+
+    checked.__name__ = checked.__qualname__ = name
+    checked.__doc__ = target.__doc__
+    checked.__signature__ = inspect.signature(target)  # type: ignore[attr-defined]
+    gin.external_configurable(checked, name=name)
+    return gin.get_configurable(name)
+
+
+def find_experiment(name: str) -> Experiment:
+    """The experiment of that name, or an error that lists what there is."""
+    if name not in EXPERIMENTS:
+        raise ConfigError(f"there is no experiment {name!r}; {_nearest(name, EXPERIMENTS)}")
+    return EXPERIMENTS[name]
+
+
+def load(chosen: Experiment, bindings: Iterable[str] = (), config: Path | None = None) -> None:
+    """Read an experiment's config (or the one given), then the bindings, and lock it."""
+    gin.clear_config()
+    path = config or chosen.config
+    if not path.is_file():
+        raise ConfigError(f"there is no config file {path}.")
+    try:
+        gin.parse_config_files_and_bindings([str(path)], list(bindings), finalize_config=True)
+    except (ValueError, SyntaxError, RuntimeError, OSError) as error:
+        raise ConfigError(_explain(error)) from error
+
+
+def require_all_used() -> None:
+    """Fail if a binding was read but never used, as a misspelt scope is.
+
+    Call it after everything bindable was constructed and before any long work.
+    """
+    # gin offers both tables only as text; the dictionaries behind the text are the simpler contract.
+    used = gin.config._OPERATIVE_CONFIG
+    unused = [
+        f"{scope + '/' if scope else ''}{selector.split('.')[-1]}.{parameter}"
+        for (scope, selector), parameters in gin.config._CONFIG.items()
+        for parameter in parameters
+        if parameter not in used.get((scope, selector), {})
+    ]
+    if unused:
+        raise ConfigError(
+            f"nothing uses the binding {', '.join(unused)}; check its scope, or leave it out of this experiment."
+        )
+
+
+def operative_config() -> str:
+    """Every value that the run used, as a config that reproduces it."""
+    return gin.operative_config_str()
+
+
+def _explain(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    unknown = re.search("No configurable matching '(.+?)'", text)
+    if unknown:
+        name = unknown[1].split(".")[0]
+        return f"the config binds {name!r}, which nothing is called; {_nearest(name, _PARAMETERS)}"
+    misspelt = re.search("Configurable '(.+?)' doesn't have a parameter named '(.+?)'", text)
+    if misspelt:
+        name, parameter = misspelt.groups()
+        return f"{name} has no parameter {parameter!r}; {_nearest(parameter, _PARAMETERS[name])}"
+    return f"the config cannot be read: {text}"
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}."

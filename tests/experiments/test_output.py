@@ -1,0 +1,51 @@
+"""Results are written whole or not at all."""
+
+import json
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from experiments import output, report
+
+
+def test_files_appear_together(tmp_path):
+    with output.all_or_nothing(tmp_path / "run") as scratch:
+        (scratch / "result.json").write_text("{}")
+        (scratch / "figure.png").write_bytes(b"x")
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [".partial"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["figure.png", "result.json"]
+
+
+def test_a_failure_leaves_the_earlier_result_alone(tmp_path):
+    (tmp_path / "result.json").write_text("earlier")
+    with pytest.raises(RuntimeError), output.all_or_nothing(tmp_path) as scratch:
+        (scratch / "result.json").write_text("half")
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+    assert (tmp_path / "result.json").read_text() == "earlier"
+
+
+def test_json_takes_arrays_and_refuses_nan(tmp_path):
+    output.write_json(tmp_path / "a.json", {"x": np.arange(3), "y": np.float32(0.5)})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": [0, 1, 2], "y": 0.5}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        output.write_json(tmp_path / "b.json", {"x": float("nan")})
+
+
+def test_the_report_needs_no_other_file_and_escapes():
+    figure = Figure()
+    figure.subplots().plot([0, 1])
+    result = output.Result(
+        title="a < b",
+        inputs={},
+        numbers={},
+        tables=[output.Table("t", ["name", "value"], [["<script>", "1"]], note="x & y")],
+        figures={"line": figure},
+    )
+    page = report.render(result, {"seed": 0}, "a.b = 1")
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "data:image/png;base64," in page
+    assert "http" not in page
+    assert "a.b = 1" in page

@@ -1,0 +1,96 @@
+"""The guards around gin: every mistake in a config is one clear sentence."""
+
+import dataclasses
+
+import pytest
+
+from experiments import registry
+from experiments.registry import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    epochs: int
+    rate: float = 1e-3
+    sizes: tuple[int, ...] = (64,)
+
+
+make_sample = registry.register(Sample, name="RegistrySample")
+
+
+@registry.experiment("registry_sample", "for these tests")
+def sample_experiment(run, *, seed: int):
+    sample = make_sample()
+    registry.require_all_used()
+    return seed, sample
+
+
+# Out of the catalogue again, so that other tests see the real experiments only.
+chosen = registry.EXPERIMENTS.pop("registry_sample")
+
+
+@pytest.fixture
+def run(tmp_path):
+    config = tmp_path / "sample.gin"
+    config.write_text("registry_sample.seed = 3\nRegistrySample.epochs = 2\n")
+
+    def run(*bindings):
+        registry.load(chosen, bindings, config)
+        return chosen.function(None)
+
+    return run
+
+
+def test_the_config_decides_and_a_binding_overrides(run):
+    assert run() == (3, Sample(epochs=2))
+    assert run("RegistrySample.epochs = 5", "RegistrySample.sizes = (32, 64)") == (
+        3,
+        Sample(5, sizes=(32, 64)),
+    )
+
+
+def test_nothing_of_an_earlier_run_remains(run):
+    run("RegistrySample.rate = 0.5")
+    assert run() == (3, Sample(epochs=2))
+
+
+def test_an_int_is_a_float(run):
+    assert run("RegistrySample.rate = 1")[1].rate == 1
+
+
+@pytest.mark.parametrize(
+    ("binding", "message"),
+    [
+        ("RegistrySampel.epochs = 3", "did you mean 'RegistrySample'"),
+        ("RegistrySample.epoch = 3", "RegistrySample has no parameter 'epoch'; did you mean 'epochs'"),
+        ("RegistrySample.epochs = 'three'", "RegistrySample.epochs must be int, got 'three'"),
+        ("RegistrySample.epochs = 2.5", "RegistrySample.epochs must be int, got 2.5"),
+        ("RegistrySample.sizes = (64, 'a')", "RegistrySample.sizes must be"),
+        ("small/RegistrySample.epochs = 4", "nothing uses the binding small/RegistrySample.epochs"),
+        ("RegistrySample.epochs", "the config cannot be read"),
+        ("RegistrySample.epochs = @nothing()", "No configurable matching reference '@nothing()'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(run, binding, message):
+    with pytest.raises(ConfigError) as caught:
+        run(binding)
+    assert message in str(caught.value).splitlines()[0]
+
+
+def test_an_unknown_experiment_lists_the_known(monkeypatch):
+    monkeypatch.setitem(registry.EXPERIMENTS, "registry_sample", chosen)
+    with pytest.raises(ConfigError, match="no experiment 'registri'; did you mean 'registry_sample'"):
+        registry.find_experiment("registri")
+
+
+def test_a_missing_config_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="no config file"):
+        registry.load(chosen, [], tmp_path / "missing.gin")
+
+
+def test_the_operative_config_reproduces_the_run(run, tmp_path):
+    first = run("RegistrySample.rate = 0.25")
+    written = tmp_path / "operative.gin"
+    written.write_text(registry.operative_config())
+    registry.load(chosen, [], written)
+    assert chosen.function(None) == first

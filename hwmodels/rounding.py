@@ -1,0 +1,100 @@
+"""Rounding that is exact on numbers and differentiable on arrays.
+
+Cost models count folds, tiles and words: their values must be integers, and yet a search by gradient needs
+a slope. Every function here has two faces. On Python and NumPy numbers it is exact host arithmetic (a Python
+`int` comes back, of any size). On JAX arrays it is straight-through: the forward value is the rounded one,
+the derivative is that of the expression before it was rounded (Bengio et al., arXiv:1308.3432).
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def as_scalar(value: Any) -> Any:
+    """Brings a leaf to one of the two forms that cost models compute with.
+
+    Python and NumPy numbers become Python numbers, which keep 64 bits whether or not JAX does. Anything
+    else becomes a JAX array of JAX's default float type, so that leaves of unequal types mix under strict
+    promotion.
+    """
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, np.number | np.ndarray):
+        return value.item() if value.ndim == 0 else jnp.asarray(value, dtype=jnp.result_type(float))
+    return jnp.asarray(value, dtype=jnp.result_type(float))
+
+
+def is_number(*values: Any) -> bool:
+    """Whether every value is a Python number, so that exact host arithmetic applies."""
+    return all(isinstance(value, int | float) for value in values)
+
+
+@jax.custom_jvp
+def _ceil(x):
+    return jnp.ceil(x)
+
+
+@jax.custom_jvp
+def _floor(x):
+    return jnp.floor(x)
+
+
+@jax.custom_jvp
+def _round(x):
+    return jnp.round(x)
+
+
+for _function in (_ceil, _floor, _round):
+    _function.defjvps(lambda tangent, primal_out, x: tangent)
+
+
+@jax.custom_jvp
+def _ceil_divide(a, b):
+    # Between two integers the half keeps the quotient away from the jumps, whatever float type it is in.
+    return jnp.ceil((a - 0.5) / b)
+
+
+_ceil_divide.defjvps(lambda t, out, a, b: t / b, lambda t, out, a, b: -t * a / (b * b))
+
+
+def ceil(x: Any) -> Any:
+    """Smallest integer not below `x`; straight-through on arrays."""
+    x = as_scalar(x)
+    return math.ceil(x) if is_number(x) else _ceil(x)
+
+
+def floor(x: Any) -> Any:
+    """Largest integer not above `x`; straight-through on arrays."""
+    x = as_scalar(x)
+    return math.floor(x) if is_number(x) else _floor(x)
+
+
+def round_half_even(x: Any) -> Any:
+    """Nearest integer, ties to even as in Python and NumPy; straight-through on arrays."""
+    x = as_scalar(x)
+    return round(x) if is_number(x) else _round(x)
+
+
+def ceil_divide(a: Any, b: Any) -> Any:
+    """`ceil(a / b)` of two whole numbers; on arrays its derivative is that of `a / b`."""
+    a, b = as_scalar(a), as_scalar(b)
+    if is_number(a, b):
+        return math.ceil(a / b) if isinstance(a, float) or isinstance(b, float) else -(-a // b)
+    dtype = jnp.result_type(float)
+    return _ceil_divide(jnp.asarray(a, dtype), jnp.asarray(b, dtype))
+
+
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller of two scalars, exact on numbers."""
+    a, b = as_scalar(a), as_scalar(b)
+    return min(a, b) if is_number(a, b) else jnp.minimum(a, b)
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """The larger of two scalars, exact on numbers."""
+    a, b = as_scalar(a), as_scalar(b)
+    return max(a, b) if is_number(a, b) else jnp.maximum(a, b)

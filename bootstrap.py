@@ -39,9 +39,19 @@ def set_up(extras: list[str]) -> None:
         subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
     wanted = sorted((known or set()) | set(extras))
     project = f"{ROOT}[{','.join(wanted)}]" if wanted else str(ROOT)
+    pins = ["--constraint", str(ROOT / "constraints.txt")]
     subprocess.run(
-        [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        + ["--constraint", str(ROOT / "constraints.txt"), "--editable", project],
+        [
+            PYTHON,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            *pins,
+            "--editable",
+            project,
+        ],
         check=True,
     )
     # Written last: a set-up that was interrupted is done again.

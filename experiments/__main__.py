@@ -9,7 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import registry
+from experiments import output, pipeline, registry, report
+
+CATALOGUE = (pipeline,)
+"""Modules whose import registers experiments."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,9 +51,6 @@ def list_experiments(console: Console) -> None:
 
 
 def run_experiment(options: argparse.Namespace, console: Console) -> None:
-    # Imported late, so that `list` and mistakes in the command answer at once.
-    from experiments import output, report
-
     chosen = registry.find_experiment(options.name)
     registry.load(chosen, options.bindings, options.config)
     folder = options.out or default_folder(options.name, options.bindings, options.config)
@@ -96,6 +96,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    import experiments.pipeline  # noqa: F401  registers the experiments
-
     raise SystemExit(main())

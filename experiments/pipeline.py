@@ -1,12 +1,160 @@
 """The main job: from images to a chip report."""
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 from flax import nnx
+from matplotlib.figure import Figure
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from experiments import registry
 from experiments.figures.accuracy import hardware_accuracy_figure, training_figure
 from experiments.figures.crossbar import ir_drop_figure
 from experiments.figures.energy import energy_figure
-from experiments.hardware_cost import Costs, hardware_costs, to_workload
-from experiments.output import Result, Run, Table
-from experiments.robustness import Robustness, hardware_accuracy
+from experiments.hardware_cost import Costs, cost_table, hardware_costs, to_workload
+from experiments.output import Result, Run
+from experiments.robustness import Robustness, accuracy_table, on_hardware, spike_rate_table
+from hwmodels.crossbar import Crossbar, Device, Wires
+from jaxsnn.data import datasets
+from jaxsnn.learning.training import Evaluation, TrainConfig, TrainResult, evaluate, fit
+from jaxsnn.models.digits import digits_convnet
+from jaxsnn.network import Network
+from jaxsnn.neuron import LIF
+
+make_dataset = registry.register(datasets.load, name="load")
+make_training = registry.register(TrainConfig)
+make_neuron = registry.register(LIF)
+make_digits_convnet = registry.register(digits_convnet)
+make_wires = registry.register(Wires)
+make_device = registry.register(Device)
+
+# Every use of randomness gets its own stream of the one seed.
+_WEIGHTS, _CHIPS = 0, 1
+
+
+@registry.experiment("digits", "train an SNN on handwritten digits, put it on chips, report what survives")
+def digits(
+    run: Run, *, seed: int, draws: int, crossbar_sizes: tuple[int, ...], calibrations: tuple[str, ...]
+) -> Result:
+    """Train, deploy, measure, cost: every number of the report.
+
+    **Arguments:**
+
+    - `seed`: of the initial weights and of the chips' devices.
+    - `draws`: programmed chips per crossbar design.
+    - `crossbar_sizes`: rows = columns of the tiles.
+    - `calibrations`: digital gain calibrations to compare ("none", "tile", "column").
+    """
+    key = jax.random.key(seed)
+    dataset = make_dataset()
+    network = make_digits_convnet(neuron=make_neuron, rngs=nnx.Rngs(params=jax.random.fold_in(key, _WEIGHTS)))
+    training = make_training()
+    wires, device = make_wires(), make_device()
+    designs = {
+        f"{size}×{size}" + (f", {calibration} gain" if calibration != "none" else ""): Crossbar(
+            rows=size, columns=size, wires=wires, device=device, calibration=calibration
+        )
+        for calibration in calibrations
+        for size in crossbar_sizes
+    }
+    registry.require_all_used()
+
+    trained = fit(network, dataset, training, checkpoint_dir=run.checkpoints, console=run.console)
+    software = evaluate(
+        network, dataset.scale(dataset.test_images), dataset.test_labels, timesteps=training.timesteps
+    )
+    chips = _program_chips(run, network, designs, dataset, software, training.timesteps, draws, key)
+    costs = hardware_costs(to_workload(software.record, training.timesteps))
+
+    return Result(
+        title="An SNN on digits, and on chips",
+        inputs={
+            "dataset": dataset.name,
+            "dataset_sha256": dataset.fingerprint,
+            "test_images": len(dataset.test_labels),
+            "seed": seed,
+            "training": dataclasses.asdict(training),
+        },
+        numbers=_numbers(trained, software, chips, costs),
+        tables=[accuracy_table(chips), spike_rate_table(software.record, chips), cost_table(costs)],
+        figures={
+            "training": training_figure(
+                [epoch.loss for epoch in trained.history], [epoch.test_accuracy for epoch in trained.history]
+            ),
+            "accuracy": hardware_accuracy_figure(software.accuracy, chips),
+            "energy": energy_figure(
+                costs.estimated_j,
+                {
+                    "SATA": costs.sata.energy_by_component_j,
+                    "SpikeFlow": costs.spikeflow.energy_by_component_j,
+                },
+            ),
+            "ir_drop": _ir_drop(network, designs, key),
+        },
+    )
+
+
+def _program_chips(
+    run: Run,
+    network: Network,
+    designs: Mapping[str, Crossbar],
+    dataset: datasets.Dataset,
+    software: Evaluation,
+    timesteps: int,
+    draws: int,
+    key: jax.Array,
+) -> dict[str, Robustness]:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=run.console,
+    ) as progress:
+        task = progress.add_task("programming chips", total=draws * len(designs))
+        return {
+            name: on_hardware(
+                network,
+                crossbar,
+                dataset,
+                software=software.accuracy,
+                timesteps=timesteps,
+                draws=draws,
+                # The same draws for every design: they differ by the design alone.
+                key=jax.random.fold_in(key, _CHIPS),
+                on_chip=lambda: progress.advance(task),
+            )
+            for name, crossbar in designs.items()
+        }
+
+
+def _ir_drop(network: Network, designs: Mapping[str, Crossbar], key: jax.Array) -> Figure:
+    """The first tile of the largest layer, on the first design."""
+    kernels = nnx.to_pure_dict(nnx.state(network, nnx.Param))
+    largest = max(
+        (leaf for leaf in jax.tree.leaves(kernels) if leaf.ndim >= 2), key=lambda kernel: kernel.size
+    )
+    return ir_drop_figure(largest, next(iter(designs.values())), jax.random.fold_in(key, _CHIPS))
+
+
+def _numbers(
+    trained: TrainResult, software: Evaluation, chips: Mapping[str, Robustness], costs: Costs
+) -> dict[str, Any]:
+    return {
+        "software_accuracy": software.accuracy,
+        "hardware": {
+            name: {
+                "accuracies": chip.accuracies,
+                "mean_accuracy": chip.mean,
+                "accuracy_spread": chip.spread,
+                "drop": chip.drop,
+            }
+            for name, chip in chips.items()
+        },
+        "spike_rates": {layer.name: float(layer.spike_rate) for layer in software.record if layer.spiking},
+        "input_rates": {layer.name: float(layer.input_rate) for layer in software.record},
+        "costs": costs.numbers(),
+        "training": [dataclasses.asdict(epoch) for epoch in trained.history],
+    }

@@ -1,7 +1,7 @@
 """Names that a config can bind, and the guards around gin.
 
-The packages know nothing of gin: `register` makes their classes and functions bindable here. A config value beats
-every default, because experiments call registered names without the arguments that a config may set.
+The packages know nothing of gin: `register` makes their classes and functions bindable here. A config value
+beats every default, because experiments call registered names without the arguments that a config may set.
 """
 
 import difflib
@@ -107,9 +107,7 @@ def require_all_used() -> None:
         if parameter not in used.get((scope, selector), {})
     ]
     if unused:
-        raise ConfigError(
-            f"nothing uses the binding {', '.join(unused)}; check its scope, or leave it out of this experiment."
-        )
+        raise ConfigError(f"nothing uses the binding {', '.join(unused)}; check its scope, or leave it out.")
 
 
 def operative_config() -> str:

@@ -1,63 +1,119 @@
 """What a non-ideal crossbar does to accuracy."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
 import numpy as np
 from flax import nnx
 
+from experiments.output import Table
 from hwmodels.crossbar import Crossbar, deploy
-from jaxsnn.network import Network
+from jaxsnn.data.datasets import Dataset
+from jaxsnn.learning.training import Evaluation, evaluate
+from jaxsnn.network import LayerRecord, Network
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """Accuracy of one network on one crossbar design, over several draws of its devices.
+    """One network on one crossbar design: what each programmed chip achieved.
 
     **Arguments:**
 
     - `software`: accuracy without hardware, a fraction.
-    - `draws`: accuracy of each programmed chip, fractions, shape (draws,).
+    - `chips`: the evaluation of each chip, which differ by the draw of their devices.
     """
 
     software: float
-    draws: np.ndarray
+    chips: tuple[Evaluation, ...]
+
+    @property
+    def accuracies(self) -> np.ndarray:
+        return np.array([chip.accuracy for chip in self.chips])
 
     @property
     def mean(self) -> float:
-        return float(self.draws.mean())
+        return float(self.accuracies.mean())
 
     @property
     def spread(self) -> float:
-        """Standard deviation between chips."""
-        return float(self.draws.std(ddof=1)) if len(self.draws) > 1 else 0.0
+        """Standard deviation between chips (0 for a single one)."""
+        return float(self.accuracies.std(ddof=1)) if len(self.chips) > 1 else 0.0
 
     @property
     def drop(self) -> float:
         """The drop of Table I, "Examining the Robustness of SNNs": `Δ = (SW − HW) / SW`, a fraction."""
         return (self.software - self.mean) / self.software
 
+    @property
+    def spike_rates(self) -> np.ndarray:
+        """Mean over the chips of each layer's spike rate, shape (layers,)."""
+        return np.mean([[layer.spike_rate for layer in chip.record] for chip in self.chips], axis=0)
 
-def hardware_accuracy(
+
+def on_hardware(
     network: Network,
     crossbar: Crossbar,
-    images: jax.Array,
-    labels: jax.Array,
+    dataset: Dataset,
     *,
+    software: float,
     timesteps: int,
     draws: int,
     key: jax.Array,
-) -> np.ndarray:
-    """Program `draws` chips, each with its own device variation, and test each.
+    on_chip: Callable[[], None] = lambda: None,
+) -> Robustness:
+    """Program `draws` chips, each with its own device variation, and test each on the test images.
 
-    **Returns:** accuracies, shape (draws,), fractions.
+    **Arguments:**
+
+    - `software`: the network's accuracy without hardware.
+    - `on_chip`: called after each chip, for a progress bar.
+
+    **Raises:** `ValueError` for fewer draws than one.
     """
+    if draws < 1:
+        raise ValueError(f"draws is the number of chips to program and must be at least 1, got {draws}.")
     graph, kernels, rest = nnx.split(network, nnx.Param, ...)
+    program = jax.jit(lambda key: deploy(kernels, crossbar, key))
+    images = dataset.scale(dataset.test_images)
+    chips = []
+    for chip_key in jax.random.split(key, draws):
+        chip = nnx.merge(graph, program(chip_key), rest)
+        chips.append(evaluate(chip, images, dataset.test_labels, timesteps=timesteps))
+        on_chip()
+    return Robustness(software=software, chips=tuple(chips))
 
-    @jax.jit
-    def accuracy(key: jax.Array) -> jax.Array:
-        chip = nnx.merge(graph, deploy(kernels, crossbar, key), rest)
-        logits, _ = chip(images, timesteps=timesteps)
-        return (logits.argmax(axis=-1) == labels).mean()
 
-    return np.array([accuracy(k) for k in jax.random.split(key, draws)])
+def accuracy_table(chips: Mapping[str, Robustness]) -> Table:
+    """Software against hardware accuracy of every design."""
+    return Table(
+        "Accuracy",
+        ["crossbar", "software", "hardware", "spread", "drop Δ", "chips"],
+        [
+            [
+                name,
+                f"{chip.software:.2%}",
+                f"{chip.mean:.2%}",
+                f"± {chip.spread:.2%}",
+                f"{chip.drop:.2%}",
+                str(len(chip.chips)),
+            ]
+            for name, chip in chips.items()
+        ],
+        note="Δ = (software − hardware) / software. Spread: standard deviation between programmed chips.",
+    )
+
+
+def spike_rate_table(software: Sequence[LayerRecord], chips: Mapping[str, Robustness]) -> Table:
+    """Where the activity goes: each layer's spike rate in software and on each design."""
+    return Table(
+        "Spike rate per layer",
+        ["layer", "software", *chips],
+        [
+            [layer.name, f"{float(layer.spike_rate):.3f}"]
+            + [f"{chip.spike_rates[index]:.3f}" for chip in chips.values()]
+            for index, layer in enumerate(software)
+            if layer.spiking
+        ],
+        note="Fraction of neurons that fire in one timestep, on test images. IR drop starves the neurons.",
+    )

@@ -1,4 +1,4 @@
-"""The energy that papers estimate from operations, timesteps and sparsity alone: no memory, no array, no LIF."""
+"""The energy that papers estimate from operations, timesteps and sparsity alone."""
 
 import equinox as eqx
 

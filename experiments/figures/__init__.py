@@ -1,1 +1,1 @@
-"""Figures, one module per subject. Each function returns a `matplotlib.figure.Figure`; none shows or saves."""
+"""Figures, one module per subject; each function returns a `matplotlib.figure.Figure` and shows nothing."""

@@ -14,7 +14,9 @@ def hardware_accuracy_figure(software: float, chips: Mapping[str, Robustness]) -
     axes.axhline(100 * software, color="black", linewidth=1, label="software")
     for position, robustness in enumerate(chips.values()):
         axes.bar(position, 100 * robustness.mean, width=0.6, color="#9ecae1")
-        axes.plot([position] * len(robustness.draws), 100 * robustness.draws, ".", color="#08519c", alpha=0.6)
+        axes.plot(
+            [position] * len(robustness.chips), 100 * robustness.accuracies, ".", color="#08519c", alpha=0.6
+        )
     axes.set_xticks(range(len(chips)), list(chips))
     axes.set_ylabel("test accuracy [%]")
     axes.set_ylim(0, 102)

@@ -19,9 +19,14 @@ def test_files_appear_together(tmp_path):
 
 def test_a_failure_leaves_the_earlier_result_alone(tmp_path):
     (tmp_path / "result.json").write_text("earlier")
-    with pytest.raises(RuntimeError), output.all_or_nothing(tmp_path) as scratch:
-        (scratch / "result.json").write_text("half")
-        raise RuntimeError
+
+    def fail_halfway():
+        with output.all_or_nothing(tmp_path) as scratch:
+            (scratch / "result.json").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
     assert (tmp_path / "result.json").read_text() == "earlier"
 

@@ -1,0 +1,1 @@
+"""Image data sets, held whole in memory as uint8."""

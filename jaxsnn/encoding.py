@@ -1,0 +1,54 @@
+"""From an image to what the first layer sees at every timestep."""
+
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxsnn.signal import Signal
+
+
+@dataclass(frozen=True)
+class Direct:
+    """The analogue image at every timestep; equal in time, so that the first layer is computed once."""
+
+    constant = True
+
+    def __call__(
+        self, images: Float[Array, "batch *features"], *, start: int | Array, steps: int, key: Array | None
+    ) -> Signal:
+        return Signal(values=images[None], steps=steps, analog=True)
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """At each timestep a spike sign(x) with probability `min(1, gain·|x|)`, independent over time.
+
+    `gain = 1` is the usual rule (rate equals pixel); `gain = 0.5` is `sign(x)·1[2r ≤ |x|]`, which the
+    authors' code applies to normalised pixels.
+    """
+
+    gain: float = 1.0
+    constant = False
+
+    def __post_init__(self):
+        if not (math.isfinite(self.gain) and self.gain > 0):
+            raise ValueError(f"the gain of Poisson encoding must be positive, got {self.gain}.")
+
+    def __call__(
+        self, images: Float[Array, "batch *features"], *, start: int | Array, steps: int, key: Array | None
+    ) -> Signal:
+        if key is None:
+            raise ValueError("Poisson encoding draws spikes and needs a key: pass key=jax.random.key(seed).")
+
+        def one_step(time):
+            # A key per timestep, so that the spikes do not depend on how time is cut into chunks.
+            uniform = jax.random.uniform(jax.random.fold_in(key, time), images.shape, images.dtype)
+            return jnp.where(uniform < self.gain * jnp.abs(images), jnp.sign(images), 0)
+
+        return Signal(values=jax.vmap(one_step)(start + jnp.arange(steps)), steps=steps, analog=False)
+
+
+Encoding = Direct | Poisson

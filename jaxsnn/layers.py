@@ -1,0 +1,207 @@
+"""Weighted layers over (time, batch, ...), and the block of weights, neurons and pooling."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxsnn.neuron import Neuron
+from jaxsnn.signal import LayerRecord, Signal, active_fraction
+
+
+def xavier_uniform(gain: float = 1.0):
+    """Uniform in ±gain·√(6 / (fan_in + fan_out)), as torch's `xavier_uniform_(gain=...)`."""
+    return nnx.initializers.variance_scaling(gain**2, "fan_avg", "uniform")
+
+
+def _pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
+        raise ValueError(f"{name} must be an int or a pair of ints, got {value!r}.")
+    return pair[0], pair[1]
+
+
+class Conv(nnx.Module):
+    """A 2-D convolution of channels-last maps; time is folded into the batch.
+
+    **Arguments:**
+
+    - `in_channels`, `out_channels`, `kernel`, `stride`, `padding`: as usual; ints or (vertical, horizontal).
+    - `use_bias`: off by default: a crossbar has no bias row.
+    - `kernel_init`: an initialiser for (height, width, in, out).
+    - `param_dtype`: dtype of the stored parameters; `dtype` of the computation (default: the same).
+    """
+
+    kind: Literal["conv", "linear"] = "conv"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int | Sequence[int] = 3,
+        *,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 1,
+        use_bias: bool = False,
+        kernel_init=None,
+        param_dtype=jnp.float32,
+        dtype=None,
+        rngs: nnx.Rngs,
+    ):
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size = _pair(kernel, "kernel")
+        self.stride = _pair(stride, "stride")
+        self.padding = _pair(padding, "padding")
+        self.dtype = dtype
+        shape = (*self.kernel_size, in_channels, out_channels)
+        self.kernel = nnx.Param((kernel_init or xavier_uniform(2.0))(rngs.params(), shape, param_dtype))
+        self.bias = nnx.Param(jnp.zeros((out_channels,), param_dtype)) if use_bias else None
+
+    def __call__(self, x: Float[Array, "time batch h w c"]) -> Float[Array, "time batch h2 w2 c2"]:
+        if x.shape[-1] != self.in_channels:
+            raise ValueError(
+                f"a convolution of {self.in_channels} input channels got maps of shape {x.shape[2:]}."
+            )
+        dtype = self.dtype or self.kernel[...].dtype
+        folded = x.reshape(-1, *x.shape[2:]).astype(dtype)
+        out = jax.lax.conv_general_dilated(
+            folded,
+            self.kernel[...].astype(dtype),
+            window_strides=self.stride,
+            padding=[(p, p) for p in self.padding],
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        if self.bias is not None:
+            out = out + self.bias[...].astype(dtype)
+        return out.reshape(*x.shape[:2], *out.shape[1:])
+
+
+class Linear(nnx.Module):
+    """A fully connected layer on the flattened (height, width, channels) of each timestep."""
+
+    kind: Literal["conv", "linear"] = "linear"
+    kernel_size = (1, 1)
+    stride = (1, 1)
+    padding = (0, 0)
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        use_bias: bool = False,
+        kernel_init=None,
+        param_dtype=jnp.float32,
+        dtype=None,
+        rngs: nnx.Rngs,
+    ):
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.dtype = dtype
+        initialise = kernel_init or xavier_uniform(2.0)
+        self.kernel = nnx.Param(initialise(rngs.params(), (in_channels, out_channels), param_dtype))
+        self.bias = nnx.Param(jnp.zeros((out_channels,), param_dtype)) if use_bias else None
+
+    def __call__(self, x: Float[Array, "time batch *features"]) -> Float[Array, "time batch c"]:
+        flat = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+        if flat.shape[-1] != self.in_channels:
+            raise ValueError(
+                f"a linear layer of {self.in_channels} inputs got {flat.shape[-1]}, maps of shape {x.shape[2:]}."
+            )
+        dtype = self.dtype or self.kernel[...].dtype
+        out = flat.astype(dtype) @ self.kernel[...].astype(dtype)
+        return out if self.bias is None else out + self.bias[...].astype(dtype)
+
+
+def average_pool(x: Float[Array, "time batch h w c"], side: int) -> Float[Array, "time batch h2 w2 c"]:
+    """The mean of each `side` × `side` patch; rows and columns that do not fill a patch are dropped."""
+    time, batch, height, width, channels = x.shape
+    rows, columns = height // side, width // side
+    if rows == 0 or columns == 0:
+        raise ValueError(f"average pooling of side {side} does not fit a map of {height} × {width}.")
+    x = x[:, :, : rows * side, : columns * side]
+    return x.reshape(time, batch, rows, side, columns, side, channels).mean(axis=(3, 5))
+
+
+def run_neuron(neuron: Neuron, current: Signal, state: Any) -> tuple[Array, Any]:
+    """A neuron over a stretch of time: outputs (time, batch, ...) and the state after it.
+
+    `state=None` starts at rest.
+    """
+    if state is None:
+        state = neuron.initial_state(current.values.shape[1:], current.values.dtype)
+    constant = current.values[0] if current.constant else None
+
+    def step(carry, now):
+        out, carry = neuron(now if constant is None else constant, carry)
+        return carry, out
+
+    xs = None if current.constant else current.values
+    # Unrolled, XLA fuses the steps into few passes over memory; a loop pays a copy per step.
+    state, out = jax.lax.scan(step, state, xs, length=current.steps, unroll=min(current.steps, 16))
+    return out, state
+
+
+class Block(nnx.Module):
+    """Weights, then neurons, then average pooling: one layer of a network.
+
+    **Arguments:**
+
+    - `name`: the layer's name in records and errors.
+    - `synapse`: a [`Conv`][] or a [`Linear`][].
+    - `neuron`: what turns currents into spikes.
+    - `pool`: side of the average pooling after the neurons, 1 for none.
+    """
+
+    def __init__(self, name: str, synapse: Conv | Linear, neuron: Neuron, *, pool: int = 1):
+        self.name = name
+        self.synapse = synapse
+        self.neuron = neuron
+        self.pool = pool
+
+    def drive(self, signal: Signal) -> Signal:
+        """The currents of a signal; once, when it is constant in time."""
+        try:
+            return signal.with_values(self.synapse(signal.values))
+        except ValueError as error:
+            raise ValueError(f"layer {self.name!r}: {error}") from error
+
+    def fire(self, current: Signal, state: Any) -> tuple[Signal, Any]:
+        """Neurons driven by currents, before pooling."""
+        out, state = run_neuron(self.neuron, current, state)
+        return Signal(values=out, steps=current.steps, analog=False), state
+
+    def record(self, signal: Signal, out: Signal, residual_add: bool = False) -> LayerRecord:
+        """What this layer asks of a chip, given its input and the output of its neurons."""
+        synapse = self.synapse
+        conv = synapse.kind == "conv"
+        return LayerRecord(
+            name=self.name,
+            kind=synapse.kind,
+            height=signal.values.shape[2] if conv else 1,
+            width=signal.values.shape[3] if conv else 1,
+            in_channels=synapse.in_channels,
+            out_channels=synapse.out_channels,
+            kernel=synapse.kernel_size,
+            stride=synapse.stride,
+            padding=synapse.padding,
+            spiking=self.neuron.spiking,
+            pool=self.pool,
+            analog_input=signal.analog,
+            residual_add=residual_add,
+            input_rate=active_fraction(signal.values),
+            spike_rate=active_fraction(out.values),
+        )
+
+    def __call__(
+        self, signal: Signal, state: Any, *, current: Signal | None = None
+    ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
+        """`(signal, state) -> (signal, state, records)`; `current` is a drive computed before."""
+        out, state = self.fire(self.drive(signal) if current is None else current, state)
+        record = self.record(signal, out)
+        if self.pool > 1:
+            out = out.with_values(average_pool(out.values, self.pool))
+        return out, state, (record,)

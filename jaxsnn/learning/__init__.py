@@ -1,0 +1,1 @@
+"""Training, and what is done to a network before and after it."""

@@ -1,0 +1,44 @@
+"""A small convolutional network for 8×8 digits."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsnn.encoding import Direct, Encoding
+from jaxsnn.layers import Block, Conv, Linear
+from jaxsnn.network import Network
+from jaxsnn.neuron import LIF, Neuron, Readout
+
+
+def digits_convnet(
+    *,
+    width: int = 16,
+    classes: int = 10,
+    image_size: int = 8,
+    neuron: Callable[[], Neuron] = partial(LIF, leak=0.5),
+    encoding: Encoding = Direct(),  # noqa: B008 (frozen)
+    param_dtype=jnp.float32,
+    rngs: nnx.Rngs,
+) -> Network:
+    """conv3×3(width) – conv3×3(2·width) – average pool 2 – fc(4·width) – fc(classes), no biases.
+
+    **Arguments:**
+
+    - `width`: channels of the first convolution.
+    - `classes`, `image_size`: 10 and 8 for scikit-learn's digits.
+    - `neuron`: makes one layer of neurons, e.g. `partial(LIF, leak=0.9)`.
+    - `encoding`: direct or Poisson.
+    """
+    options = {"param_dtype": param_dtype, "rngs": rngs}
+    side = image_size // 2
+    return Network(
+        [
+            Block("conv1", Conv(1, width, **options), neuron()),
+            Block("conv2", Conv(width, 2 * width, **options), neuron(), pool=2),
+            Block("fc1", Linear(2 * width * side * side, 4 * width, **options), neuron()),
+            Block("fc2", Linear(4 * width, classes, **options), Readout()),
+        ],
+        encoding,
+    )

@@ -1,0 +1,62 @@
+"""What passes between layers, and what each weighted layer reports to a hardware model."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float
+
+
+@struct.dataclass
+class Signal:
+    """A stretch of time: `values` (time, batch, ...), or (1, batch, ...) when all `steps` are the same.
+
+    `analog` marks the multi-bit image of direct encoding, before any neuron.
+    """
+
+    values: Array
+    steps: int = struct.field(pytree_node=False)
+    analog: bool = struct.field(pytree_node=False)
+
+    def with_values(self, values: Array) -> "Signal":
+        return Signal(values=values, steps=self.steps, analog=self.analog)
+
+    @property
+    def constant(self) -> bool:
+        return self.values.shape[0] == 1
+
+
+@struct.dataclass
+class LayerRecord:
+    """One weighted layer as a chip would see it, with the activity it saw.
+
+    Shapes are static; the rates are scalar arrays.
+
+    - `input_rate`: fraction of non-zero inputs in one timestep.
+    - `spike_rate`: fraction of non-zero outputs of the neurons in one timestep, before pooling.
+    - `spiking`: spiking neurons follow. False for the readout, for projections and in an ANN.
+    - `pool`: side of the average pooling after the neurons (1: none).
+    - `analog_input`: the input is a multi-bit image, equal at every timestep.
+    - `residual_add`: a shortcut is added to the output before the neurons.
+    """
+
+    name: str = struct.field(pytree_node=False)
+    kind: Literal["conv", "linear"] = struct.field(pytree_node=False)
+    height: int = struct.field(pytree_node=False)
+    width: int = struct.field(pytree_node=False)
+    in_channels: int = struct.field(pytree_node=False)
+    out_channels: int = struct.field(pytree_node=False)
+    kernel: tuple[int, int] = struct.field(pytree_node=False)
+    stride: tuple[int, int] = struct.field(pytree_node=False)
+    padding: tuple[int, int] = struct.field(pytree_node=False)
+    spiking: bool = struct.field(pytree_node=False)
+    pool: int = struct.field(pytree_node=False)
+    analog_input: bool = struct.field(pytree_node=False)
+    residual_add: bool = struct.field(pytree_node=False)
+    input_rate: Float[Array, ""]
+    spike_rate: Float[Array, ""]
+
+
+def active_fraction(values: Array) -> Float[Array, ""]:
+    """The fraction of elements that are not zero."""
+    return jnp.mean(values != 0, dtype=jnp.float32)

@@ -1,6 +1,16 @@
 """SATA: a sparsity-aware systolic array for spiking networks, counted and costed."""
 
+from hwmodels.sata.accelerator import Accelerator as Accelerator
 from hwmodels.sata.array import Array as Array
 from hwmodels.sata.array import Buffers as Buffers
+from hwmodels.sata.conventions import CORRECTIONS as CORRECTIONS
+from hwmodels.sata.inference import InferenceCost as InferenceCost
+from hwmodels.sata.inference import correction_sizes as correction_sizes
+from hwmodels.sata.inference import inference_energy as inference_energy
+from hwmodels.sata.sram import Sram as Sram
+from hwmodels.sata.sram import sram as sram
+from hwmodels.sata.technology import Precision as Precision
 from hwmodels.sata.traffic import CycleStatistics as CycleStatistics
 from hwmodels.sata.traffic import cycle_statistics as cycle_statistics
+from hwmodels.sata.workloads import PUBLISHED_WORKS as PUBLISHED_WORKS
+from hwmodels.sata.workloads import published_workload as published_workload

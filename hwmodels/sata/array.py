@@ -4,7 +4,6 @@ Closed forms of the authors' cycle simulator (a modified SCALE-Sim v2 in its ban
 on numbers, straight-through on traced array sizes.
 """
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -18,10 +17,12 @@ from hwmodels.workload import Layer, Scalar
 Stationary = Literal["os", "ws", "is"]
 
 
-def require(condition: Callable[[Any], Any], value: Any, message: str) -> None:
-    """Raises `ValueError` when a value is known and breaks its condition (NaN breaks every one)."""
-    if not isinstance(value, jax.core.Tracer) and not bool(np.all(condition(np.asarray(value)))):
-        raise ValueError(message)
+def require(value: Any, message: str, *, least: float, most: float = np.inf) -> None:
+    """Raises `ValueError` when a value is known and lies outside [least, most], or is not a number."""
+    if not isinstance(value, jax.core.Tracer):
+        known = np.asarray(value)
+        if not bool(np.all((known >= least) & (known <= most))):
+            raise ValueError(message)
 
 
 class Array(eqx.Module):
@@ -41,7 +42,7 @@ class Array(eqx.Module):
     def __check_init__(self):
         for name in ("rows", "columns"):
             value = getattr(self, name)
-            require(lambda v: v >= 1, value, f"an array needs at least one of its {name}, got {value}.")
+            require(value, f"an array needs at least one of its {name}, got {value}.", least=1)
 
 
 class Buffers(eqx.Module):
@@ -61,9 +62,9 @@ class Buffers(eqx.Module):
         for name, least in (("ifmap", 100), ("filter", 100), ("ofmap", 2)):
             value = getattr(self, name)
             require(
-                lambda v, least=least: v >= least,
                 value,
                 f"the {name} buffer needs at least {least} bytes to hold a word in each half, got {value}.",
+                least=least,
             )
 
 
@@ -77,8 +78,8 @@ def simulator_geometry(layer: Layer) -> Geometry:
     size = (layer.height, layer.width)
     if layer.kernel[0] > size[0] or layer.kernel[1] > size[1]:
         raise ValueError(
-            f"layer {layer.name!r}: kernel {layer.kernel} is larger than the unpadded map {size}, which is all "
-            "the cycle simulator sees; enlarge the map, or use the corrected conventions, which count padding."
+            f"layer {layer.name!r}: kernel {layer.kernel} is larger than the unpadded map {size}, which is "
+            "all the simulator sees; enlarge the map, or use the corrected conventions, which count padding."
         )
     out_height, out_width = (
         -(-(size[axis] - layer.kernel[axis] + layer.stride[axis]) // layer.stride[axis]) for axis in (0, 1)

@@ -1,0 +1,162 @@
+"""The SATA chip as one pytree: array, buffers, precisions, neurons and dataflow."""
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+
+from hwmodels import rounding
+from hwmodels.sata.array import Array, Buffers, require
+from hwmodels.sata.sram import Sram, sram
+from hwmodels.sata.technology import (
+    CLOCK_HZ,
+    DENSE_ELEMENT,
+    SPIKING_ELEMENT,
+    Precision,
+    dram_energy_j,
+    element_power,
+    power,
+)
+from hwmodels.workload import Scalar
+
+
+class Accelerator(eqx.Module):
+    """A systolic-array chip; the defaults are the published SATA at inference.
+
+    **Arguments:**
+
+    - `array`: rows and columns of processing elements.
+    - `buffers`: sizes of the three global buffers.
+    - `precision`: bits of every operand.
+    - `dataflow`: "sata" fetches weights and inputs once for all timesteps (tick batching); "os", "ws"
+      and "is" repeat the traffic of that stationary dataflow at every timestep.
+    - `lif_sharing`: n of EfficientLIF-Net's C#n: processing elements per LIF unit, at least 1.
+    - `element`: "spiking" (AND gate and LIF unit) or "dense" (multiplier and rectifier, for the twin ANN).
+    - `clock_hz`: clock frequency.
+    - `sram_width_bytes`, `sram_banks`: block width and banks of all three buffers.
+
+    **Raises:** `ValueError` for values outside their range.
+    """
+
+    array: Array = eqx.field(default_factory=Array)
+    buffers: Buffers = eqx.field(default_factory=Buffers)
+    precision: Precision = eqx.field(default_factory=Precision)
+    lif_sharing: Scalar = 1
+    clock_hz: Scalar = CLOCK_HZ
+    sram_width_bytes: Scalar = 32
+    sram_banks: Scalar = 2
+    dataflow: Literal["sata", "os", "ws", "is"] = eqx.field(static=True, default="sata")
+    element: Literal["spiking", "dense"] = eqx.field(static=True, default="spiking")
+
+    def __check_init__(self):
+        require(
+            self.lif_sharing,
+            f"lif_sharing counts the elements that share a LIF unit, at least 1, got {self.lif_sharing}.",
+            least=1,
+        )
+        require(self.clock_hz, f"clock_hz must be at least 1 Hz, got {self.clock_hz}.", least=1)
+        if self.dataflow not in ("sata", "os", "ws", "is"):
+            raise ValueError(f"unknown dataflow {self.dataflow!r}; choose sata, os, ws or is.")
+        if self.element not in ("spiking", "dense"):
+            raise ValueError(f"unknown element {self.element!r}; choose spiking or dense.")
+
+
+class UnitCost(NamedTuple):
+    """Energy of one unit of activity: of which component, from what cause, driven by which count."""
+
+    component: str
+    cause: Literal["operation", "ungated", "leakage", "sram", "dram"]
+    driver: str
+    energy_j: Any
+
+
+class Costs(NamedTuple):
+    """All unit costs of a chip, and the area of its parts."""
+
+    units: list[UnitCost]
+    area_by_component_mm2: dict[str, Any]
+
+
+def _nanowatts(watts: float) -> float:
+    """Upstream's rounding of a group's power, to the sixth decimal of a milliwatt, halves up."""
+    return math.floor(watts * 1e9 + 0.5 + 1e-6) / 1e9
+
+
+def unit_costs(accelerator: Accelerator, corrections: frozenset[str]) -> Costs:
+    """Prices every kind of activity on a chip; see [`UnitCost`][].
+
+    **Arguments:**
+
+    - `accelerator`: the chip.
+    - `corrections`: names out of [`CORRECTIONS`][]; "rounding", "banks" and "dram_write" act here.
+
+    **Returns:** [`Costs`][], in joules and square millimetres.
+    """
+    chip = accelerator
+    clock = rounding.as_scalar(chip.clock_hz)
+    elements = _whole(chip.array.rows) * _whole(chip.array.columns)
+    neurons = elements / rounding.as_scalar(chip.lif_sharing)
+    units: list[UnitCost] = []
+    area: dict[str, Any] = {}
+
+    parts = SPIKING_ELEMENT if chip.element == "spiking" else DENSE_ELEMENT
+    powers = [element_power(part, chip.precision) for part in parts]
+    for group in ("spike_mac", "lif", "spad"):
+        members = [(part, p) for part, p in zip(parts, powers, strict=True) if part.group == group]
+        instances = neurons if group == "lif" else elements
+        scale = {}
+        for cause, total in (
+            ("operation", sum(p.dynamic_w for part, p in members if part.gated)),
+            ("ungated", sum(p.dynamic_w for part, p in members if not part.gated)),
+            ("leakage", sum(p.leakage_w for _, p in members)),
+        ):
+            exact = "rounding" in corrections or not rounding.is_number(total) or total == 0
+            scale[cause] = 1.0 if exact else _nanowatts(total) / total
+        for part, p in members:
+            name = part.name
+            area[name] = p.area_mm2 * instances
+            if part.gated:
+                driver = "neuron_updates" if group == "lif" else "macs"
+                units.append(UnitCost(name, "operation", driver, p.dynamic_w * scale["operation"] / clock))
+            else:
+                energy = p.dynamic_w * scale["ungated"] * instances / clock
+                units.append(UnitCost(name, "ungated", "cycles", energy))
+            energy = p.leakage_w * scale["leakage"] * instances / clock
+            units.append(UnitCost(name, "leakage", "cycles", energy))
+
+    # A real image needs products of several bits; they are charged a multiplier's switching, and no area.
+    image = power(
+        "multiplier", rounding.maximum(2, rounding.maximum(chip.precision.weight, chip.precision.image))
+    )
+    units.append(UnitCost("image_multiplier", "operation", "image_products", image.dynamic_w / clock))
+    addition = power("adder", chip.precision.accumulator)
+    units.append(UnitCost("residual_and_pooling", "operation", "additions", addition.dynamic_w / clock))
+
+    banks = rounding.as_scalar(chip.sram_banks) if "banks" in corrections else 1
+    for buffer in ("ifmap", "filter", "ofmap"):
+        memory = buffer_memory(chip, buffer)
+        name = f"glb_{buffer}"
+        area[name] = memory.area_mm2
+        units += [
+            UnitCost(name, "sram", f"sram_{buffer}_reads", memory.read_j),
+            UnitCost(name, "sram", f"sram_{buffer}_writes", memory.write_j),
+            UnitCost(name, "leakage", "cycles", memory.bank_leakage_w * banks / clock),
+        ]
+    read_j, write_j = dram_energy_j()
+    units += [
+        UnitCost("dram_ifmap", "dram", "dram_ifmap_reads", read_j),
+        UnitCost("dram_filter", "dram", "dram_filter_reads", read_j),
+        UnitCost(
+            "dram_ofmap", "dram", "dram_ofmap_writes", write_j if "dram_write" in corrections else read_j
+        ),
+    ]
+    return Costs(units, area)
+
+
+def buffer_memory(chip: Accelerator, buffer: Literal["ifmap", "filter", "ofmap"]) -> Sram:
+    """The SRAM of one of the three global buffers."""
+    return sram(getattr(chip.buffers, buffer), chip.sram_width_bytes, chip.sram_banks)
+
+
+def _whole(size: Any) -> Any:
+    return rounding.maximum(rounding.round_half_even(size), 1)

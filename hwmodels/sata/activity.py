@@ -1,0 +1,151 @@
+"""What one inference of a layer does on the chip: operations, cycles and words, each a driver of energy."""
+
+import math
+from typing import Any
+
+from hwmodels import rounding
+from hwmodels.sata.accelerator import Accelerator
+from hwmodels.sata.array import padded_geometry, schedule, simulator_geometry
+from hwmodels.sata.traffic import cycle_statistics
+from hwmodels.workload import Layer
+
+DRIVERS = (
+    "macs",
+    "image_products",
+    "neuron_updates",
+    "additions",
+    "cycles",
+    "sram_ifmap_reads",
+    "sram_ifmap_writes",
+    "sram_filter_reads",
+    "sram_filter_writes",
+    "sram_ofmap_reads",
+    "sram_ofmap_writes",
+    "dram_ifmap_reads",
+    "dram_filter_reads",
+    "dram_ofmap_writes",
+)
+
+
+def layer_activity(
+    layer: Layer, timesteps: Any, chip: Accelerator, corrections: frozenset[str], dram: str = "exact"
+) -> dict[str, Any]:
+    """Counts what drives the energy of one layer over all timesteps.
+
+    Memory words are in units of 8 bits when "precision" is corrected, else in words of any width.
+
+    **Arguments:**
+
+    - `layer`: the layer.
+    - `timesteps`: T, traced or not.
+    - `chip`: the accelerator.
+    - `corrections`: names out of [`CORRECTIONS`][].
+    - `dram`: "exact" or "closed_form"; see [`cycle_statistics`][].
+
+    **Returns:** a dictionary with the keys of `DRIVERS`, and "slots": the products that the array could have
+    done, were it busy in every cycle, against which utilisation is measured.
+    """
+    rate, pruned = rounding.as_scalar(layer.input_rate), rounding.as_scalar(layer.weight_sparsity)
+    once = layer.analog_input and "analog_input" in corrections
+    repeats = 1 if once else timesteps
+    padded = "padding" in corrections
+    statistics = cycle_statistics(
+        layer,
+        chip.array,
+        chip.buffers,
+        chip.dataflow,
+        corrected=padded,
+        dram=dram,  # type: ignore[arg-type]
+    )
+    pixels = _output_pixels(layer, corrections)
+    products = math.prod(layer.kernel) * layer.in_channels * layer.out_channels * pixels
+    density = rate * (1 - pruned) if "weight_sparsity" in corrections else rate
+    updates = layer.out_channels * pixels * timesteps
+    neurons = layer.spiking or "neurons" not in corrections
+
+    pooled = layer.pool**2 if "neurons" in corrections else 1
+    additions: Any = 0
+    if "neurons" in corrections and (layer.residual_add or layer.pool > 1):
+        additions = updates * (int(layer.residual_add) + (1 if layer.pool > 1 else 0))
+
+    byte = 8 if "precision" in corrections else 1
+    p = chip.precision
+    in_bits = (p.image if once else p.activation) if byte == 8 else 1
+    out_bits = (p.output + 2 * math.log2(layer.pool) if pooled > 1 else p.output) if byte == 8 else 1
+    weight_bits = p.weight if byte == 8 else 1
+    in_bits, out_bits, weight_bits = (rounding.as_scalar(b) / byte for b in (in_bits, out_bits, weight_bits))
+
+    batched = chip.dataflow == "sata"
+    in_times = repeats if "ifmap_timesteps" in corrections or not batched else 1
+    weight_times = 1 if batched else repeats
+    out_times = timesteps if "ofmap_timesteps" in corrections or not batched else 1
+    ofmap_writes = statistics.sram_ofmap_writes
+    if ("ofmap_skew" in corrections) != padded and chip.dataflow in ("sata", "os"):
+        slip = statistics.folds * (_whole(chip.array.rows) + _whole(chip.array.columns))
+        ofmap_writes = ofmap_writes + (slip if padded else -slip)
+
+    counts: dict[str, Any] = {
+        "macs": products * density * repeats,
+        "image_products": products * density if once else 0,
+        "neuron_updates": updates if neurons else 0,
+        "additions": additions,
+        "cycles": _cycles(layer, chip, statistics, timesteps, repeats, corrections),
+        "sram_ifmap_reads": statistics.sram_ifmap_reads * in_bits * in_times,
+        "sram_filter_reads": statistics.sram_filter_reads * weight_bits * weight_times,
+        "sram_ofmap_writes": ofmap_writes * out_bits * out_times / pooled,
+        "dram_ifmap_reads": statistics.dram_ifmap_reads * in_bits * in_times,
+        "dram_filter_reads": statistics.dram_filter_reads * weight_bits * weight_times,
+        "dram_ofmap_writes": statistics.dram_ofmap_writes * out_bits * out_times / pooled,
+        "sram_ifmap_writes": 0,
+        "sram_filter_writes": 0,
+        "sram_ofmap_reads": 0,
+    }
+    if "buffer_fills" in corrections:
+        counts["sram_ifmap_writes"] = counts["dram_ifmap_reads"]
+        counts["sram_filter_writes"] = counts["dram_filter_reads"]
+        counts["sram_ofmap_reads"] = counts["dram_ofmap_writes"]
+    if "neurons" in corrections and layer.residual_add:  # the shortcut's operand comes from the output buffer
+        counts["sram_ofmap_reads"] = (
+            counts["sram_ofmap_reads"] + updates * rounding.as_scalar(p.output) / byte
+        )
+    elements = _whole(chip.array.rows) * _whole(chip.array.columns)
+    counts["slots"] = counts["cycles"] * elements
+    counts["dense_macs"] = products * repeats
+    return counts
+
+
+def _output_pixels(layer: Layer, corrections: frozenset[str]) -> int:
+    if layer.kind == "linear" and "fully_connected" in corrections:
+        return 1
+    if "padding" in corrections and layer.kind == "conv":
+        return layer.out_height * layer.out_width
+    size = (layer.height, layer.width)
+    return math.prod((size[a] + 2 - layer.kernel[a]) // layer.stride[a] + 1 for a in (0, 1))
+
+
+def _cycles(
+    layer: Layer,
+    chip: Accelerator,
+    statistics: Any,
+    timesteps: Any,
+    repeats: Any,
+    corrections: frozenset[str],
+) -> Any:
+    """Compute cycles of all timesteps, plus the loading of weights where they are loaded once."""
+    if chip.dataflow != "sata":
+        return (statistics.cycles + 1) * repeats
+    run = statistics.sram_ofmap_start_cycle + statistics.sram_ofmap_span_cycles
+    if "filter_load" in corrections:
+        geometry = padded_geometry(layer) if "padding" in corrections else simulator_geometry(layer)
+        rows, columns = _whole(chip.array.rows), _whole(chip.array.columns)
+        load = schedule(geometry, rows, columns, "ws").folds * rows
+    else:
+        load = statistics.sram_filter_span_cycles
+    late = 0
+    if layer.analog_input and "analog_input" in corrections:
+        late = statistics.folds * (timesteps - 1)  # the neurons still step through time
+    return run * repeats + load + late
+
+
+def _whole(size: Any) -> Any:
+    return rounding.maximum(rounding.round_half_even(size), 1)

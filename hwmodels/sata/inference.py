@@ -1,0 +1,139 @@
+"""Energy, cycles, latency, area and utilisation of one inference on SATA."""
+
+from collections.abc import Collection
+from typing import Any, Literal
+
+import equinox as eqx
+
+from hwmodels import rounding
+from hwmodels.sata.accelerator import Accelerator, unit_costs
+from hwmodels.sata.activity import layer_activity
+from hwmodels.sata.conventions import CORRECTIONS, resolve
+from hwmodels.workload import Workload
+
+
+class InferenceCost(eqx.Module):
+    """What one inference costs, in all and split up.
+
+    - `total_j`: the sum of `energy_by_component_j`.
+    - `energy_by_component_j`: parts of the processing elements, buffers, DRAM by operand.
+    - `energy_by_cause_j`: "operation" (gated parts), "ungated" parts, "leakage", "sram" and "dram" accesses.
+    - `energy_by_layer_j`; `energy_by_layer_and_component_j`.
+    - `cycles`, `latency_s`, with `cycles_by_layer`.
+    - `area_mm2`, `area_by_component_mm2` (DRAM excluded).
+    - `utilisation`: dense products done over those the array had room for; `utilisation_by_layer`.
+    - `macs`, `neuron_updates`: operations charged.
+    """
+
+    energy_by_component_j: dict[str, Any]
+    energy_by_cause_j: dict[str, Any]
+    energy_by_layer_and_component_j: dict[str, dict[str, Any]]
+    cycles_by_layer: dict[str, Any]
+    latency_s: Any
+    area_by_component_mm2: dict[str, Any]
+    utilisation: Any
+    utilisation_by_layer: dict[str, Any]
+    macs: Any
+    neuron_updates: Any
+
+    @property
+    def total_j(self) -> Any:
+        return sum(self.energy_by_component_j.values())
+
+    @property
+    def energy_by_layer_j(self) -> dict[str, Any]:
+        return {name: sum(parts.values()) for name, parts in self.energy_by_layer_and_component_j.items()}
+
+    @property
+    def cycles(self) -> Any:
+        return sum(self.cycles_by_layer.values())
+
+    @property
+    def area_mm2(self) -> Any:
+        return sum(self.area_by_component_mm2.values())
+
+
+def inference_energy(
+    workload: Workload,
+    accelerator: Accelerator | None = None,
+    *,
+    conventions: str | Collection[str] = "corrected",
+    dram: Literal["exact", "closed_form"] = "exact",
+) -> InferenceCost:
+    r"""Prices one inference: `E = Σ_layers Σ_components activity · unit energy`.
+
+    Differentiates to spike rates, sparsities, timesteps, precisions, array and buffer sizes. On plain
+    numbers it is evaluated in float64 on the host.
+
+    **Arguments:**
+
+    - `workload`: layers with their spike rates, and the timesteps.
+    - `accelerator`: the chip; the published one by default.
+    - `conventions`: "corrected", "published" (the authors' printed tables), or the names of the corrections
+      to apply, out of [`CORRECTIONS`][].
+    - `dram`: "exact" counts, or the "closed_form" that vectorises over chips.
+
+    **Returns:** an [`InferenceCost`][].
+
+    **Raises:** `ValueError` for unknown conventions, and for a kernel larger than the unpadded map under the
+    published ones, naming the layer.
+
+    Source: SATA_Sim, `energy-cal.py`; Table II of "Are SNNs Truly Energy-efficient?".
+    """
+    chip = Accelerator() if accelerator is None else accelerator
+    corrections = resolve(conventions)
+    timesteps = rounding.as_scalar(workload.timesteps)
+    activity = {
+        layer.name: layer_activity(layer, timesteps, chip, corrections, dram) for layer in workload.layers
+    }
+    operations = {
+        driver: sum(counts[driver] for counts in activity.values()) for driver in ("macs", "neuron_updates")
+    }
+    if "rounding" not in corrections:
+        for driver, total in operations.items():
+            operations[driver] = rounding.floor(total)
+            if not (rounding.is_number(total) and total == 0):
+                for counts in activity.values():
+                    counts[driver] = counts[driver] * (operations[driver] / total)
+
+    costs = unit_costs(chip, corrections)
+    by_component: dict[str, Any] = {}
+    by_cause: dict[str, Any] = {}
+    by_both: dict[str, dict[str, Any]] = {name: {} for name in activity}
+    for unit in costs.units:
+        for name, counts in activity.items():
+            if rounding.is_number(counts[unit.driver]) and counts[unit.driver] == 0:
+                energy: Any = 0.0
+            else:
+                energy = counts[unit.driver] * unit.energy_j
+            by_both[name][unit.component] = by_both[name].get(unit.component, 0.0) + energy
+            by_component[unit.component] = by_component.get(unit.component, 0.0) + energy
+            by_cause[unit.cause] = by_cause.get(unit.cause, 0.0) + energy
+
+    cycles = {name: counts["cycles"] for name, counts in activity.items()}
+    return InferenceCost(
+        energy_by_component_j=by_component,
+        energy_by_cause_j=by_cause,
+        energy_by_layer_and_component_j=by_both,
+        cycles_by_layer=cycles,
+        latency_s=sum(cycles.values()) / rounding.as_scalar(chip.clock_hz),
+        area_by_component_mm2=costs.area_by_component_mm2,
+        utilisation=sum(c["dense_macs"] for c in activity.values())
+        / sum(c["slots"] for c in activity.values()),
+        utilisation_by_layer={name: c["dense_macs"] / c["slots"] for name, c in activity.items()},
+        macs=operations["macs"],
+        neuron_updates=operations["neuron_updates"],
+    )
+
+
+def correction_sizes(workload: Workload, accelerator: Accelerator | None = None) -> dict[str, Any]:
+    """Change of the total energy, in joules, when one correction at a time is applied to the published count.
+
+    They do not add up to the whole difference where corrections act on the same words or cycles (a write at
+    every timestep and the energy of a write, say).
+    """
+    published = inference_energy(workload, accelerator, conventions="published").total_j
+    return {
+        name: inference_energy(workload, accelerator, conventions=(name,)).total_j - published
+        for name in CORRECTIONS
+    }

@@ -1,0 +1,119 @@
+"""Energy, leakage, area and access time of an SRAM buffer, interpolated in CACTI's grid.
+
+CACTI takes about a second for each memory and cannot be differentiated. Its grid (11 sizes from 1 KiB to
+1 MiB, blocks of 8 to 64 bytes, 1 to 4 banks) is interpolated on logarithms: a monotone cubic in size, and
+Lagrange's quadratic through the three block widths and the three bank counts. The bus is 256 bits wide, so
+that blocks of 32 and 64 bytes cost the same, and the width acts up to 32 bytes.
+"""
+
+import json
+import math
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from hwmodels import rounding
+from hwmodels.sata.array import require
+from hwmodels.sata.interpolation import MonotoneCubic
+from hwmodels.workload import Scalar
+
+WIDTHS, BANKS = (8, 16, 32), (1, 2, 4)
+
+
+class Sram(eqx.Module):
+    """What a buffer costs: reading and writing one block, leakage of one bank, area, access time."""
+
+    read_j: Scalar
+    write_j: Scalar
+    bank_leakage_w: Scalar
+    area_mm2: Scalar
+    access_s: Scalar
+
+
+def grid() -> dict[tuple[int, int, int], np.ndarray]:
+    """CACTI's own results, in SI units and mm²: (size, width on the bus, banks) to five numbers."""
+    table = json.loads(resources.files(__package__).joinpath("cacti_28nm_sram.json").read_text())
+    units = np.array([1e-9, 1e-9, 1e-3, 1.0, 1e-9])
+    return {(r[0], min(r[1], WIDTHS[-1]), r[2]): np.array(r[3:]) * units for r in table["rows"]}
+
+
+def fill(points: dict[tuple[int, int, int], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Completes the grid where CACTI's result is absent (left out, or no valid organisation).
+
+    **Returns:** log2 of the sizes, and the logarithms of the five numbers, shape (sizes, 3, 3, 5).
+    """
+    sizes = sorted({size for size, _, _ in points})
+    x = np.log2(sizes)
+    values = np.full((len(sizes), 3, 3, 5), np.nan)
+    for (size, width, banks), value in points.items():
+        values[sizes.index(size), WIDTHS.index(width), BANKS.index(banks)] = np.log(value)
+    for i in range(3):
+        for j in range(3):
+            known = ~np.isnan(values[:, i, j, 0])
+            curve = MonotoneCubic(x[known], values[known, i, j])
+            for k in np.flatnonzero(~known):
+                values[k, i, j] = curve(float(x[k]))
+    return x, values
+
+
+@lru_cache(maxsize=1)
+def _curves() -> MonotoneCubic:
+    return MonotoneCubic(*fill(grid()))
+
+
+def _weights(nodes: tuple[int, int, int], value: Any) -> list[Any]:
+    """Lagrange weights on log2, held at the outermost nodes."""
+    value = rounding.minimum(rounding.maximum(value, nodes[0]), nodes[-1])
+    u = math.log2(value) if rounding.is_number(value) else jnp.log2(value)
+    u0, u1, u2 = (math.log2(node) for node in nodes)
+    return [
+        (u - u1) * (u - u2) / ((u0 - u1) * (u0 - u2)),
+        (u - u0) * (u - u2) / ((u1 - u0) * (u1 - u2)),
+        (u - u0) * (u - u1) / ((u2 - u0) * (u2 - u1)),
+    ]
+
+
+def sram(size_bytes: Scalar, width_bytes: Scalar = 32, banks: Scalar = 2) -> Sram:
+    """Interpolates CACTI's grid; exact at its points, and smooth between them.
+
+    **Arguments:**
+
+    - `size_bytes`: whole buffer. Outside 1 KiB to 1 MiB the outermost slopes continue.
+    - `width_bytes`: block, 8 to 64 bytes.
+    - `banks`: 1 to 4.
+
+    **Returns:** an [`Sram`][] of Python floats for Python numbers, of arrays for traced ones.
+
+    **Raises:** `ValueError` for a size below one byte and for widths and bank counts outside the grid.
+
+    Source: CACTI 7.0 with the 28 nm template of SATA_Sim.
+    """
+    require(size_bytes, f"an SRAM needs at least one byte, got {size_bytes}.", least=1)
+    require(width_bytes, f"SRAM blocks have 8 to 64 bytes, got {width_bytes}.", least=8, most=64)
+    require(banks, f"SRAM buffers have 1 to 4 banks, got {banks}.", least=1, most=4)
+    size, width, count = (rounding.as_scalar(v) for v in (size_bytes, width_bytes, banks))
+    if rounding.is_number(size, width, count):
+        return _sram_of_numbers(size, width, count)
+    return _evaluate(size, width, count)
+
+
+@lru_cache(maxsize=4096)
+def _sram_of_numbers(size: float, width: float, banks: float) -> Sram:
+    return _evaluate(size, width, banks)
+
+
+def _evaluate(size: Any, width: Any, banks: Any) -> Sram:
+    number = rounding.is_number(size, width, banks)
+    columns = _curves()(math.log2(size) if rounding.is_number(size) else jnp.log2(size))
+    total: Any = 0.0
+    for i, a in enumerate(_weights(WIDTHS, width)):
+        for j, b in enumerate(_weights(BANKS, banks)):
+            column = columns[i, j] if number else jnp.asarray(columns[i, j], jnp.result_type(float))
+            total = total + a * b * column
+    if number:
+        return Sram(*(float(value) for value in np.exp(total)))
+    return Sram(*jnp.exp(total))

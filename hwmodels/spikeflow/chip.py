@@ -1,0 +1,126 @@
+"""The SpikeFlow chip: tiles of PEs, PEs of crossbars, and what surrounds them."""
+
+import math
+from typing import Any, Literal, get_args
+
+import equinox as eqx
+
+from hwmodels.rounding import as_scalar, is_number
+from hwmodels.spikeflow.components import RRAM, Adc, Cell, Components
+from hwmodels.spikeflow.noc import Mesh
+from hwmodels.workload import Scalar
+
+Partition = Literal["kernel-split", "flatten"]
+Schedule = Literal["pipelined", "sequential"]
+Activity = Literal["dense", "spikes"]
+Neuron = Literal["lif", "relu"]
+
+
+class Chip(eqx.Module):
+    """A SpikeFlow chip; the defaults are the published one (65 nm, 64×64 RRAM crossbars, 250 MHz).
+
+    Numbers are leaves: costs differentiate to them, and a sweep maps over them. Words are static.
+
+    **Arguments:**
+
+    - `crossbar_rows`, `crossbar_columns`: size of a crossbar.
+    - `kernel`: side k of the kernel that a PE is built for; a PE has k² crossbars.
+    - `pes_per_tile`: PEs that share a tile's buffer, DIFF modules and H-tree.
+    - `mux_ratio`: columns that share one converter.
+    - `adc_bits`: resolution of the converters.
+    - `weight_bits`: bits of a weight; more than `cell.bits` takes more columns and the shift-add unit.
+    - `input_bits`: bits of an analog (image) input, which enters serially.
+    - `membrane_bits`: bits of a membrane potential in its memory.
+    - `channel_sharing`: n of EfficientLIF-Net's C#n: output channels that share one neuron (1: none).
+    - `activation_bits`: bits of an activation between layers when `neuron="relu"`.
+    - `clock_hz`: clock.
+    - `cycle_clocks`: clocks of a PE cycle.
+    - `pipeline_start`: fraction of a layer's outputs after which the next layer starts, in (0, 1].
+    - `node_nm`: technology node that the components belong to; [`scale_to_node`][] changes all of them.
+    - `cell`, `adc`, `components`, `mesh`: constants with their sources.
+    - `partition`: how a kernel is cut. `"kernel-split"`: one crossbar per kernel position and per
+      `crossbar_rows` input channels (SpikeSim). `"flatten"`: the (k·k·C_in, C_out) matrix in blocks.
+    - `schedule`: `"pipelined"` layers overlap; `"sequential"` layers run one after another.
+    - `activity`: `"dense"` charges every row and converter in every cycle, as the published tool does.
+      `"spikes"` charges crossbar and driver in proportion to the input rate, and a PE's converters only in
+      cycles in which at least one of its inputs spikes (inputs taken as independent).
+    - `neuron`: `"lif"`, or `"relu"` for an ANN on the same chip (one pass, multi-bit activations).
+    - `entropy_module`: whether DT-SNN's exit decision is taken after every timestep.
+
+    **Raises:** `ValueError` that names the parameter, its value and its range.
+
+    **Source:** Moitra et al., "SpikeSim", IEEE TCAD 2023; constants in [`Components`][].
+    """
+
+    crossbar_rows: Scalar = 64
+    crossbar_columns: Scalar = 64
+    kernel: Scalar = 3
+    pes_per_tile: Scalar = 8
+    mux_ratio: Scalar = 8
+    adc_bits: Scalar = 4
+    weight_bits: Scalar = 4
+    input_bits: Scalar = 8
+    membrane_bits: Scalar = 22
+    channel_sharing: Scalar = 1
+    activation_bits: Scalar = 4
+    clock_hz: Scalar = 250e6
+    cycle_clocks: Scalar = 26
+    pipeline_start: Scalar = 0.75
+    node_nm: Scalar = 65.0
+    cell: Cell = RRAM
+    adc: Adc = Adc()
+    components: Components = Components()
+    mesh: Mesh = Mesh()
+    partition: Partition = eqx.field(static=True, default="kernel-split")
+    schedule: Schedule = eqx.field(static=True, default="pipelined")
+    activity: Activity = eqx.field(static=True, default="dense")
+    neuron: Neuron = eqx.field(static=True, default="lif")
+    entropy_module: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        self.check()
+
+    def check(self) -> None:
+        """Raises for a parameter out of its range; values under trace are not looked at."""
+        for name in ("crossbar_rows", "crossbar_columns"):
+            _within(name, getattr(self, name), 1, 4096)
+        _within("kernel", self.kernel, 1, 64)
+        _within("pes_per_tile", self.pes_per_tile, 1, 4096)
+        _within("mux_ratio", self.mux_ratio, 1, 4096)
+        for name in ("adc_bits", "weight_bits", "input_bits", "activation_bits"):
+            _within(name, getattr(self, name), 1, 16)
+        _within("membrane_bits", self.membrane_bits, 1, 64)
+        _within("channel_sharing", self.channel_sharing, 1, 4096)
+        _within("clock_hz", self.clock_hz, 1e3, 1e11)
+        _within("cycle_clocks", self.cycle_clocks, 1, 1e6)
+        _within("pipeline_start", self.pipeline_start, 1e-6, 1)
+        _within("node_nm", self.node_nm, 1, 1000)
+        _within("cell.bits", self.cell.bits, 1, 16)
+        _within("adc.capacitor_share", self.adc.capacitor_share, 0, 1)
+        _within("adc.reference_bits", self.adc.reference_bits, 1, 16)
+        constants = [("cell", self.cell), ("adc", self.adc), ("components", self.components)]
+        for owner, module in [*constants, ("mesh", self.mesh)]:
+            for name, value in vars(module).items():
+                if name.endswith(("_j", "_um2")):
+                    _within(f"{owner}.{name}", value, 0, math.inf)
+        for name, allowed in (
+            ("partition", Partition),
+            ("schedule", Schedule),
+            ("activity", Activity),
+            ("neuron", Neuron),
+        ):
+            if getattr(self, name) not in get_args(allowed):
+                raise ValueError(
+                    f"{name} must be one of {', '.join(map(repr, get_args(allowed)))}, "
+                    f"got {getattr(self, name)!r}."
+                )
+        columns, mux = as_scalar(self.crossbar_columns), as_scalar(self.mux_ratio)
+        if is_number(columns, mux) and mux > columns:
+            raise ValueError(f"mux_ratio must lie in [1, crossbar_columns = {columns}], got {mux}.")
+
+
+def _within(name: str, value: Any, low: int | float, high: int | float) -> None:
+    value = as_scalar(value)
+    # A NaN fails the comparison, and so is named like any other value out of range.
+    if is_number(value) and not low <= value <= high:
+        raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value}.")

@@ -1,0 +1,127 @@
+"""The constants of the SpikeFlow chip: energy of one use and area of one instance, each with its source.
+
+Sources, by their letter in the comments below:
+
+- **E**: the energy-latency-area script of Intelligent-Computing-Lab-Yale/SpikeSim (65 nm, 64×64 crossbars,
+  eight PEs a tile), which is what "Are SNNs Truly Energy-efficient?" prints in Table II, column SpikeSim.
+- **K**: the kernel tables of Intelligent-Computing-Lab-Yale/SATA_Sim (28 nm, power at 400 MHz), brought to
+  65 nm by the `nominal-voltage` rule of `technology.py`.
+- **C**: CACTI 7.0 as SATA_Sim configures it (28 nm), brought to 65 nm by the same rule.
+"""
+
+from typing import Literal
+
+import equinox as eqx
+
+from hwmodels.spikeflow.technology import scaling
+from hwmodels.workload import Scalar
+
+_FROM_28_NM = scaling(28.0, 65.0)  # Python floats
+_SATA_CLOCK_HZ = 400e6
+
+
+def _kernel_j(dynamic_mw: float) -> Scalar:
+    return dynamic_mw * 1e-3 / _SATA_CLOCK_HZ * _FROM_28_NM.energy
+
+
+def _kernel_um2(area_um2: float) -> Scalar:
+    return area_um2 * _FROM_28_NM.area
+
+
+class Cell(eqx.Module):
+    """The memory cell at each cross-point.
+
+    **Arguments:**
+
+    - `name`: how tables call it.
+    - `bits`: weight bits that one cell holds.
+    - `read_j`: one read of a 64×64 crossbar with all rows driven, in joule.
+    - `area_um2`: a 64×64 crossbar, in µm².
+    """
+
+    name: str = eqx.field(static=True)
+    bits: Scalar
+    read_j: Scalar
+    area_um2: Scalar
+
+
+RRAM = Cell(name="rram", bits=4, read_j=1.76423e-12, area_um2=26.2144)
+"""E. The area is 4 F² a cell at F = 40 nm; four bits a cell as the same repository's `--b_size 4`."""
+
+SRAM = Cell(name="sram", bits=1, read_j=671.089e-12, area_um2=671.089)
+"""E. Energy (pJ) and area (µm²) are digit for digit the same number in the script, and the area alone follows
+from its comment (102.4 F² a cell at F = 40 nm): the energy is most likely a slip. It stands as published."""
+
+
+class Adc(eqx.Module):
+    r"""The converter of a column, and how it scales with its resolution b.
+
+    `flash` has $2^b - 1$ comparators that decide at once: energy and area grow as $2^b - 1$, and one clock is
+    enough. `sar` decides one bit a clock: its comparator and logic work b times, its capacitor array has
+    $2^b$ units, and the conversion takes b clocks. Both rules are anchored at the published converter
+    (b = 4), so at four bits they differ in time alone; how SAR divides between logic and capacitors there is
+    `capacitor_share`.
+
+    **Arguments:**
+
+    - `kind`: `"flash"` or `"sar"`.
+    - `energy_j`, `area_um2`: one conversion and one converter at `reference_bits`.
+    - `reference_bits`: resolution at which they hold.
+    - `capacitor_share`: share of the SAR converter's energy and area that its capacitors take at
+      `reference_bits`, in [0, 1]. An assumption, not a measurement.
+    """
+
+    kind: Literal["flash", "sar"] = eqx.field(static=True, default="flash")
+    energy_j: Scalar = 2.03084e-12  # E
+    area_um2: Scalar = 693.633  # E
+    reference_bits: Scalar = 4  # `--ADC_precision 4` of the same repository
+    capacitor_share: Scalar = 0.5
+
+    def growth(self, bits: Scalar) -> Scalar:
+        """Energy and area at `bits`, relative to `reference_bits`."""
+        if self.kind == "flash":
+            return (2.0**bits - 1.0) / (2.0**self.reference_bits - 1.0)
+        logic = bits / self.reference_bits
+        capacitors = 2.0 ** (bits - self.reference_bits)
+        return (1.0 - self.capacitor_share) * logic + self.capacitor_share * capacitors
+
+    def conversion_clocks(self, bits: Scalar) -> Scalar:
+        """Clocks of one conversion: one for flash, one per bit for SAR."""
+        return bits if self.kind == "sar" else 1
+
+
+class Components(eqx.Module):
+    """Energy (joule) and area (µm²) of the chip's parts; the letter after each constant names its source.
+
+    "Per PE cycle" is one output position on one PE. A script constant that does not say how it depends on
+    the crossbar, on the tile or on the membrane is taken to hold at 64×64, eight PEs and 22 bits.
+    """
+
+    # Energy
+    tile_buffer_j: Scalar = 397.0e-12  # E, per PE cycle
+    pe_buffer_j: Scalar = 0.2e-12  # E ("temporary buffer"), per read round
+    subtractor_j: Scalar = 1.15e-18  # E; 16 a read round
+    subtractors_per_round: Scalar = 16  # E
+    mux_j: Scalar = 0.094245e-12  # E, per conversion
+    h_tree_j: Scalar = 157.12e-12  # E (19.64 pJ · 8), per PE cycle
+    membrane_fetch_j: Scalar = 4.64e-12  # E ("memory fetch")
+    neuron_j: Scalar = 5.096e-12  # E (1.274 pJ · 4)
+    adder_4_bit_j: Scalar = _kernel_j(0.00873)  # K
+    adder_8_bit_j: Scalar = _kernel_j(0.01689)  # K
+    adder_16_bit_j: Scalar = _kernel_j(0.0367)  # K
+    multiplier_8_bit_j: Scalar = _kernel_j(0.0821)  # K
+    comparator_8_bit_j: Scalar = _kernel_j(0.00908)  # K
+    global_buffer_bit_j: Scalar = 0.0110295e-9 / 256 * _FROM_28_NM.energy  # C: 32 KiB, 32-byte block, 2 banks
+
+    # Area
+    tile_buffer_um2: Scalar = 6054.7072  # E: 64 × 128 bits
+    pe_buffer_um2: Scalar = 484.643999  # E, per tile
+    subtractor_um2: Scalar = 13411.41498  # E, X/8 a tile
+    mux_um2: Scalar = 45.9  # E
+    h_tree_um2: Scalar = 433660.0  # E, per tile
+    sram_bit_um2: Scalar = 0.7391  # E
+    adder_8_bit_um2: Scalar = _kernel_um2(22.176)  # K
+    adder_16_bit_um2: Scalar = _kernel_um2(45.024)  # K
+    multiplier_8_bit_um2: Scalar = _kernel_um2(101.472)  # K
+    comparator_8_bit_um2: Scalar = _kernel_um2(15.456)  # K
+    neuron_um2: Scalar = _kernel_um2(129.0)  # K: one LIF unit of SATA, 0.000129 mm² at 28 nm

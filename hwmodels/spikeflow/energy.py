@@ -1,0 +1,197 @@
+"""Energy of one inference: what every component of every layer is charged."""
+
+from hwmodels.rounding import as_scalar, maximum
+from hwmodels.spikeflow.chip import Chip
+from hwmodels.spikeflow.components import Components
+from hwmodels.spikeflow.conventions import Conventions
+from hwmodels.spikeflow.placement import LayerPlacement, Placement, columns_per_weight
+from hwmodels.workload import Layer, Scalar, Workload
+
+COMPONENTS = (
+    "crossbar",
+    "adc",
+    "mux",
+    "diff",
+    "shift_add",
+    "pe_buffer",
+    "tile_buffer",
+    "accumulator",
+    "h_tree",
+    "noc",
+    "global_buffer",
+    "membrane",
+    "neuron",
+    "pooling",
+    "entropy",
+)
+"""The names in every energy breakdown."""
+
+# The sizes at which the script's constants hold (see `components.py`).
+REFERENCE_CELLS = 64 * 64
+REFERENCE_COLUMNS = 64
+REFERENCE_PES = 8
+REFERENCE_MUX = 8
+REFERENCE_MEMBRANE_BITS = 22
+
+
+def output_positions(layer: Layer, conventions: Conventions) -> int:
+    """Positions of the output map that the crossbars compute, one timestep."""
+    if conventions.convolution_outputs:
+        return layer.out_height * layer.out_width
+    return (layer.out_height // layer.pool) * (layer.out_width // layer.pool)
+
+
+def is_serial(layer: Layer, chip: Chip) -> bool:
+    """Whether the layer's input has more than one bit."""
+    return layer.analog_input or chip.neuron == "relu"
+
+
+def input_width(layer: Layer, chip: Chip) -> Scalar:
+    """Bits of one value of the layer's input map."""
+    if layer.analog_input:
+        return as_scalar(chip.input_bits)
+    return as_scalar(chip.activation_bits) if chip.neuron == "relu" else 1
+
+
+def serial_cycles(layer: Layer, chip: Chip, conventions: Conventions) -> Scalar:
+    """PE cycles that one output position takes: the bits of the input when they enter one by one."""
+    return input_width(layer, chip) if conventions.serial_inputs else 1
+
+
+def evaluations(layer: Layer, timesteps: Scalar, conventions: Conventions) -> Scalar:
+    """How often the layer's crossbars run in one inference: T, or once under direct encoding."""
+    return 1 if layer.analog_input and conventions.encode_once else timesteps
+
+
+def read_rounds(chip: Chip, conventions: Conventions) -> Scalar:
+    """Read rounds of a PE cycle: each converter reads its columns in turn."""
+    return as_scalar(chip.mux_ratio) if conventions.mux_rounds else as_scalar(chip.crossbar_columns) / 8
+
+
+def converters(chip: Chip, conventions: Conventions) -> Scalar:
+    """Converters of a PE."""
+    return as_scalar(chip.crossbar_columns) / (chip.mux_ratio if conventions.mux_rounds else 8)
+
+
+def keeps_potential(layer: Layer, workload: Workload, chip: Chip) -> bool:
+    """Whether the layer's outputs have a membrane: spiking layers, and the readout that accumulates."""
+    return chip.neuron != "relu" and (layer.spiking or layer is workload.layers[-1])
+
+
+def layer_energy(
+    workload: Workload,
+    index: int,
+    chip: Chip,
+    placement: Placement,
+    hops: Scalar,
+    conventions: Conventions,
+) -> dict[str, Scalar]:
+    """Energy of one layer over the whole inference, by component, in joule.
+
+    **Source:** SpikeSim's rule is PE cycles × T × PE-cycle energy, with
+    `PE cycle = H-tree + memory fetch + neuron + tile buffer + (X/8)·(k²·crossbar + (X/8)·(ADC + mux) +
+    16·subtractor + temporary buffer)`; every departure is a switch of [`Conventions`][].
+    """
+    layer, placed = workload.layers[index], placement.layers[index]
+    parts, timesteps = chip.components, as_scalar(workload.timesteps)
+    positions = output_positions(layer, conventions)
+    runs = evaluations(layer, timesteps, conventions) * serial_cycles(layer, chip, conventions)
+    pe_cycles = placed.working_pes * float(positions) * runs
+    crossbar_cycles = placed.crossbars * float(positions) * runs
+    rounds, adcs = read_rounds(chip, conventions), converters(chip, conventions)
+    rows, columns = as_scalar(chip.crossbar_rows), as_scalar(chip.crossbar_columns)
+    driven, converting = _activity(layer, chip, placed)
+
+    size: Scalar = 1.0
+    width: Scalar = 1.0
+    tree: Scalar = 1.0
+    fetch: Scalar = 1.0
+    if conventions.scaled_parts:
+        size = rows * columns / REFERENCE_CELLS
+        width = columns / REFERENCE_COLUMNS
+        # At a fixed pitch an H-tree's root-to-leaf path grows as the square root of its leaves.
+        tree = width * (chip.pes_per_tile / REFERENCE_PES) ** 0.5
+        fetch = chip.membrane_bits / REFERENCE_MEMBRANE_BITS
+    energy: dict[str, Scalar] = dict.fromkeys(COMPONENTS, 0.0)
+    energy["crossbar"] = crossbar_cycles * rounds * chip.cell.read_j * size * driven
+    conversions = pe_cycles * rounds * adcs * converting
+    energy["adc"] = conversions * chip.adc.energy_j * chip.adc.growth(as_scalar(chip.adc_bits))
+    energy["mux"] = conversions * parts.mux_j
+    subtraction_j = parts.adder_8_bit_j if conventions.diff_energy else parts.subtractor_j
+    energy["diff"] = pe_cycles * rounds * parts.subtractors_per_round * subtraction_j * converting
+    energy["pe_buffer"] = pe_cycles * rounds * parts.pe_buffer_j
+    energy["tile_buffer"] = pe_cycles * parts.tile_buffer_j * width
+    energy["h_tree"] = pe_cycles * parts.h_tree_j * tree
+
+    if conventions.neuron_per_output:
+        # A block of outputs meets its neurons once a timestep, however many PEs and input bits fed it.
+        has_neuron = layer.spiking or layer is workload.layers[-1]
+        blocks = placed.column_blocks * float(positions) * timesteps * has_neuron
+    else:
+        blocks = pe_cycles
+    if chip.neuron == "relu":
+        energy["neuron"] = blocks * columns * parts.comparator_8_bit_j
+    else:
+        energy["neuron"] = blocks * parts.neuron_j * width
+        energy["membrane"] = blocks * parts.membrane_fetch_j * fetch * width
+    if conventions.whole_chip:
+        _add_whole_chip(energy, workload, index, chip, placed, hops, conventions)
+    return energy
+
+
+def _add_whole_chip(
+    energy: dict[str, Scalar],
+    workload: Workload,
+    index: int,
+    chip: Chip,
+    placed: LayerPlacement,
+    hops: Scalar,
+    conventions: Conventions,
+) -> None:
+    layer, parts = workload.layers[index], chip.components
+    timesteps = as_scalar(workload.timesteps)
+    evaluated = evaluations(layer, timesteps, conventions)
+    serial = serial_cycles(layer, chip, conventions)
+    outputs = float(layer.outputs)
+    slices = columns_per_weight(chip, conventions)
+
+    # One addition joins each further column slice or input bit to the sum, and each further PE of a block.
+    energy["shift_add"] = (
+        outputs * evaluated * placed.pes_per_block * (slices * serial - 1) * parts.adder_16_bit_j
+    )
+    energy["accumulator"] = (
+        outputs * evaluated * (placed.pes_per_block - 1) + outputs * timesteps * layer.residual_add
+    ) * parts.adder_16_bit_j
+
+    last = layer is workload.layers[-1]
+    width = as_scalar(chip.activation_bits) if chip.neuron == "relu" else 1
+    inputs = float(layer.height * layer.width * layer.in_channels)
+    read_bits = inputs * input_width(layer, chip) * evaluated
+    if index == 0:
+        read_bits = read_bits + inputs * input_width(layer, chip)  # the input is loaded once
+    written_bits = 0.0 if last else outputs / layer.pool**2 * width * timesteps
+    if layer.analog_input and conventions.encode_once:
+        # The result of the one evaluation is written once and read at every timestep.
+        kept = outputs * chip.membrane_bits
+        read_bits, written_bits = read_bits + kept * timesteps, written_bits + kept
+    energy["global_buffer"] = (read_bits + written_bits) * parts.global_buffer_bit_j
+    energy["noc"] = inputs * input_width(layer, chip) * evaluated * hops * chip.mesh.hop_bit_j
+    if layer.pool > 1:
+        energy["pooling"] = outputs * timesteps * parts.adder_4_bit_j
+    if last and chip.entropy_module:
+        energy["entropy"] = layer.out_channels * timesteps * entropy_class_j(parts)
+
+
+def entropy_class_j(parts: Components) -> Scalar:
+    """The exit decision of DT-SNN for one class: an exponential and a logarithm by table, two products, one
+    sum; the two table look-ups are charged as one product each."""
+    return 4 * parts.multiplier_8_bit_j + parts.adder_16_bit_j
+
+
+def _activity(layer: Layer, chip: Chip, placed: LayerPlacement) -> tuple[Scalar, Scalar]:
+    """Fraction of rows that are driven, and fraction of PE cycles in which a converter is needed."""
+    if chip.activity == "dense":
+        return 1.0, 1.0
+    rate = as_scalar(layer.input_rate)
+    inputs = layer.kernel[0] * layer.kernel[1] * float(layer.in_channels) / placed.pes_per_block
+    return rate, 1.0 - maximum(1.0 - rate, 0.0) ** inputs

@@ -1,0 +1,110 @@
+"""Time of one inference: every layer's own time, and how layers overlap."""
+
+import functools
+import operator
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from hwmodels.rounding import as_scalar, floor, maximum
+from hwmodels.spikeflow.chip import Chip
+from hwmodels.spikeflow.conventions import Conventions
+from hwmodels.spikeflow.energy import (
+    REFERENCE_MUX,
+    evaluations,
+    output_positions,
+    read_rounds,
+    serial_cycles,
+)
+from hwmodels.spikeflow.placement import Placement
+from hwmodels.workload import Scalar, Workload
+
+
+def cycle_s(chip: Chip, conventions: Conventions) -> Scalar:
+    """Time of one PE cycle, in second.
+
+    Published: `cycle_clocks` whatever the chip. Scaled: the clocks are spent on read rounds, so they grow
+    with `mux_ratio`, and a SAR converter adds the clocks of its further bits to every round.
+    """
+    clocks = as_scalar(chip.cycle_clocks)
+    if conventions.scaled_parts:
+        rounds = read_rounds(chip, conventions)
+        extra = as_scalar(chip.adc.conversion_clocks(as_scalar(chip.adc_bits))) - 1
+        clocks = clocks * rounds / REFERENCE_MUX + rounds * extra
+    return clocks / as_scalar(chip.clock_hz)
+
+
+class Timing(NamedTuple):
+    """What each layer adds to the latency, and the time between two results, in second."""
+
+    by_layer_s: dict[str, Scalar]
+    period_s: Scalar
+
+
+def timing(workload: Workload, chip: Chip, placement: Placement, conventions: Conventions) -> Timing:
+    r"""What each layer adds to the latency (the values sum to it), and the time between two results.
+
+    With $d_l$ the time of layer l in one timestep, $e_l$ the times it runs (T; once when encoded once):
+
+    - sequential: $\sum_l e_l d_l$; the period is the latency.
+    - pipelined: layer l+1 starts when a fraction f of layer l's first timestep is done and ends no earlier
+      than one PE cycle after it; then the slowest layer sets the pace, $\text{fill} + (T-1)\max_l d_l$ (over
+      the layers that run at every timestep). The period is $\max_l e_l d_l$.
+    - published: $\text{int}(f\,o_l^2 C_l)\,T$ PE cycles for every layer but the last, all of it for the last.
+
+    **Source:** SpikeSim's latency rule for the last; f = 0.75 there.
+    """
+    cycle = cycle_s(chip, conventions)
+    if not conventions.column_parallel:
+        return _published(workload, chip, conventions, cycle)
+    timesteps = as_scalar(workload.timesteps)
+    names = [layer.name for layer in workload.layers]
+    once: list[Scalar] = []
+    total: list[Scalar] = []
+    pace: Scalar = 0.0
+    for layer, placed in zip(workload.layers, placement.layers, strict=True):
+        positions = output_positions(layer, conventions) * serial_cycles(layer, chip, conventions)
+        once.append(maximum(positions / placed.duplicates, 1) * cycle)
+        runs = evaluations(layer, timesteps, conventions)
+        total.append(once[-1] * runs)
+        if runs is timesteps:
+            pace = maximum(pace, once[-1])
+    if chip.schedule == "sequential":
+        return Timing(by_layer_s=dict(zip(names, total, strict=True)), period_s=_sum(total))
+
+    start: Scalar = 0.0
+    end: Scalar = 0.0
+    waiting: Scalar = 1.0
+    by_layer: dict[str, Scalar] = {}
+    for layer, duration in zip(workload.layers, once, strict=True):
+        finish = maximum(start + duration, end + cycle)
+        # The further timesteps are those of the first layer that sets the pace.
+        paces: Scalar = 0.0
+        if evaluations(layer, timesteps, conventions) is timesteps:
+            paces = waiting * _indicator(duration == pace)
+            waiting = waiting - paces
+        by_layer[layer.name] = finish - end + paces * (timesteps - 1) * pace
+        start, end = start + chip.pipeline_start * duration, finish
+    period: Scalar = 0.0
+    for value in total:
+        period = maximum(period, value)
+    return Timing(by_layer_s=by_layer, period_s=period)
+
+
+def _published(workload: Workload, chip: Chip, conventions: Conventions, cycle: Scalar) -> Timing:
+    by_layer: dict[str, Scalar] = {}
+    for layer in workload.layers:
+        outputs = output_positions(layer, conventions) * layer.out_channels
+        last = layer is workload.layers[-1]
+        begun = outputs if last else floor(chip.pipeline_start * outputs)
+        by_layer[layer.name] = begun * workload.timesteps * cycle
+    return Timing(by_layer_s=by_layer, period_s=_sum(by_layer.values()))
+
+
+def _sum(values: Iterable[Scalar]) -> Scalar:
+    return functools.reduce(operator.add, values)
+
+
+def _indicator(condition: Any) -> Scalar:
+    return float(condition) if isinstance(condition, bool) else jnp.where(condition, 1.0, 0.0)

@@ -1,0 +1,142 @@
+"""Layers to crossbars, PEs and tiles."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+
+from hwmodels.rounding import as_scalar, ceil_divide, is_number
+from hwmodels.spikeflow.chip import Chip
+from hwmodels.spikeflow.conventions import CORRECTED, Conventions
+from hwmodels.workload import Layer, Scalar, Workload
+
+
+class LayerPlacement(eqx.Module):
+    """What one layer occupies.
+
+    **Arguments:**
+
+    - `name`: of the layer.
+    - `column_blocks`: blocks of `crossbar_columns` columns that its outputs take.
+    - `row_blocks`: crossbars on top of one another, per column block.
+    - `pes_per_block`: PEs that add up to one column block.
+    - `duplicates`: copies of the layer that share its outputs.
+    - `first_pe`: index of its first PE on the chip.
+    - `utilisation`: fraction of the cells of its PEs that hold a weight, in [0, 1].
+    """
+
+    name: str = eqx.field(static=True)
+    column_blocks: Scalar
+    row_blocks: Scalar
+    pes_per_block: Scalar
+    duplicates: Scalar
+    first_pe: Scalar
+    utilisation: Scalar
+
+    @property
+    def crossbars(self) -> Scalar:
+        """Crossbars that hold weights, in one copy of the layer."""
+        return self.column_blocks * self.row_blocks
+
+    @property
+    def working_pes(self) -> Scalar:
+        """PEs that one output position uses: those of one copy."""
+        return self.column_blocks * self.pes_per_block
+
+    @property
+    def pes(self) -> Scalar:
+        """PEs of all copies."""
+        return self.working_pes * self.duplicates
+
+
+class Placement(eqx.Module):
+    """Where every layer lies: PEs are filled in the order of the layers, and tiles in the order of PEs.
+
+    **Arguments:** `layers`: one [`LayerPlacement`][] each. `pes_per_tile`: of the chip.
+    """
+
+    layers: tuple[LayerPlacement, ...]
+    pes_per_tile: Scalar
+
+    @property
+    def pes(self) -> Scalar:
+        """PEs in use."""
+        return self.layers[-1].first_pe + self.layers[-1].pes
+
+    @property
+    def tiles(self) -> Scalar:
+        """Tiles, the last of which may be partly empty: `ceil(pes / pes_per_tile)`."""
+        return ceil_divide(self.pes, self.pes_per_tile)
+
+
+def place(
+    workload: Workload,
+    chip: Chip,
+    conventions: Conventions = CORRECTED,
+    duplicates: Sequence[Scalar] | None = None,
+) -> Placement:
+    r"""Assigns every layer its PEs, in any order of layer sizes.
+
+    Kernel-split: $\lceil C_\text{in}/R\rceil\,k_h k_w$ crossbars per column block, one per kernel position;
+    flatten: $\lceil k_h k_w C_\text{in}/R\rceil$. Column blocks: $\lceil C_\text{out}\,s/C\rceil$ with s
+    columns per weight. A PE holds `chip.kernel`² of a column block's crossbars.
+
+    **Arguments:**
+
+    - `workload`, `chip`: as for [`evaluate`][].
+    - `duplicates`: copies of each layer, at least 1 (default: one each); see [`balance`][].
+
+    **Returns:** a [`Placement`][]; Python integers when the chip is concrete.
+
+    **Raises:** `ValueError` for the wrong number of duplicates, or for fewer than one.
+
+    **Source:** SpikeSim's PE count `ceil(C_in/X)·ceil(C_out/X)` is the kernel-split case of a kernel of the
+    chip's own size.
+    """
+    copies = (1,) * len(workload.layers) if duplicates is None else tuple(duplicates)
+    if len(copies) != len(workload.layers):
+        raise ValueError(
+            f"duplicates must have one entry per layer, {len(workload.layers)}, got {len(copies)}."
+        )
+    placed = []
+    first_pe: Scalar = 0
+    for layer, count in zip(workload.layers, copies, strict=True):
+        count = as_scalar(count)
+        if is_number(count) and not count >= 1:
+            raise ValueError(f"layer {layer.name!r}: duplicates must be at least 1, got {count}.")
+        placed.append(_place_layer(layer, chip, conventions, count, first_pe))
+        first_pe = first_pe + placed[-1].pes
+    return Placement(layers=tuple(placed), pes_per_tile=as_scalar(chip.pes_per_tile))
+
+
+def columns_per_weight(chip: Chip, conventions: Conventions) -> Scalar:
+    """Columns that one weight takes: its bits over those of a cell. The DIFF module needs no second one."""
+    return ceil_divide(chip.weight_bits, chip.cell.bits) if conventions.weight_slices else 1
+
+
+def _place_layer(
+    layer: Layer, chip: Chip, conventions: Conventions, duplicates: Scalar, first_pe: Scalar
+) -> LayerPlacement:
+    rows, columns, kernel = map(as_scalar, (chip.crossbar_rows, chip.crossbar_columns, chip.kernel))
+    slots = kernel * kernel
+    positions = layer.kernel[0] * layer.kernel[1]
+    used_columns = layer.out_channels * columns_per_weight(chip, conventions)
+    column_blocks = ceil_divide(used_columns, columns)
+    if not conventions.packed_pes:
+        pes_per_block = ceil_divide(layer.in_channels, rows)
+        row_blocks = pes_per_block * slots
+    else:
+        if chip.partition == "kernel-split":
+            row_blocks = positions * ceil_divide(layer.in_channels, rows)
+        else:
+            row_blocks = ceil_divide(positions * layer.in_channels, rows)
+        pes_per_block = ceil_divide(row_blocks, slots)
+    cells = column_blocks * pes_per_block * slots * rows * columns
+    return LayerPlacement(
+        name=layer.name,
+        column_blocks=column_blocks,
+        row_blocks=row_blocks,
+        pes_per_block=pes_per_block,
+        duplicates=duplicates,
+        first_pe=first_pe,
+        utilisation=positions * layer.in_channels * used_columns / cells,
+    )

@@ -61,7 +61,7 @@ class Conv(nnx.Module):
         self.kernel = nnx.Param((kernel_init or xavier_uniform(2.0))(rngs.params(), shape, param_dtype))
         self.bias = nnx.Param(jnp.zeros((out_channels,), param_dtype)) if use_bias else None
 
-    def __call__(self, x: Float[Array, "time batch h w c"]) -> Float[Array, "time batch h2 w2 c2"]:
+    def __call__(self, x: Array) -> Float[Array, "time batch h2 w2 c2"]:
         if x.shape[-1] != self.in_channels:
             raise ValueError(
                 f"a convolution of {self.in_channels} input channels got maps of shape {x.shape[2:]}."
@@ -105,11 +105,11 @@ class Linear(nnx.Module):
         self.kernel = nnx.Param(initialise(rngs.params(), (in_channels, out_channels), param_dtype))
         self.bias = nnx.Param(jnp.zeros((out_channels,), param_dtype)) if use_bias else None
 
-    def __call__(self, x: Float[Array, "time batch *features"]) -> Float[Array, "time batch c"]:
+    def __call__(self, x: Array) -> Float[Array, "time batch c"]:
         flat = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
         if flat.shape[-1] != self.in_channels:
             raise ValueError(
-                f"a linear layer of {self.in_channels} inputs got {flat.shape[-1]}, maps of shape {x.shape[2:]}."
+                f"a linear layer of {self.in_channels} inputs got {flat.shape[-1]} (shape {x.shape[2:]})."
             )
         dtype = self.dtype or self.kernel[...].dtype
         out = flat.astype(dtype) @ self.kernel[...].astype(dtype)

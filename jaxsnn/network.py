@@ -33,7 +33,7 @@ class Network(nnx.Module):
 
     def __call__(
         self,
-        images: Float[Array, "batch height width channels"],
+        images: Array,
         *,
         timesteps: int,
         key: Array | None = None,
@@ -59,7 +59,7 @@ class Network(nnx.Module):
 
     def outputs(
         self,
-        images: Float[Array, "batch height width channels"],
+        images: Array,
         *,
         timesteps: int,
         key: Array | None = None,
@@ -86,7 +86,7 @@ class Network(nnx.Module):
         mean = jax.tree.map(lambda *rates: sum(w * r for w, r in zip(weights, rates, strict=True)), *records)
         return outputs, mean
 
-    def stem(self, images: Float[Array, "batch height width channels"]) -> Array | None:
+    def stem(self, images: Array) -> Array | None:
         """The first layer's currents where they are equal at every timestep (direct encoding), else None."""
         if images.ndim != 4:
             raise ValueError(f"images must be (batch, height, width, channels), got shape {images.shape}.")
@@ -96,7 +96,7 @@ class Network(nnx.Module):
 
     def advance(
         self,
-        images: Float[Array, "batch height width channels"],
+        images: Array,
         state: Any,
         *,
         start: int | Array,

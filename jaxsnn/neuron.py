@@ -39,7 +39,7 @@ class Neuron(nnx.Module):
 
     def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
         """The potential at rest, zeros in the shape of the current and in at least float32."""
-        return jnp.zeros(shape, jnp.promote_types(dtype, jnp.float32))
+        return jnp.zeros(shape, dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32)
 
     def __call__(self, current: Array, state: Array) -> tuple[Array, Array]:
         raise NotImplementedError

@@ -1,6 +1,6 @@
 """What passes between layers, and what each weighted layer reports to a hardware model."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import struct
@@ -53,8 +53,8 @@ class LayerRecord:
     pool: int = struct.field(pytree_node=False)
     analog_input: bool = struct.field(pytree_node=False)
     residual_add: bool = struct.field(pytree_node=False)
-    input_rate: Float[Array, ""]
-    spike_rate: Float[Array, ""]
+    input_rate: Any  # Scalar array; a pytree passes other leaves through here.
+    spike_rate: Any
 
 
 def active_fraction(values: Array) -> Float[Array, ""]:

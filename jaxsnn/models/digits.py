@@ -11,13 +11,15 @@ from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.network import Network
 from jaxsnn.neuron import LIF, Neuron, Readout
 
+_NEURON = partial(LIF, leak=0.5)
+
 
 def digits_convnet(
     *,
     width: int = 16,
     classes: int = 10,
     image_size: int = 8,
-    neuron: Callable[[], Neuron] = partial(LIF, leak=0.5),
+    neuron: Callable[[], Neuron] = _NEURON,
     encoding: Encoding = Direct(),  # noqa: B008 (frozen)
     param_dtype=jnp.float32,
     rngs: nnx.Rngs,

@@ -1,0 +1,211 @@
+"""The network: unrolling, its record, shapes, and gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsnn.encoding import Direct, Poisson
+from jaxsnn.layers import Block, Conv, Linear, average_pool, xavier_uniform
+from jaxsnn.models.digits import digits_convnet
+from jaxsnn.network import Network
+from jaxsnn.neuron import LIF, Neuron, Readout
+from tests.helpers import finite_difference
+
+
+def small(encoding=Direct(), neuron=LIF, dtype=jnp.float64):  # noqa: B008
+    options = {"param_dtype": dtype, "rngs": nnx.Rngs(0)}
+    return Network(
+        [
+            Block("conv1", Conv(2, 3, 3, **options), neuron()),
+            Block("conv2", Conv(3, 4, (3, 1), stride=(2, 1), padding=(1, 0), **options), neuron(), pool=2),
+            Block("fc1", Linear(4 * 2 * 3, 6, **options), neuron()),
+            Block("fc2", Linear(6, 3, **options), Readout()),
+        ],
+        encoding,
+    )
+
+
+def images(dtype=jnp.float64):
+    return jax.random.uniform(jax.random.key(7), (2, 8, 6, 2), dtype)
+
+
+def numpy_network(network, x, timesteps):
+    """The small network by loops, one timestep after the other."""
+    kernels = [np.asarray(layer.synapse.kernel[...]) for layer in network.layers]
+
+    def conv(x, kernel, stride, padding):
+        x = np.pad(x, ((0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0)))
+        height = (x.shape[1] - kernel.shape[0]) // stride[0] + 1
+        width = (x.shape[2] - kernel.shape[1]) // stride[1] + 1
+        out = np.zeros((len(x), height, width, kernel.shape[3]))
+        for i in range(height):
+            for j in range(width):
+                top, left = i * stride[0], j * stride[1]
+                patch = x[:, top : top + kernel.shape[0], left : left + kernel.shape[1]]
+                out[:, i, j] = np.einsum("bhwc,hwco->bo", patch, kernel)
+        return out
+
+    def lif(state, current):
+        state = 0.9 * state + current
+        spikes = (state > 1).astype(float)
+        return np.where(spikes == 1, 0, state), spikes
+
+    u1 = u2 = u3 = u4 = 0.0
+    rates = np.zeros(4)
+    for _ in range(timesteps):
+        u1, s = lif(u1, conv(x, kernels[0], (1, 1), (1, 1)))
+        rates[1] += (s != 0).mean() / timesteps
+        u2, s = lif(u2, conv(s, kernels[1], (2, 1), (1, 0)))
+        s = (s[:, 0::2] + s[:, 1::2]) / 2
+        s = (s[:, :, 0::2] + s[:, :, 1::2]) / 2
+        rates[2] += (s != 0).mean() / timesteps
+        u3, s = lif(u3, s.reshape(2, -1) @ kernels[2])
+        rates[3] += (s != 0).mean() / timesteps
+        u4 = u4 + s @ kernels[3]
+    rates[0] = (x != 0).mean()
+    return u4 / timesteps, rates
+
+
+def test_the_network_is_what_a_loop_computes():
+    network, x = small(), images()
+    logits, record = network(x, timesteps=6)
+    expected, rates = numpy_network(network, np.asarray(x), 6)
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(logits, expected, rtol=1e-12)
+    np.testing.assert_allclose([float(layer.input_rate) for layer in record], rates, atol=1e-6)
+
+
+@pytest.mark.parametrize("encoding", [Direct(), Poisson()])
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_layer_by_layer_equals_step_by_step(encoding, chunk):
+    network, x, key = small(encoding), images(), jax.random.key(1)
+
+    def loss(params, chunk):
+        net = nnx.merge(graphdef, params)
+        logits, record = net(x, timesteps=3, key=key, chunk=chunk)
+        return jnp.sum(logits**2), (logits, [layer.input_rate for layer in record])
+
+    graphdef, params = nnx.split(network)
+    gradient = jax.jit(jax.grad(loss, has_aux=True), static_argnums=1)
+    whole, (logits, rates) = gradient(params, None)
+    parts, (logits_parts, rates_parts) = gradient(params, chunk)
+    np.testing.assert_allclose(logits, logits_parts, rtol=1e-12)
+    np.testing.assert_allclose(rates, rates_parts, atol=1e-6)
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+        assert np.abs(a).max() > 0
+
+
+@pytest.mark.parametrize("chunk", [None, 1])
+def test_direct_encoding_convolves_the_image_once(chunk):
+    network = small()
+    jaxpr = jax.make_jaxpr(lambda x: network(x, timesteps=4, chunk=chunk)[0])(images())
+    on_images = [
+        equation
+        for equation in jaxpr.eqns
+        if equation.primitive.name == "conv_general_dilated" and equation.invars[0].aval.shape[-1] == 2
+    ]
+    assert [equation.invars[0].aval.shape[0] for equation in on_images] == [2]
+
+
+class Smooth(Neuron):
+    """A differentiable stand-in: the spike is a sigmoid and the reset follows it."""
+
+    def __call__(self, current, state):
+        potential = 0.8 * state + current
+        out = jax.nn.sigmoid(3 * (potential - 1))
+        return out, potential * (1 - out)
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_gradients_through_time_match_finite_differences(chunk):
+    options = {"param_dtype": jnp.float64, "rngs": nnx.Rngs(1)}
+    network = Network(
+        [
+            Block("conv1", Conv(1, 2, 2, padding=0, **options), Smooth(), pool=2),
+            Block("fc1", Linear(2, 3, use_bias=True, **options), Smooth()),
+            Block("fc2", Linear(3, 2, **options), Readout()),
+        ]
+    )
+    graphdef, params = nnx.split(network)
+    flat, rebuild = jax.flatten_util.ravel_pytree(params)
+    x = jax.random.uniform(jax.random.key(2), (2, 3, 3, 1), jnp.float64)
+
+    @jax.jit
+    def loss(flat):
+        logits, _ = nnx.merge(graphdef, rebuild(flat))(x, timesteps=4, chunk=chunk)
+        return jnp.sum(jnp.sin(logits))
+
+    expected = finite_difference(lambda flat: loss(jnp.asarray(flat)), flat)
+    np.testing.assert_allclose(jax.grad(loss)(flat), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_the_record_speaks_of_shapes():
+    _, record = small()(images(), timesteps=2)
+    facts = [(r.name, r.kind, r.height, r.width, r.in_channels, r.out_channels, r.pool) for r in record]
+    assert facts == [
+        ("conv1", "conv", 8, 6, 2, 3, 1),
+        ("conv2", "conv", 8, 6, 3, 4, 2),
+        ("fc1", "linear", 1, 1, 24, 6, 1),
+        ("fc2", "linear", 1, 1, 6, 3, 1),
+    ]
+    assert [r.analog_input for r in record] == [True, False, False, False]
+    assert [r.spiking for r in record] == [True, True, True, False]
+    assert (record[1].kernel, record[1].stride, record[1].padding) == ((3, 1), (2, 1), (1, 0))
+
+
+def test_replaced_kernels_take_effect():
+    network = small()
+    graphdef, params, rest = nnx.split(network, nnx.Param, ...)
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    assert all("kernel" in path for path in paths)
+    assert len(paths) == 4
+    zeros = nnx.merge(graphdef, jax.tree.map(jnp.zeros_like, params), rest)
+    assert not np.any(zeros(images(), timesteps=2)[0])
+
+
+def test_average_pool_drops_what_does_not_fill_a_patch():
+    x = jnp.arange(15.0).reshape(1, 1, 3, 5, 1)
+    np.testing.assert_array_equal(average_pool(x, 2)[0, 0, :, :, 0], [[3.0, 5.0]])
+    with pytest.raises(ValueError, match="side 4 does not fit a map of 3 × 5"):
+        average_pool(x, 4)
+
+
+def test_xavier_uniform_has_torchs_bound():
+    draw = np.asarray(xavier_uniform(2.0)(jax.random.key(0), (3, 3, 16, 32), jnp.float32))
+    bound = 2 * np.sqrt(6 / (9 * 16 + 9 * 32))
+    assert 0.99 * bound < np.abs(draw).max() <= bound
+    np.testing.assert_allclose(draw.std(), bound / np.sqrt(3), rtol=0.03)
+
+
+def test_dtype_of_the_computation_is_a_choice():
+    conv = Conv(2, 3, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    assert conv(images(jnp.float32)[None]).dtype == jnp.bfloat16
+    assert conv.kernel[...].dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: small()(images(), timesteps=0), "timesteps must be at least 1"),
+        (lambda: small()(images(), timesteps=2, chunk=0), "chunk must be at least 1"),
+        (lambda: small()(images()[0], timesteps=2), r"images must be \(batch, height"),
+        (lambda: small()(images()[..., :1], timesteps=2), "'conv1': a convolution of 2 input channels"),
+        (lambda: small()(images()[:, :4], timesteps=2), "'fc1': a linear layer of 24 inputs got 12"),
+        (lambda: Network([]), "at least one layer"),
+        (lambda: Network([LIF()]), "first layer must be a Block, got LIF"),
+        (lambda: Conv(1, 1, (3, 3, 3), rngs=nnx.Rngs(0)), "kernel must be an int or a pair"),
+    ],
+)
+def test_mistakes_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_the_digits_network_has_the_advertised_layers():
+    network = digits_convnet(width=4, rngs=nnx.Rngs(0))
+    _, record = network(jnp.zeros((1, 8, 8, 1)), timesteps=1)
+    assert [(r.in_channels, r.out_channels) for r in record] == [(1, 4), (4, 8), (128, 16), (16, 10)]
+    assert float(record[0].input_rate) == 0.0

@@ -1,0 +1,249 @@
+"""Training: it learns, it repeats itself, it resumes to the bit, and it refuses what is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsnn.data.datasets import Dataset, load
+from jaxsnn.encoding import Poisson
+from jaxsnn.learning.checkpoint import digest
+from jaxsnn.learning.training import TrainConfig, evaluate, fit, split_parameters
+from jaxsnn.models.digits import digits_convnet
+
+SHORT = TrainConfig(epochs=3, timesteps=2, batch_size=32, decay_at=(0.4,))
+
+
+def few_digits(count=96):
+    data = load("digits")
+    return Dataset(
+        "few",
+        data.train_images[:count],
+        data.train_labels[:count],
+        data.test_images[:20],
+        data.test_labels[:20],
+        10,
+    )
+
+
+def network(**options):
+    return digits_convnet(width=4, **({"rngs": nnx.Rngs(0)} | options))
+
+
+def weights(network):
+    return digest(nnx.state(network))
+
+
+def test_digits_are_learnt():
+    data = load("digits")
+    net = digits_convnet(rngs=nnx.Rngs(1))
+    result = fit(net, data, TrainConfig(epochs=10, seed=1))
+    assert result.test_accuracy >= 0.96
+    test = evaluate(net, data.test_images, data.test_labels, timesteps=5)
+    assert test.accuracy == result.test_accuracy
+    assert test.accuracy == np.mean(test.predictions == data.test_labels)
+    assert all(0 < float(layer.input_rate) <= 1 for layer in test.record)
+
+
+def test_the_same_seed_gives_the_same_bits():
+    runs = []
+    for seed in (5, 5, 6):
+        net = network(encoding=Poisson())
+        fit(net, few_digits(), TrainConfig(epochs=2, timesteps=2, batch_size=32, seed=seed))
+        runs.append(weights(net))
+    assert runs[0] == runs[1] != runs[2]
+
+
+SCRIPT = """
+import sys
+from tests.jaxsnn.test_training import SHORT, few_digits, fit, network
+fit(network(), few_digits(), SHORT, checkpoint_dir=sys.argv[1], on_epoch=lambda m: print(m.epoch, flush=True))
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
+    """kill -9 after the first epoch, then in the middle of a write; the end equals an unbroken run."""
+    straight = network()
+    unbroken = fit(straight, few_digits(), SHORT)
+    environment = os.environ | {"JAX_ENABLE_X64": "1", "JAX_NUMPY_DTYPE_PROMOTION": "strict"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        env=environment,
+        cwd=Path(__file__).parents[2],
+    )
+    process.stdout.readline()
+    process.kill()
+    process.wait()
+    done = len((tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert 1 <= done <= 3
+    debris = tmp_path / "last" / f".writing-{done}"
+    debris.mkdir(exist_ok=True)
+    (debris / "half").write_text("of a checkpoint")
+
+    resumed = network()
+    result = fit(resumed, few_digits(), SHORT, checkpoint_dir=tmp_path)
+    assert result.resumed_epochs >= done
+    assert weights(resumed) == weights(straight)
+    assert [m.loss for m in result.history] == [m.loss for m in unbroken.history]
+    assert [m.test_accuracy for m in result.history] == [m.test_accuracy for m in unbroken.history]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert len(list((tmp_path / "last").iterdir())) == 1
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    fit(network(), few_digits(), TrainConfig(epochs=1, timesteps=1, batch_size=32), checkpoint_dir=folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 1e-4}, "another run: learning_rate was 0.004 and is 0.0001"),
+        ({"epochs": 2}, "epochs was 1 and is 2"),
+        ({"seed": 3}, "seed was 0 and is 3"),
+    ],
+)
+def test_a_checkpoint_of_another_configuration_is_refused(finished, change, message):
+    config = TrainConfig(**({"epochs": 1, "timesteps": 1, "batch_size": 32} | change))
+    with pytest.raises(ValueError, match=message):
+        fit(network(), few_digits(), config, checkpoint_dir=finished)
+
+
+def test_a_checkpoint_of_another_network_or_data_set_is_refused(finished):
+    config = TrainConfig(epochs=1, timesteps=1, batch_size=32)
+    with pytest.raises(ValueError, match=r"another run.*network was"):
+        fit(digits_convnet(width=2, rngs=nnx.Rngs(0)), few_digits(), config, checkpoint_dir=finished)
+    with pytest.raises(ValueError, match="another run: initial_weights was"):
+        fit(network(rngs=nnx.Rngs(1)), few_digits(), config, checkpoint_dir=finished)
+    with pytest.raises(ValueError, match="another run: dataset was"):
+        fit(network(), few_digits(64), config, checkpoint_dir=finished)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
+def test_a_corrupt_checkpoint_is_refused(tmp_path, damage):
+    config = TrainConfig(epochs=1, timesteps=1, batch_size=32)
+    fit(network(), few_digits(), config, checkpoint_dir=tmp_path)
+    files = sorted((f for f in (tmp_path / "last").rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+    largest = files[-1]
+    content = bytearray(largest.read_bytes())
+    if damage == "truncate":
+        largest.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        content[len(content) // 2] ^= 0x55
+        largest.write_bytes(content)
+    else:
+        largest.unlink()
+    net = network()
+    before = weights(net)
+    with pytest.raises(ValueError, match="is corrupt and cannot be used"):
+        fit(net, few_digits(), config, checkpoint_dir=tmp_path)
+    assert weights(net) == before
+
+
+def test_the_transform_is_what_the_forward_pass_sees():
+    """A transform to zero weights gives the loss of ignorance; the identity changes nothing."""
+    config = TrainConfig(epochs=1, timesteps=2, batch_size=32)
+    plain, same, zero = network(), network(), network()
+    fit(plain, few_digits(), config)
+    fit(same, few_digits(), config, transform=lambda params, key: jax.tree.map(lambda w: w * 1, params))
+    assert weights(plain) == weights(same)
+    before = weights(zero)
+    result = fit(zero, few_digits(), config, transform=lambda p, key: jax.tree.map(lambda w: w * 0, p))
+    assert result.history[0].loss == pytest.approx(np.log(10), rel=1e-6)
+    assert weights(zero) == before
+
+
+def test_training_changes_what_its_settings_say():
+    def trained(**change):
+        net = network()
+        settings = {"epochs": 2, "timesteps": 2, "batch_size": 32, "decay_at": ()} | change
+        fit(net, few_digits(), TrainConfig(**settings))
+        return weights(net)
+
+    changes = [
+        {},
+        {"learning_rate": 1e-3},
+        {"optimizer": "sgd"},
+        {"decay_at": (0.5,)},
+        {"timesteps": 3},
+        {"batch_size": 48},
+    ]
+    assert len({trained(**change) for change in changes}) == len(changes)
+
+
+def test_the_learning_rate_steps_down():
+    schedule = TrainConfig(epochs=8, learning_rate=1.0, decay_at=(0.5, 0.75), decay_factor=0.1).schedule(10)
+    rates = [float(schedule(step)) for step in (0, 39, 40, 59, 60, 79)]
+    np.testing.assert_allclose(rates, [1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
+
+
+def test_evaluation_does_not_depend_on_the_batch_size():
+    data, net = few_digits(), network()
+    whole = evaluate(net, data.train_images, data.train_labels, timesteps=2)
+    parts = evaluate(net, data.train_images, data.train_labels, timesteps=2, batch_size=36)
+    np.testing.assert_array_equal(whole.predictions, parts.predictions)
+    np.testing.assert_allclose(whole.loss, parts.loss, rtol=1e-6)
+    for a, b in zip(whole.record, parts.record, strict=True):
+        np.testing.assert_allclose(a.input_rate, b.input_rate, rtol=1e-5)
+    floats = evaluate(net, data.scale(data.train_images), data.train_labels, timesteps=2)
+    np.testing.assert_array_equal(whole.predictions, floats.predictions)
+
+
+def test_weights_that_are_not_finite_are_named():
+    net, data = network(), few_digits()
+    graphdef, params, rest = split_parameters(net)
+    params["layers"][1]["synapse"]["kernel"][...] = jnp.full((3, 3, 4, 8), jnp.nan)
+    broken = nnx.merge(graphdef, params, rest)
+    with pytest.raises(ValueError, match=r"layers.*1.*kernel.*holds NaN or infinity"):
+        evaluate(broken, data.test_images, data.test_labels, timesteps=1)
+    with pytest.raises(ValueError, match="holds NaN or infinity"):
+        fit(broken, data, SHORT)
+
+
+def test_divergence_stops_with_a_message(tmp_path):
+    def overflow(params, key):
+        return jax.tree.map(lambda w: w * 1e38 * 1e38, params)
+
+    config = TrainConfig(epochs=2, timesteps=1)
+    with pytest.raises(
+        ValueError, match=r"training diverged in epoch 1: the loss is nan; lower learning_rate"
+    ):
+        fit(network(), few_digits(), config, checkpoint_dir=tmp_path, transform=overflow)
+    assert not (tmp_path / "last").exists()
+
+
+def test_progress_shows_loss_accuracy_and_speed(capsys):
+    fit(network(), few_digits(), TrainConfig(epochs=1, timesteps=1), progress=True)
+    shown = capsys.readouterr().out
+    assert "training" in shown
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"timesteps": -1}, "timesteps must be at least 1"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive and finite"),
+        ({"optimizer": "adamw"}, "optimizer must be 'adam' or 'sgd'"),
+        ({"decay_at": (0.5, 1.0)}, "decay_at are fractions"),
+    ],
+)
+def test_a_bad_configuration_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**change)
+
+
+def test_evaluating_nothing_is_refused():
+    with pytest.raises(ValueError, match="as many labels as images, got 0 and 0"):
+        evaluate(network(), np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.uint8), timesteps=1)

@@ -7,8 +7,8 @@ from hwmodels.sata.conventions import CORRECTIONS as CORRECTIONS
 from hwmodels.sata.inference import InferenceCost as InferenceCost
 from hwmodels.sata.inference import correction_sizes as correction_sizes
 from hwmodels.sata.inference import inference_energy as inference_energy
-from hwmodels.sata.sram import Sram as Sram
-from hwmodels.sata.sram import sram as sram
+from hwmodels.sata.memory import Sram as Sram
+from hwmodels.sata.memory import sram as sram
 from hwmodels.sata.technology import Precision as Precision
 from hwmodels.sata.traffic import CycleStatistics as CycleStatistics
 from hwmodels.sata.traffic import cycle_statistics as cycle_statistics

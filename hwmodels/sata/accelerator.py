@@ -7,7 +7,7 @@ import equinox as eqx
 
 from hwmodels import rounding
 from hwmodels.sata.array import Array, Buffers, require
-from hwmodels.sata.sram import Sram, sram
+from hwmodels.sata.memory import Sram, sram
 from hwmodels.sata.technology import (
     CLOCK_HZ,
     DENSE_ELEMENT,

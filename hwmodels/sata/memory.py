@@ -10,6 +10,7 @@ import json
 import math
 from functools import lru_cache
 from importlib import resources
+from itertools import product
 from typing import Any
 
 import equinox as eqx
@@ -22,6 +23,7 @@ from hwmodels.sata.interpolation import MonotoneCubic
 from hwmodels.workload import Scalar
 
 WIDTHS, BANKS = (8, 16, 32), (1, 2, 4)
+Grid = dict[tuple[int, int, int], np.ndarray]
 
 
 class Sram(eqx.Module):
@@ -34,30 +36,53 @@ class Sram(eqx.Module):
     access_s: Scalar
 
 
-def grid() -> dict[tuple[int, int, int], np.ndarray]:
+def grid() -> Grid:
     """CACTI's own results, in SI units and mm²: (size, width on the bus, banks) to five numbers."""
     table = json.loads(resources.files(__package__).joinpath("cacti_28nm_sram.json").read_text())
     units = np.array([1e-9, 1e-9, 1e-3, 1.0, 1e-9])
     return {(r[0], min(r[1], WIDTHS[-1]), r[2]): np.array(r[3:]) * units for r in table["rows"]}
 
 
-def fill(points: dict[tuple[int, int, int], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Completes the grid where CACTI's result is absent (left out, or no valid organisation).
+def estimate(points: Grid, size: int, width: int, banks: int) -> np.ndarray:
+    """Logarithms of the five numbers at a cell where CACTI's result is absent.
+
+    The median of several views: the cell's own column of sizes (twice), and each column that shares its width
+    or its bank count, at the same size and at the same size of a bank, shifted by how the two columns differ
+    where both are known. Leaving out known cells one at a time chose this rule among simpler ones.
+    """
+    own = {s: np.log(v) for (s, w, b), v in points.items() if (w, b) == (width, banks)}
+    knots = np.log2(sorted(own))
+    curve = MonotoneCubic(knots, np.array([own[s] for s in sorted(own)]))(math.log2(size))
+    views = [curve, curve]
+    for other_width, other_banks in product(WIDTHS, BANKS):
+        if (other_width == width) == (other_banks == banks):
+            continue
+        for ratio in {1.0, other_banks / banks}:
+
+            def partner(at: int, key: Any = (ratio, other_width, other_banks)) -> np.ndarray | None:
+                value = points.get((round(at * key[0]), key[1], key[2]))
+                return None if value is None else np.log(value)
+
+            shared = [s for s in sorted(own) if partner(s) is not None]
+            here = partner(size)
+            if here is not None and len(shared) > 1:
+                difference = np.array([own[s] - partner(s) for s in shared])
+                at = [np.interp(math.log2(size), np.log2(shared), column) for column in difference.T]
+                views.append(here + np.array(at))
+    return np.median(views, axis=0)
+
+
+def fill(points: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Completes the grid, with [`estimate`][] where CACTI's result was left out or has no valid organisation.
 
     **Returns:** log2 of the sizes, and the logarithms of the five numbers, shape (sizes, 3, 3, 5).
     """
     sizes = sorted({size for size, _, _ in points})
-    x = np.log2(sizes)
-    values = np.full((len(sizes), 3, 3, 5), np.nan)
-    for (size, width, banks), value in points.items():
-        values[sizes.index(size), WIDTHS.index(width), BANKS.index(banks)] = np.log(value)
-    for i in range(3):
-        for j in range(3):
-            known = ~np.isnan(values[:, i, j, 0])
-            curve = MonotoneCubic(x[known], values[known, i, j])
-            for k in np.flatnonzero(~known):
-                values[k, i, j] = curve(float(x[k]))
-    return x, values
+    values = np.empty((len(sizes), len(WIDTHS), len(BANKS), 5))
+    for (k, size), (i, width), (j, banks) in product(enumerate(sizes), enumerate(WIDTHS), enumerate(BANKS)):
+        known = points.get((size, width, banks))
+        values[k, i, j] = estimate(points, size, width, banks) if known is None else np.log(known)
+    return np.log2(sizes), values
 
 
 @lru_cache(maxsize=1)

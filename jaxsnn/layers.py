@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn.neuron import Neuron
+from jaxsnn.normalization import Normalization
 from jaxsnn.signal import LayerRecord, Signal, active_fraction
 
 
@@ -126,8 +127,13 @@ def average_pool(x: Float[Array, "time batch h w c"], side: int) -> Float[Array,
     return x.reshape(time, batch, rows, side, columns, side, channels).mean(axis=(3, 5))
 
 
-def run_neuron(neuron: Neuron, current: Signal, state: Any) -> tuple[Array, Any]:
-    """A neuron over a stretch of time: outputs (time, batch, ...) and the state after it.
+def pooled(signal: Signal, side: int) -> Signal:
+    """The signal after average pooling, if `side` is above 1."""
+    return signal if side == 1 else signal.with_values(average_pool(signal.values, side))
+
+
+def run_neuron(neuron: Neuron, current: Signal, state: Any) -> tuple[Signal, Any]:
+    """A neuron over a stretch of time: its outputs and the state after it.
 
     `state=None` starts at rest.
     """
@@ -142,23 +148,33 @@ def run_neuron(neuron: Neuron, current: Signal, state: Any) -> tuple[Array, Any]
     xs = None if current.constant else current.values
     # Unrolled, XLA fuses the steps into few passes over memory; a loop pays a copy per step.
     state, out = jax.lax.scan(step, state, xs, length=current.steps, unroll=min(current.steps, 16))
-    return out, state
+    return Signal(values=out, steps=current.steps, analog=False), state
 
 
 class Block(nnx.Module):
-    """Weights, then neurons, then average pooling: one layer of a network.
+    """Weights, normalisation, neurons, average pooling: one layer of a network.
 
     **Arguments:**
 
     - `name`: the layer's name in records and errors.
     - `synapse`: a [`Conv`][] or a [`Linear`][].
     - `neuron`: what turns currents into spikes.
+    - `norm`: a [`jaxsnn.normalization.Normalization`][] of the currents, or None.
     - `pool`: side of the average pooling after the neurons, 1 for none.
     """
 
-    def __init__(self, name: str, synapse: Conv | Linear, neuron: Neuron, *, pool: int = 1):
+    def __init__(
+        self,
+        name: str,
+        synapse: Conv | Linear,
+        neuron: Neuron,
+        *,
+        norm: Normalization | None = None,
+        pool: int = 1,
+    ):
         self.name = name
         self.synapse = synapse
+        self.norm = norm
         self.neuron = neuron
         self.pool = pool
 
@@ -169,10 +185,13 @@ class Block(nnx.Module):
         except ValueError as error:
             raise ValueError(f"layer {self.name!r}: {error}") from error
 
-    def fire(self, current: Signal, state: Any) -> tuple[Signal, Any]:
-        """Neurons driven by currents, before pooling."""
-        out, state = run_neuron(self.neuron, current, state)
-        return Signal(values=out, steps=current.steps, analog=False), state
+    def normalize(self, current: Signal, *, start: int | Array, training: bool) -> Signal:
+        """The currents after this layer's normalisation, if it has one."""
+        if self.norm is None:
+            return current
+        return current.with_values(
+            self.norm(current.values, start=start, steps=current.steps, training=training)
+        )
 
     def record(self, signal: Signal, out: Signal, residual_add: bool = False) -> LayerRecord:
         """What this layer asks of a chip, given its input and the output of its neurons."""
@@ -197,11 +216,17 @@ class Block(nnx.Module):
         )
 
     def __call__(
-        self, signal: Signal, state: Any, *, current: Signal | None = None
+        self,
+        signal: Signal,
+        state: Any,
+        *,
+        start: int | Array,
+        training: bool = False,
+        current: Signal | None = None,
     ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
-        """`(signal, state) -> (signal, state, records)`; `current` is a drive computed before."""
-        out, state = self.fire(self.drive(signal) if current is None else current, state)
+        """`(signal, state) -> (signal, state, records)` from timestep `start` on; `current` is a drive
+        computed before."""
+        current = self.drive(signal) if current is None else current
+        out, state = run_neuron(self.neuron, self.normalize(current, start=start, training=training), state)
         record = self.record(signal, out)
-        if self.pool > 1:
-            out = out.with_values(average_pool(out.values, self.pool))
-        return out, state, (record,)
+        return pooled(out, self.pool), state, (record,)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxsnn.encoding import Direct, Encoding
 from jaxsnn.layers import Block
+from jaxsnn.normalization import Normalization
 from jaxsnn.signal import LayerRecord, Signal
 
 __all__ = ["LayerRecord", "Network", "Signal"]
@@ -38,6 +39,8 @@ class Network(nnx.Module):
         timesteps: int,
         key: Array | None = None,
         chunk: int | None = None,
+        remat: bool = False,
+        training: bool = False,
     ) -> tuple[Float[Array, "batch classes"], tuple[LayerRecord, ...]]:
         """Classify images.
 
@@ -48,13 +51,18 @@ class Network(nnx.Module):
         - `key`: for Poisson encoding.
         - `chunk`: how many timesteps run layer by layer at once. None takes all T (fastest); 1 runs the whole
           network step by step. Every choice gives the same numbers to rounding.
+        - `remat`: the backward pass recomputes each chunk instead of storing its activations, so that memory
+          grows with `chunk` and not with T.
+        - `training`: normalisation uses, and updates, the statistics of this batch.
 
         **Returns:** logits (the output potential accumulated over T and divided by T) and one
         [`LayerRecord`][] per weighted layer.
 
         **Raises:** `ValueError` for fewer timesteps than one and for shapes that do not fit.
         """
-        outputs, record = self.outputs(images, timesteps=timesteps, key=key, chunk=chunk)
+        outputs, record = self.outputs(
+            images, timesteps=timesteps, key=key, chunk=chunk, remat=remat, training=training
+        )
         return outputs[-1], record
 
     def outputs(
@@ -64,6 +72,8 @@ class Network(nnx.Module):
         timesteps: int,
         key: Array | None = None,
         chunk: int | None = None,
+        remat: bool = False,
+        training: bool = False,
     ) -> tuple[Float[Array, "time batch classes"], tuple[LayerRecord, ...]]:
         """The logits after each timestep, u_t / t; arguments as for calling the network."""
         if timesteps < 1:
@@ -71,12 +81,18 @@ class Network(nnx.Module):
         chunk = timesteps if chunk is None else chunk
         if chunk < 1:
             raise ValueError(f"chunk must be at least 1 timestep, got {chunk}.")
+        if training and chunk < timesteps and self._mixes_time():
+            raise ValueError(
+                f"this network's normalisation takes its statistics over all {timesteps} timesteps, so it "
+                f"cannot train in chunks of {chunk}; leave chunk=None or use BNTT."
+            )
         current = self.stem(images)
+        advance = self._recomputed if remat else self.advance
         state, potentials, records, weights = None, [], [], []
         for start in range(0, timesteps, chunk):
             steps = min(chunk, timesteps - start)
-            out, state, record = self.advance(
-                images, state, start=start, steps=steps, key=key, current=current
+            out, state, record = advance(
+                images, state, start=start, steps=steps, key=key, current=current, training=training
             )
             potentials.append(out)
             records.append(record)
@@ -103,20 +119,40 @@ class Network(nnx.Module):
         steps: int,
         key: Array | None = None,
         current: Array | None = None,
+        training: bool = False,
     ) -> tuple[Float[Array, "time batch classes"], Any, tuple[LayerRecord, ...]]:
         """Run timesteps `start … start + steps − 1` from a state (None: at rest).
 
-        `current` is what [`Network.stem`][] returned. **Returns:** the output potential after each of these
+        `current` is what [`Network.stem`][] returned, for `training` see there. **Returns:** the output potential after each of these
         timesteps, not divided; the state after them; the records.
         """
         signal = self.encoding(images, start=start, steps=steps, key=key)
         states = [None] * len(self.layers) if state is None else state
         after, records = [], []
         for index, (layer, layer_state) in enumerate(zip(self.layers, states, strict=True)):
-            extra = {}
+            extra: dict[str, Any] = {}
             if index == 0 and current is not None:
                 extra["current"] = signal.with_values(current)
-            signal, layer_state, record = layer(signal, layer_state, **extra)
+            signal, layer_state, record = layer(signal, layer_state, start=start, training=training, **extra)
             after.append(layer_state)
             records += record
         return signal.values, after, tuple(records)
+
+    def _recomputed(self, images, state, *, start, steps, key, current, training):
+        graphdef, variables = nnx.split(self)
+
+        @jax.checkpoint
+        def run(variables, images, state, key, current):
+            network = nnx.merge(graphdef, variables)
+            result = network.advance(
+                images, state, start=start, steps=steps, key=key, current=current, training=training
+            )
+            return result, nnx.state(network, nnx.BatchStat)
+
+        result, statistics = run(variables, images, state, key, current)
+        nnx.update(self, statistics)
+        return result
+
+    def _mixes_time(self) -> bool:
+        norms = (module for _, module in nnx.iter_graph(self) if isinstance(module, Normalization))
+        return any(norm.across_time for norm in norms)

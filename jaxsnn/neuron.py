@@ -114,13 +114,16 @@ class LIF(Neuron):
         self, current: Float[Array, "*shape"], state: Float[Array, "*shape"]
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """`(current, potential) -> (spikes, potential after the reset)`, all of one shape."""
+        leak, threshold = self._constants(state.dtype)
         drive = current.astype(state.dtype)
         if self.integration is Integration.AVERAGE:
-            drive = (1 - self.leak) * drive
-        spikes, state = _fire(
-            self.leak * state + drive, self.threshold, self.reset, self.detach_reset, self.surrogate
-        )
+            drive = (1 - leak) * drive
+        spikes, state = _fire(leak * state + drive, threshold, self.reset, self.detach_reset, self.surrogate)
         return spikes.astype(current.dtype), state
+
+    def _constants(self, dtype):
+        """λ and θ."""
+        return self.leak, self.threshold
 
 
 class IF(LIF):
@@ -137,6 +140,73 @@ class IF(LIF):
         super().__init__(
             leak=1.0, threshold=threshold, reset=reset, detach_reset=detach_reset, surrogate=surrogate
         )
+
+
+class SharedLIF(LIF):
+    """Channel groups that take turns on one membrane potential of 1/groups of the channels.
+
+    Within a timestep the n slices of the channels run in order, `u_k = λ·u⁺_{k−1} + I_k`, each going on from
+    the potential that the slice before it left, and the first from what the last left a timestep ago (Kim et
+    al., EfficientLIF-Net, 2023, cross-channel sharing C#n; they use `Integration.AVERAGE`).
+
+    **Arguments:** `groups`: n, which must divide the channels; the others as for [`LIF`][].
+    """
+
+    def __init__(self, groups: int, **options):
+        super().__init__(**options)
+        if groups < 1:
+            raise ValueError(f"groups must be at least 1, got {groups}.")
+        self.groups = groups
+
+    def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+        if shape[-1] % self.groups:
+            raise ValueError(f"{self.groups} groups do not divide {shape[-1]} channels.")
+        return super().initial_state((*shape[:-1], shape[-1] // self.groups), dtype)
+
+    def __call__(self, current: Array, state: Array) -> tuple[Array, Array]:
+        spikes = []
+        for part in jnp.split(current, self.groups, axis=-1):
+            out, state = super().__call__(part, state)
+            spikes.append(out)
+        return jnp.concatenate(spikes, axis=-1), state
+
+
+class ParametricLIF(LIF):
+    """[`LIF`][] whose leak and threshold are learnt, one of each per layer.
+
+    λ = sigmoid(a) stays in (0, 1) and θ = softplus(b) stays positive, a and b being the parameters (Fang et
+    al., PLIF, 2021, for the leak; Rathi and Roy, DIET-SNN, 2020, for the threshold).
+
+    **Arguments:**
+
+    - `leak`, `threshold`: where they start; the leak strictly between 0 and 1.
+    - `learn_leak`, `learn_threshold`: which of them are parameters.
+    - the others as for [`LIF`][].
+    """
+
+    def __init__(
+        self,
+        *,
+        leak: float = 0.5,
+        threshold: float = 1.0,
+        learn_leak: bool = True,
+        learn_threshold: bool = True,
+        **options,
+    ):
+        super().__init__(leak=leak, threshold=threshold, **options)
+        if not 0 < leak < 1:
+            raise ValueError(f"a learnt leak must lie strictly between 0 and 1, got {leak}.")
+        self.leak_logit = nnx.Param(jnp.float32(math.log(leak / (1 - leak)))) if learn_leak else None
+        raw = threshold + math.log(-math.expm1(-threshold))  # softplus⁻¹
+        self.threshold_raw = nnx.Param(jnp.float32(raw)) if learn_threshold else None
+
+    def _constants(self, dtype):
+        leak, threshold = self.leak, self.threshold
+        if self.leak_logit is not None:
+            leak = jax.nn.sigmoid(self.leak_logit[...].astype(dtype))
+        if self.threshold_raw is not None:
+            threshold = jax.nn.softplus(self.threshold_raw[...].astype(dtype))
+        return leak, threshold
 
 
 class Readout(Neuron):

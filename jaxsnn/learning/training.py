@@ -114,7 +114,7 @@ class Evaluation:
     predictions: np.ndarray
 
 
-def split_parameters(network: Network) -> tuple[Any, nnx.State, nnx.State]:
+def split_parameters(network: Network) -> tuple[Any, Any, Any]:
     """`(graphdef, parameters, rest)`; `nnx.merge(graphdef, parameters, rest)` is the network again."""
     graphdef, params, rest = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
     return graphdef, params, rest
@@ -224,7 +224,7 @@ def _train_step(
     def loss_of(params):
         used = params if transform is None else transform(params, transform_key)
         network = nnx.merge(graphdef, used, rest)
-        logits, record = network(batch, timesteps=timesteps, key=encode_key)
+        logits, record = network(batch, timesteps=timesteps, key=encode_key, training=True)
         loss = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, targets))
         accuracy = jnp.mean(jnp.argmax(logits, axis=-1).astype(jnp.int32) == targets, dtype=jnp.float32)
         rest_after = split_parameters(network)[2]

@@ -98,7 +98,7 @@ def test_a_stretch_of_time_equals_single_steps(constant, steps):
     signal = Signal(values=jnp.asarray(currents), steps=steps, analog=False)
     out, state = run_neuron(LIF(), signal, None)
     spikes, states = unroll(LIF(), everything)
-    np.testing.assert_array_equal(out, spikes)
+    np.testing.assert_array_equal(out.values, spikes)
     np.testing.assert_allclose(state, states[-1], rtol=1e-13)
 
 

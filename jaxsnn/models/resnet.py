@@ -1,0 +1,105 @@
+"""ResNets of the papers, as SNN or (with `neuron=ReLU`) as ANN twin."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsnn.composite import Residual
+from jaxsnn.encoding import Direct, Encoding
+from jaxsnn.layers import Block, Conv, Linear
+from jaxsnn.network import Network
+from jaxsnn.neuron import LIF, Neuron, Readout
+from jaxsnn.normalization import Normalization, TdBN
+
+
+class _Projection(Neuron):
+    """Stands where a projection has no neurons."""
+
+    spiking = False
+
+
+def resnet(
+    stages: Sequence[tuple[int, int]],
+    *,
+    stem: int,
+    hidden: Sequence[int] = (),
+    final_pool: int | None = None,
+    image_size: int = 32,
+    in_channels: int = 3,
+    classes: int = 10,
+    width: float = 1.0,
+    neuron: Callable[[], Neuron] = LIF,
+    norm: Callable[[int], Normalization] | None = TdBN,
+    encoding: Encoding = Direct(),  # noqa: B008 (frozen)
+    kernel_init=None,
+    param_dtype=jnp.float32,
+    dtype=None,
+    rngs: nnx.Rngs,
+) -> Network:
+    """A stem convolution, stages of residual blocks, average pooling, linear layers, a readout.
+
+    Every stage after the first starts with stride 2. A block is conv–norm–neuron–conv–norm–(+)–neuron, with a
+    normalised 1×1 projection where the shape changes (He et al., 2016; Zheng et al., tdBN, 2021).
+
+    **Arguments:**
+
+    - `stages`: (channels, blocks) of each stage; `stem`: channels of the first convolution.
+    - `hidden`: sizes of hidden linear layers.
+    - `final_pool`: side of the last average pooling; None pools the whole map.
+    - the others as for [`jaxsnn.models.vgg.vgg`][]. A network without `norm` hardly trains.
+    """
+    options: dict[str, Any] = {
+        "kernel_init": kernel_init,
+        "param_dtype": param_dtype,
+        "dtype": dtype,
+        "rngs": rngs,
+    }
+    count = 0
+
+    def conv(channels_in, channels_out, stride, pool=1):
+        nonlocal count
+        count += 1
+        return Block(
+            f"conv{count}",
+            Conv(channels_in, channels_out, stride=stride, **options),
+            neuron(),
+            norm=None if norm is None else norm(channels_out),
+            pool=pool,
+        )
+
+    def size(value):
+        return max(1, round(value * width))
+
+    layers: list[Any] = [conv(in_channels, size(stem), 1)]
+    channels, side = size(stem), image_size
+    for index, (stage_channels, blocks) in enumerate(stages):
+        for block in range(blocks):
+            stride = 2 if index > 0 and block == 0 else 1
+            out, side = size(stage_channels), -(-side // stride)
+            last = index == len(stages) - 1 and block == blocks - 1
+            pool = (side if final_pool is None else final_pool) if last else 1
+            first, second = conv(channels, out, stride), conv(out, out, 1, pool)
+            projection = None
+            if stride != 1 or channels != out:
+                synapse = Conv(channels, out, 1, stride=stride, padding=0, **options)
+                projection = Block(
+                    f"shortcut{count}", synapse, _Projection(), norm=None if norm is None else norm(out)
+                )
+            layers.append(Residual(first, second, projection))
+            channels = out
+        if last:
+            side //= pool
+    units, number = side * side * channels, 1
+    for hidden_size in hidden:
+        out = size(hidden_size)
+        layers.append(Block(f"fc{number}", Linear(units, out, **options), neuron()))
+        units, number = out, number + 1
+    layers.append(Block(f"fc{number}", Linear(units, classes, **options), Readout()))
+    return Network(layers, encoding)
+
+
+resnet18 = partial(resnet, ((64, 2), (128, 2), (256, 2), (512, 2)), stem=64)
+resnet19 = partial(resnet, ((128, 3), (256, 3), (512, 2)), stem=128, hidden=(256,), final_pool=2)

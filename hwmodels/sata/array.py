@@ -17,7 +17,7 @@ from hwmodels.workload import Layer, Scalar
 Stationary = Literal["os", "ws", "is"]
 
 
-def require(value: Any, message: str, *, least: float, most: float = np.inf) -> None:
+def require(value: Any, message: str, *, least: int | float, most: int | float = np.inf) -> None:
     """Raises `ValueError` when a value is known and lies outside [least, most], or is not a number."""
     if not isinstance(value, jax.core.Tracer):
         known = np.asarray(value)
@@ -199,7 +199,7 @@ def schedule(
         folds * length - 1,
         sr * sc / size,
         sr * sc * time / (size * (length + (0 if dataflow == "os" else columns - 1))),
-        m * q * n / ((folds * length - 1) * rows * columns),
+        m * q * n / (rounding.maximum(folds * length - 1, 1) * rows * columns),
     )
 
 
@@ -208,7 +208,8 @@ def _last_valid_input(
 ) -> int:
     """Cycle of the last input word that is not null, when windows hang over the edge of the map.
 
-    The last column block demands every row block, so the search walks its row blocks backwards.
+    Under "os" and "ws" the last column block demands every row block, so the search walks those backwards;
+    under "is" it holds pixels, which may all lie outside, so the search walks the column blocks as well.
     """
     kernel_rows, kernel_columns = np.divmod(np.arange(g.kernel_height * g.kernel_width), g.kernel_width)
 
@@ -230,15 +231,18 @@ def _last_valid_input(
         return np.where(inside, row * g.out_width + column, -1)
 
     if dataflow == "is":
-        block = np.arange((g.pixels - 1) // columns * columns, g.pixels)
-        row = block // g.out_width * g.stride_height - g.pad_height
-        column = block % g.out_width * g.stride_width - g.pad_width
-        at = (row[:, None] + kernel_rows, column[:, None] + kernel_columns)
-        valid = ((at[0] >= 0) & (at[0] < g.height) & (at[1] >= 0) & (at[1] < g.width)).any(axis=0)
-        taps = np.flatnonzero(np.repeat(valid, g.channels))
-        fold = int(taps[-1]) // rows
-        first = int(taps[np.searchsorted(taps, fold * rows)]) - fold * rows
-        return (folds - row_folds + fold) * length + rows - first
+        for block in range((g.pixels - 1) // columns, -1, -1):
+            pixel = np.arange(block * columns, min((block + 1) * columns, g.pixels))
+            row = pixel // g.out_width * g.stride_height - g.pad_height
+            column = pixel % g.out_width * g.stride_width - g.pad_width
+            at = (row[:, None] + kernel_rows, column[:, None] + kernel_columns)
+            valid = ((at[0] >= 0) & (at[0] < g.height) & (at[1] >= 0) & (at[1] < g.width)).any(axis=0)
+            taps = np.flatnonzero(np.repeat(valid, g.channels))
+            if taps.size:
+                fold = int(taps[-1]) // rows
+                first = int(taps[np.searchsorted(taps, fold * rows)]) - fold * rows
+                return (block * row_folds + fold) * length + rows - first
+        return 0
 
     extent = g.pixels if dataflow == "os" else g.taps
     for fold in range(row_folds - 1, -1, -1):

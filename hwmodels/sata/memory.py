@@ -127,7 +127,7 @@ def sram(size_bytes: Scalar, width_bytes: Scalar = 32, banks: Scalar = 2) -> Sra
 
 
 @lru_cache(maxsize=4096)
-def _sram_of_numbers(size: float, width: float, banks: float) -> Sram:
+def _sram_of_numbers(size: int | float, width: int | float, banks: int | float) -> Sram:
     return _evaluate(size, width, banks)
 
 

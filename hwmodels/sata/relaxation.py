@@ -9,10 +9,9 @@ $$g(x) = (s·\max(x/W_o, 1) + k_h − s) · (\min(x/W_o, 1)·(W − k_w + s) + k
 positions (W columns of the map, W_o of the output, stride s). Two regimes follow:
 
 - a phase spans several folds: `g(x) = c` gives its length x in pixels, and a pass of M pixels has M/x
-  phases.
-  A flush strikes while the last kernel row of a fold brings new words, on average halfway, and what is left of
-  that fold is needed by the next rows of pixels anyway: x grows by rows/(2·k_h), less where a phase barely
-  spans a fold;
+  phases. A flush strikes while the last kernel row of a fold brings new words, on average halfway, and what
+  is left of that fold is needed by the next rows of pixels anyway: x grows by rows/(2·k_h), less where a
+  phase barely spans a fold;
 - a fold of x pixels overflows the buffer by itself: then it takes k_h/a phases while a kernel rows fit,
   `a = c/(columns touched) − s·max(x/W_o, 1) + s`; k_h·k_w/b while b kernel columns fit,
   `b = 1 + (c − x)/s`; and at worst every demand misses.

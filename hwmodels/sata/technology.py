@@ -47,7 +47,7 @@ def _curve(kernel: str) -> MonotoneCubic:
 
 
 @lru_cache(maxsize=4096)
-def _exact_power(kernel: str, width: float) -> Power:
+def _exact_power(kernel: str, width: int | float) -> Power:
     table = _tables()["kernels"][kernel]
     if str(width) in table["area_um2"]:
         key = str(width)
@@ -126,7 +126,7 @@ class Component(NamedTuple):
     registers: Callable[[Precision], Any] = lambda precision: 1
 
 
-def _fixed(value: float) -> Callable[[Precision], Any]:
+def _fixed(value: int) -> Callable[[Precision], Any]:
     return lambda precision: value
 
 

@@ -100,7 +100,7 @@ def _exact(
     return _statistics(ifmap, weights, dram, dataflow == "sata")
 
 
-def _host_counts(geometry: Geometry, dataflow: str, sizes: np.ndarray) -> np.ndarray:
+def _host_counts(geometry: Geometry, dataflow: str, sizes: Any) -> np.ndarray:
     sizes = np.asarray(sizes)
     counts = np.empty((*sizes.shape[:-1], 3), sizes.dtype)
     for index in np.ndindex(sizes.shape[:-1]):

@@ -39,8 +39,8 @@ class Residual(nnx.Module):
             )
         if shortcut.values.shape[1:] != current.values.shape[1:]:
             raise ValueError(
-                f"layer {self.second.name!r}: the shortcut {shortcut.values.shape[2:]} does not fit the output "
-                f"{current.values.shape[2:]}; give the block a projection."
+                f"layer {self.second.name!r}: the shortcut {shortcut.values.shape[2:]} does not fit the "
+                f"output {current.values.shape[2:]}; give the block a projection."
             )
         summed = current.with_values(current.values + shortcut.values.astype(current.values.dtype))
         out, second_state = run_neuron(self.second.neuron, summed, second_state)
@@ -53,9 +53,9 @@ class Residual(nnx.Module):
 class SharedMembrane(nnx.Module):
     """Consecutive layers of equal output shape that take turns on one membrane potential.
 
-    At each timestep the layers run in order, each going on from the potential that the one before it left, and
-    the first from what the last left a timestep ago (Kim et al., EfficientLIF-Net, 2023, cross-layer sharing).
-    Layers after the first read the spikes of the one before them, so this part of a network runs step by step.
+    At each timestep the layers run in order, each going on from the potential that the one before it left,
+    and the first from what the last left a timestep ago (Kim et al., EfficientLIF-Net, 2023, cross-layer
+    sharing). So this part of a network runs step by step.
 
     **Arguments:** `blocks`: [`Block`][]s of which only the last may pool.
     """

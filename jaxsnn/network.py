@@ -123,8 +123,10 @@ class Network(nnx.Module):
     ) -> tuple[Float[Array, "time batch classes"], Any, tuple[LayerRecord, ...]]:
         """Run timesteps `start … start + steps − 1` from a state (None: at rest).
 
-        `current` is what [`Network.stem`][] returned, for `training` see there. **Returns:** the output potential after each of these
-        timesteps, not divided; the state after them; the records.
+        `current` is what [`Network.stem`][] returned; the other arguments are those of calling the network.
+
+        **Returns:** the output potential after each of these timesteps, not divided; the state after them; the
+        records.
         """
         signal = self.encoding(images, start=start, steps=steps, key=key)
         states = [None] * len(self.layers) if state is None else state

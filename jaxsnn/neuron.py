@@ -2,6 +2,7 @@
 
 import enum
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -201,7 +202,8 @@ class ParametricLIF(LIF):
         self.threshold_raw = nnx.Param(jnp.float32(raw)) if learn_threshold else None
 
     def _constants(self, dtype):
-        leak, threshold = self.leak, self.threshold
+        leak: Any = self.leak
+        threshold: Any = self.threshold
         if self.leak_logit is not None:
             leak = jax.nn.sigmoid(self.leak_logit[...].astype(dtype))
         if self.threshold_raw is not None:

@@ -55,7 +55,7 @@ def layer_activity(
         chip.buffers,
         chip.dataflow,
         corrected=padded,
-        dram=dram,  # type: ignore[arg-type]
+        dram=dram,
     )
     pixels = _output_pixels(layer, corrections)
     products = math.prod(layer.kernel) * layer.in_channels * layer.out_channels * pixels

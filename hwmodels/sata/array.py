@@ -4,7 +4,7 @@ Closed forms of the authors' cycle simulator (a modified SCALE-Sim v2 in its ban
 on numbers, straight-through on traced array sizes.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,8 +13,6 @@ import numpy as np
 from hwmodels import rounding
 from hwmodels.sata.dram import Geometry, read_capacity
 from hwmodels.workload import Layer, Scalar
-
-Stationary = Literal["os", "ws", "is"]
 
 
 def require(value: Any, message: str, *, least: int | float, most: int | float = np.inf) -> None:
@@ -129,7 +127,7 @@ class Schedule(NamedTuple):
 
 
 def schedule(
-    geometry: Geometry, rows: Any, columns: Any, dataflow: Stationary, *, corrected: bool = False
+    geometry: Geometry, rows: Any, columns: Any, dataflow: str, *, corrected: bool = False
 ) -> Schedule:
     """Folds a layer onto the array: `Fr = ⌈Sr/rows⌉` times `Fc = ⌈Sc/columns⌉` folds of L cycles.
 

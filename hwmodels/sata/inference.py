@@ -1,7 +1,7 @@
 """Energy, cycles, latency, area and utilisation of one inference on SATA."""
 
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 
@@ -58,7 +58,7 @@ def inference_energy(
     accelerator: Accelerator | None = None,
     *,
     conventions: str | Collection[str] = "corrected",
-    dram: Literal["exact", "closed_form"] = "exact",
+    dram: str = "exact",
 ) -> InferenceCost:
     r"""Prices one inference: `E = Σ_layers Σ_components activity · unit energy`.
 

@@ -1,7 +1,7 @@
 """What the cycle simulator reports for a layer: cycles, SRAM words and DRAM words."""
 
 from functools import lru_cache, partial
-from typing import Any, Literal, get_args
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -21,7 +21,7 @@ from hwmodels.sata.dram import Geometry, dram_counts
 from hwmodels.sata.relaxation import relaxed_dram_counts
 from hwmodels.workload import Layer, Scalar
 
-Dataflow = Literal["sata", "os", "ws", "is"]
+DATAFLOWS = ("sata", "os", "ws", "is")
 
 
 class CycleStatistics(eqx.Module):
@@ -90,7 +90,7 @@ def _exact(
     rows: int,
     columns: int,
     buffers: tuple[int, int, int],
-    dataflow: Dataflow,
+    dataflow: str,
     corrected: bool,
 ) -> CycleStatistics:
     stationary = "os" if dataflow == "sata" else dataflow
@@ -137,10 +137,10 @@ def cycle_statistics(
     layer: Layer,
     array: Array,
     buffers: Buffers,
-    dataflow: Dataflow = "sata",
+    dataflow: str = "sata",
     *,
     corrected: bool = False,
-    dram: Literal["exact", "closed_form"] = "exact",
+    dram: str = "exact",
 ) -> CycleStatistics:
     r"""Counts cycles and memory words of one timestep of a layer, as the authors' simulator does.
 
@@ -165,11 +165,12 @@ def cycle_statistics(
 
     Source: SATA_Sim (`modified scale-sim v2`), columns of `cycle-stat.yaml`.
     """
-    if dataflow not in get_args(Dataflow):
+    if dataflow not in DATAFLOWS:
         raise ValueError(
-            f"layer {layer.name!r}: unknown dataflow {dataflow!r}; "
-            f"choose one of {', '.join(get_args(Dataflow))}."
+            f"layer {layer.name!r}: unknown dataflow {dataflow!r}; choose one of {', '.join(DATAFLOWS)}."
         )
+    if dram not in ("exact", "closed_form"):
+        raise ValueError(f"layer {layer.name!r}: unknown dram count {dram!r}; choose exact or closed_form.")
     geometry = padded_geometry(layer) if corrected else simulator_geometry(layer)
     sizes = [
         rounding.maximum(rounding.round_half_even(size), least)

@@ -220,4 +220,4 @@ def test_bad_input_names_the_layer():
         sata.cycle_statistics(wide, sata.Array(), sata.Buffers())
     assert sata.cycle_statistics(wide, sata.Array(), sata.Buffers(), corrected=True).cycles > 0
     with pytest.raises(ValueError, match="layer 'conv7': unknown dataflow"):
-        sata.cycle_statistics(wide, sata.Array(), sata.Buffers(), "rs")  # type: ignore[arg-type]
+        sata.cycle_statistics(wide, sata.Array(), sata.Buffers(), "rs")

@@ -1,0 +1,108 @@
+"""The resistive network of a crossbar tile, and the matrix that it is to its inputs."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from hwmodels.crossbar._elimination import transfer
+
+Resistance = float | int | Float[Array | np.ndarray, ""]
+
+
+def _is_concrete(value: object) -> bool:
+    return not isinstance(value, jax.core.Tracer)
+
+
+class Wires(eqx.Module):
+    """The parasitic resistances of a tile.
+
+    `V_i – driver – row node (i, 0) – row – (i, 1) …`; the device (i, j) joins row node and column node;
+    `column node (0, j) – column – (1, j) – … – (rows−1, j) – sense – ground`. No wire lies before the first
+    row node nor after the last column node.
+
+    **Arguments:** each in ohm, zero or more; zero joins the nodes, infinity cuts them.
+
+    - `driver`: source resistance of each row.
+    - `row`: one segment of a row wire, between neighbouring columns.
+    - `column`: one segment of a column wire, between neighbouring rows.
+    - `sense`: from the last node of each column to ground.
+
+    **Raises:** `ValueError` for a negative resistance or NaN; traced values are checked where they are used.
+
+    Defaults: Bhattacharjee et al., "Examining the robustness of SNNs on non-ideal memristive crossbars",
+    section IV-B.
+    """
+
+    driver: Resistance = 1e3
+    row: Resistance = 5.0
+    column: Resistance = 10.0
+    sense: Resistance = 1e3
+
+    def __check_init__(self):
+        for name in ("driver", "row", "column", "sense"):
+            value = getattr(self, name)
+            if isinstance(value, int | float | np.ndarray | jax.Array) and _is_concrete(value):
+                if not np.all(np.asarray(value) >= 0):
+                    raise ValueError(
+                        f"Wires.{name} is a resistance in ohm and must be zero or more, got {value}."
+                    )
+
+
+def effective_conductance(
+    G: Float[Array, "*batch rows columns"], wires: Wires | None = None
+) -> Float[Array, "*batch rows columns"]:
+    """The matrix that a programmed tile is to its inputs, parasitics included.
+
+    The network is linear, so the currents into the sense resistors are `I = G_effᵀ·V` for any row voltages V.
+
+    **Arguments:**
+
+    - `G`: device conductances in siemens, zero or more (zero is an open device), shape (..., rows, columns).
+    - `wires`: the parasitic resistances; default [`Wires`][]`()`.
+
+    **Returns:** G_eff in siemens, of the shape and dtype of `G`.
+
+    **Raises:** `ValueError` for fewer than two axes; an error, also under `jit`, for a negative or non-finite
+    conductance and for a negative or NaN resistance.
+    """
+    return transfer(*checked(G, wires))
+
+
+def checked(G: Array, wires: Wires | None) -> tuple[Array, Array]:
+    """The circuit as finite conductances and resistances (driver, row, column, sense), or an error."""
+    wires = Wires() if wires is None else wires
+    G = jnp.asarray(G)
+    if G.ndim < 2 or 0 in G.shape[-2:]:
+        raise ValueError(
+            f"G holds the conductances of tiles, shape (..., rows, columns) with at least one row and one "
+            f"column; got shape {G.shape}."
+        )
+    if not jnp.issubdtype(G.dtype, jnp.floating):
+        raise ValueError(f"G must be of a floating dtype, got {G.dtype}.")
+    G = eqx.error_if(
+        G,
+        ~jnp.all((G >= 0) & (G < jnp.inf)),
+        "crossbar: a device conductance is negative, NaN or infinite; conductances are in "
+        "siemens, zero (open) or more.",
+    )
+    resistances = jnp.stack(
+        [jnp.asarray(r).astype(G.dtype) for r in (wires.driver, wires.row, wires.column, wires.sense)]
+    )
+    resistances = eqx.error_if(
+        resistances,
+        ~jnp.all(resistances >= 0),
+        "crossbar: a wire resistance is negative or NaN; resistances are in ohm, zero or more.",
+    )
+    return _without_cuts(G, resistances)
+
+
+def _without_cuts(G, resistances):
+    """The same circuit without infinite resistances: what they cut off carries no current, like an open device."""
+    rows, columns = G.shape[-2:]
+    cut = jnp.isinf(resistances)
+    first = (jnp.arange(columns) == 0)[None, :]
+    last = (jnp.arange(rows) == rows - 1)[:, None]
+    connected = (first | ~cut[1]) & (last | ~cut[2]) & ~cut[0] & ~cut[3]
+    return jnp.where(connected, G, 0), jnp.where(cut, 0, resistances)

@@ -1,0 +1,96 @@
+"""Node voltages, device currents and power of a tile under given inputs: what heat maps show."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hwmodels.crossbar._inverse import inverse
+from hwmodels.crossbar.circuit import Wires, checked
+
+
+class OperatingPoint(eqx.Module):
+    """The state of a tile that is driven by row voltages V.
+
+    **Arguments:**
+
+    - `row_voltages`, `column_voltages`: of the row and the column node at every device, in volt.
+    - `device_currents`: from row node to column node, in ampere.
+    - `output_currents`: into the sense resistors, `I = G_effᵀ·V`, in ampere.
+    - `power_w`: drawn from the sources, `Σ_i V_i·I_i`, in watt.
+    - `device_power_w`: dissipated in each device, in watt; the rest of `power_w` heats the wires.
+    """
+
+    row_voltages: Float[Array, "*batch rows columns"]
+    column_voltages: Float[Array, "*batch rows columns"]
+    device_currents: Float[Array, "*batch rows columns"]
+    output_currents: Float[Array, "*batch columns"]
+    power_w: Float[Array, "*batch"]
+    device_power_w: Float[Array, "*batch rows columns"]
+
+
+def operating_point(
+    G: Float[Array, "rows columns"], voltages: Float[Array, "*batch rows"], wires: Wires | None = None
+) -> OperatingPoint:
+    """Solves one tile for given row voltages.
+
+    Block elimination row by row: what lies above a row looks, from that row, like `J = s − Y·v`.
+
+    **Arguments:**
+
+    - `G`: device conductances in siemens, shape (rows, columns).
+    - `voltages`: of the row sources, in volt, shape (..., rows).
+    - `wires`: the parasitic resistances; default [`Wires`][]`()`.
+
+    **Returns:** an [`OperatingPoint`][]. A node that infinite resistances cut off reports the voltage of the
+    node that it is cut from.
+
+    **Raises:** as [`effective_conductance`][]; `ValueError` if `voltages` does not have one value per row.
+    """
+    G, (driver, row, column, sense) = checked(G, wires)
+    voltages = jnp.asarray(voltages).astype(G.dtype)
+    rows, columns = G.shape
+    if voltages.shape[-1:] != (rows,):
+        raise ValueError(
+            f"a tile of {rows} rows needs voltages of shape (..., {rows}), got {voltages.shape}."
+        )
+    position = jnp.arange(columns)
+    line = driver + row * jnp.minimum(position[:, None], position).astype(G.dtype)
+    identity = jnp.eye(columns, dtype=G.dtype)
+    # i = D·(V − R·i − v) on each row, D the devices and R the row line seen from them.
+    row_admittance = inverse(identity + G[:, :, None] * line) * G[:, None, :]
+    sources = row_admittance.sum(-1)[:, :, None] * voltages.reshape(-1, rows).T[:, None, :]
+
+    def add_row(carry, inputs):
+        admittance, source = carry
+        below = inverse(identity + column * admittance) @ jnp.concatenate([admittance, source], axis=1)
+        admittance, source = below[:, :columns], below[:, columns:]
+        return (admittance + inputs[0], source + inputs[1]), (admittance, source)
+
+    start = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), (row_admittance, sources))
+    (admittance, source), above = jax.lax.scan(add_row, start, (row_admittance, sources))
+    currents = inverse(identity + sense * admittance) @ source
+
+    def back(voltage, inputs):
+        admittance, source = inputs
+        return voltage + column * (source - admittance @ voltage), voltage
+
+    _, column_voltages = jax.lax.scan(back, sense * currents, above, reverse=True)
+    drop = voltages.reshape(-1, rows).T[:, None, :] - column_voltages
+    device_currents = row_admittance @ drop
+    row_voltages = voltages.reshape(-1, rows).T[:, None, :] - line @ device_currents
+
+    def batched(field):
+        return jnp.moveaxis(field, -1, 0).reshape(*voltages.shape[:-1], *field.shape[:-1])
+
+    row_voltages, column_voltages, device_currents = map(
+        batched, (row_voltages, column_voltages, device_currents)
+    )
+    return OperatingPoint(
+        row_voltages=row_voltages,
+        column_voltages=column_voltages,
+        device_currents=device_currents,
+        output_currents=batched(currents),
+        power_w=jnp.sum(voltages * device_currents.sum(-1), axis=-1),
+        device_power_w=device_currents * (row_voltages - column_voltages),
+    )

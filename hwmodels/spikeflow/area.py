@@ -1,6 +1,6 @@
 """Area of the chip, by component."""
 
-from hwmodels.rounding import as_scalar
+from hwmodels.rounding import maximum, minimum
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import Components
 from hwmodels.spikeflow.conventions import Conventions
@@ -10,8 +10,8 @@ from hwmodels.spikeflow.energy import (
     REFERENCE_PES,
     converters,
     input_width,
-    is_serial,
     keeps_potential,
+    serial_cycles,
 )
 from hwmodels.spikeflow.placement import Placement, columns_per_weight
 from hwmodels.workload import Layer, Scalar, Workload
@@ -49,8 +49,8 @@ def chip_area(
     for the outputs of the first five layers; every departure is a switch of [`Conventions`][].
     """
     parts, tiles = chip.components, placement.tiles
-    rows, columns, kernel = map(as_scalar, (chip.crossbar_rows, chip.crossbar_columns, chip.kernel))
-    pes = tiles * as_scalar(chip.pes_per_tile)
+    rows, columns, kernel = chip.crossbar_rows, chip.crossbar_columns, chip.kernel
+    pes = tiles * chip.pes_per_tile
     adcs = converters(chip, conventions)
     size: Scalar = 1.0
     width: Scalar = 1.0
@@ -61,7 +61,7 @@ def chip_area(
         tree = width * chip.pes_per_tile / REFERENCE_PES
     area: dict[str, Scalar] = dict.fromkeys(COMPONENTS, 0.0)
     area["crossbar"] = pes * kernel * kernel * chip.cell.area_um2 * size
-    area["adc"] = pes * adcs * chip.adc.area_um2 * chip.adc.growth(as_scalar(chip.adc_bits))
+    area["adc"] = pes * adcs * chip.adc.area_um2 * chip.adc.growth(chip.adc_bits)
     area["mux"] = pes * adcs * parts.mux_um2
     area["diff"] = tiles * adcs * parts.subtractor_um2
     area["pe_buffer"] = tiles * parts.pe_buffer_um2
@@ -85,7 +85,7 @@ def _membrane_bits(workload: Workload, chip: Chip, conventions: Conventions) -> 
             if keeps_potential(layer, workload, chip)
         ]
         width = chip.membrane_bits
-    shared = as_scalar(chip.channel_sharing)
+    shared = chip.channel_sharing
     return float(sum(kept)) * width / shared
 
 
@@ -98,6 +98,9 @@ def _mapped_outputs(layer: Layer, conventions: Conventions) -> int:
 def _map_bits(workload: Workload, chip: Chip, conventions: Conventions) -> Scalar:
     bits: Scalar = 0.0
     for layer in workload.layers:
+        projection = not layer.spiking and layer is not workload.layers[-1]
+        if projection and conventions.binary_maps:
+            continue  # it reads the map of the branch that it runs beside
         inputs = float(layer.height * layer.width * layer.in_channels)
         bits = bits + inputs * (input_width(layer, chip) if conventions.binary_maps else PUBLISHED_WORD_BITS)
         if layer.residual_add and conventions.binary_maps:
@@ -112,27 +115,24 @@ def _add_whole_chip(
     placement: Placement,
     conventions: Conventions,
 ) -> None:
-    parts, tiles, columns = chip.components, placement.tiles, as_scalar(chip.crossbar_columns)
+    parts, tiles, columns = chip.components, placement.tiles, chip.crossbar_columns
     # A PE delivers one column from each converter at a time, so every converter has its adder.
-    lanes = tiles * as_scalar(chip.pes_per_tile) * converters(chip, conventions)
-    sliced = as_scalar(columns_per_weight(chip, conventions))
-    serial = any(is_serial(layer, chip) for layer in workload.layers) and conventions.serial_inputs
-    needs_shift_add = serial or chip.weight_bits > chip.cell.bits if _known(sliced) else True
-    area["shift_add"] = lanes * parts.adder_16_bit_um2 if needs_shift_add else 0.0
+    lanes = tiles * chip.pes_per_tile * converters(chip, conventions)
+    # Needed when a weight has several columns or an input several cycles, and not present otherwise.
+    several = columns_per_weight(chip, conventions)
+    for layer in workload.layers:
+        several = maximum(several, serial_cycles(layer, chip))
+    area["shift_add"] = lanes * parts.adder_16_bit_um2 * minimum(several - 1, 1)
     area["accumulator"] = tiles * converters(chip, conventions) * parts.adder_16_bit_um2
-    units = tiles * columns / as_scalar(chip.channel_sharing)
+    units = tiles * columns / chip.channel_sharing
     area["neuron"] = units * (parts.comparator_8_bit_um2 if chip.neuron == "relu" else parts.neuron_um2)
     if chip.neuron != "relu" and conventions.encode_once:
         kept = float(sum(layer.outputs for layer in workload.layers if layer.analog_input))
-        area["encoder_memory"] = kept * as_scalar(chip.membrane_bits) * parts.sram_bit_um2
+        area["encoder_memory"] = kept * chip.membrane_bits * parts.sram_bit_um2
     if any(layer.pool > 1 for layer in workload.layers):
         area["pooling"] = tiles * columns * parts.adder_8_bit_um2
     if chip.entropy_module:
         area["entropy"] = entropy_unit_um2(parts)
-
-
-def _known(value: Scalar) -> bool:
-    return isinstance(value, int | float)
 
 
 def entropy_unit_um2(parts: Components) -> Scalar:

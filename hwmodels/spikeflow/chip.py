@@ -6,12 +6,11 @@ from typing import Any, Literal, get_args
 import equinox as eqx
 
 from hwmodels.rounding import as_scalar, is_number
-from hwmodels.spikeflow.components import RRAM, Adc, Cell, Components
-from hwmodels.spikeflow.noc import Mesh
+from hwmodels.spikeflow.components import RRAM, Adc, Cell, Components, Mesh
 from hwmodels.workload import Scalar
 
 Partition = Literal["kernel-split", "flatten"]
-Schedule = Literal["pipelined", "sequential"]
+Schedule = Literal["overlapped", "pipelined", "sequential"]
 Activity = Literal["dense", "spikes"]
 Neuron = Literal["lif", "relu"]
 
@@ -29,7 +28,9 @@ class Chip(eqx.Module):
     - `mux_ratio`: columns that share one converter.
     - `adc_bits`: resolution of the converters.
     - `weight_bits`: bits of a weight; more than `cell.bits` takes more columns and the shift-add unit.
-    - `input_bits`: bits of an analog (image) input, which enters serially.
+    - `input_bits`: bits of an analog (image) value.
+    - `encoder_cycles`: PE cycles that an analog input takes. One: the encoding layer's rows have DACs, as the
+      published tool assumes without charging them; `input_bits`: its bits enter one by one.
     - `membrane_bits`: bits of a membrane potential in its memory.
     - `channel_sharing`: n of EfficientLIF-Net's C#n: output channels that share one neuron (1: none).
     - `activation_bits`: bits of an activation between layers when `neuron="relu"`.
@@ -40,7 +41,9 @@ class Chip(eqx.Module):
     - `cell`, `adc`, `components`, `mesh`: constants with their sources.
     - `partition`: how a kernel is cut. `"kernel-split"`: one crossbar per kernel position and per
       `crossbar_rows` input channels (SpikeSim). `"flatten"`: the (k·k·C_in, C_out) matrix in blocks.
-    - `schedule`: `"pipelined"` layers overlap; `"sequential"` layers run one after another.
+    - `schedule`: `"overlapped"`: a layer runs all its timesteps and the next one starts when `pipeline_start` of
+      them are done (SpikeSim). `"pipelined"`: the next layer starts within the first timestep, and then all
+      layers work on successive timesteps at once. `"sequential"`: one layer after the other.
     - `activity`: `"dense"` charges every row and converter in every cycle, as the published tool does.
       `"spikes"` charges crossbar and driver in proportion to the input rate, and a PE's converters only in
       cycles in which at least one of its inputs spikes (inputs taken as independent).
@@ -60,6 +63,7 @@ class Chip(eqx.Module):
     adc_bits: Scalar = 4
     weight_bits: Scalar = 4
     input_bits: Scalar = 8
+    encoder_cycles: Scalar = 1
     membrane_bits: Scalar = 22
     channel_sharing: Scalar = 1
     activation_bits: Scalar = 4
@@ -72,7 +76,7 @@ class Chip(eqx.Module):
     components: Components = Components()
     mesh: Mesh = Mesh()
     partition: Partition = eqx.field(static=True, default="kernel-split")
-    schedule: Schedule = eqx.field(static=True, default="pipelined")
+    schedule: Schedule = eqx.field(static=True, default="overlapped")
     activity: Activity = eqx.field(static=True, default="dense")
     neuron: Neuron = eqx.field(static=True, default="lif")
     entropy_module: bool = eqx.field(static=True, default=False)
@@ -89,6 +93,7 @@ class Chip(eqx.Module):
         _within("mux_ratio", self.mux_ratio, 1, 4096)
         for name in ("adc_bits", "weight_bits", "input_bits", "activation_bits"):
             _within(name, getattr(self, name), 1, 16)
+        _within("encoder_cycles", self.encoder_cycles, 1, 16)
         _within("membrane_bits", self.membrane_bits, 1, 64)
         _within("channel_sharing", self.channel_sharing, 1, 4096)
         _within("clock_hz", self.clock_hz, 1e3, 1e11)

@@ -37,18 +37,20 @@ class Cell(eqx.Module):
     - `bits`: weight bits that one cell holds.
     - `read_j`: one read of a 64×64 crossbar with all rows driven, in joule.
     - `area_um2`: a 64×64 crossbar, in µm².
+    - `cmos`: whether the cell shrinks with the technology node.
     """
 
     name: str = eqx.field(static=True)
     bits: Scalar
     read_j: Scalar
     area_um2: Scalar
+    cmos: bool = eqx.field(static=True, default=False)
 
 
 RRAM = Cell(name="rram", bits=4, read_j=1.76423e-12, area_um2=26.2144)
 """E. The area is 4 F² a cell at F = 40 nm; four bits a cell as the same repository's `--b_size 4`."""
 
-SRAM = Cell(name="sram", bits=1, read_j=671.089e-12, area_um2=671.089)
+SRAM = Cell(name="sram", bits=1, read_j=671.089e-12, area_um2=671.089, cmos=True)
 """E. Energy (pJ) and area (µm²) are digit for digit the same number in the script, and the area alone follows
 from its comment (102.4 F² a cell at F = 40 nm): the energy is most likely a slip. It stands as published."""
 
@@ -88,6 +90,20 @@ class Adc(eqx.Module):
     def conversion_clocks(self, bits: Scalar) -> Scalar:
         """Clocks of one conversion: one for flash, one per bit for SAR."""
         return bits if self.kind == "sar" else 1
+
+
+class Mesh(eqx.Module):
+    """The inter-tile network: a square mesh, tiles laid row by row, every other row backwards.
+
+    **Arguments:**
+
+    - `hop_bit_j`: energy of one bit over one router and one link, in joule. Measured on silicon by McKeown et
+      al., "Power and Energy Characterization of an Open Source 25-Core Manycore Processor", HPCA 2018, figure
+      12: 11.16 pJ per 64-bit flit and hop with half the bits switching (32 nm, tiles of about 1.1 mm), brought
+      to 65 nm by the `nominal-voltage` rule. SpikeSim's script has no network.
+    """
+
+    hop_bit_j: Scalar = 11.16e-12 / 64 * scaling(32.0, 65.0).energy
 
 
 class Components(eqx.Module):

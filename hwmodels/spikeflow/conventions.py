@@ -13,7 +13,6 @@ class Conventions(eqx.Module):
       after pooling (its golden VGG9 evaluates conv2 at 16×16 although it convolves at 32×32).
     - `encode_once`: a layer with an analog input is computed once and its result kept, as direct encoding
       allows. The tool computes it at every timestep.
-    - `serial_inputs`: a multi-bit input enters bit by bit, one PE cycle per bit. The tool charges one.
     - `packed_pes`: a PE of k² crossbars holds k² row blocks of any kernel (linear and 1×1 layers fill it).
       The tool gives every block of 64 input channels a PE of its own, whatever the kernel.
     - `weight_slices`: a weight of more bits than a cell takes more columns. The tool counts one column.
@@ -38,7 +37,6 @@ class Conventions(eqx.Module):
 
     convolution_outputs: bool = eqx.field(static=True, default=True)
     encode_once: bool = eqx.field(static=True, default=True)
-    serial_inputs: bool = eqx.field(static=True, default=True)
     packed_pes: bool = eqx.field(static=True, default=True)
     weight_slices: bool = eqx.field(static=True, default=True)
     neuron_per_output: bool = eqx.field(static=True, default=True)

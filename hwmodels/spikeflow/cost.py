@@ -96,7 +96,9 @@ def evaluate(
     """Energy, latency and area of one inference of `workload` on `chip`.
 
     One code path: with Python numbers the result is exact host arithmetic in float64, whether or not JAX has
-    64 bits; with traced leaves it differentiates (counts straight-through), maps and compiles.
+    64 bits; with traced leaves it differentiates (counts straight-through), maps and compiles. Traced values are
+    not checked against their ranges. Transfers over the mesh are taken to hide behind the PE cycles, and there
+    is no leakage: the published tool has neither.
 
     **Arguments:**
 

@@ -1,6 +1,6 @@
 """Energy of one inference: what every component of every layer is charged."""
 
-from hwmodels.rounding import as_scalar, maximum
+from hwmodels.rounding import maximum
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import Components
 from hwmodels.spikeflow.conventions import Conventions
@@ -41,21 +41,18 @@ def output_positions(layer: Layer, conventions: Conventions) -> int:
     return (layer.out_height // layer.pool) * (layer.out_width // layer.pool)
 
 
-def is_serial(layer: Layer, chip: Chip) -> bool:
-    """Whether the layer's input has more than one bit."""
-    return layer.analog_input or chip.neuron == "relu"
-
-
 def input_width(layer: Layer, chip: Chip) -> Scalar:
     """Bits of one value of the layer's input map."""
     if layer.analog_input:
-        return as_scalar(chip.input_bits)
-    return as_scalar(chip.activation_bits) if chip.neuron == "relu" else 1
+        return chip.input_bits
+    return chip.activation_bits if chip.neuron == "relu" else 1
 
 
-def serial_cycles(layer: Layer, chip: Chip, conventions: Conventions) -> Scalar:
-    """PE cycles that one output position takes: the bits of the input when they enter one by one."""
-    return input_width(layer, chip) if conventions.serial_inputs else 1
+def serial_cycles(layer: Layer, chip: Chip) -> Scalar:
+    """PE cycles that one output position takes: an activation's bits enter one by one, a spike at once."""
+    if layer.analog_input:
+        return chip.encoder_cycles
+    return chip.activation_bits if chip.neuron == "relu" else 1
 
 
 def evaluations(layer: Layer, timesteps: Scalar, conventions: Conventions) -> Scalar:
@@ -65,12 +62,12 @@ def evaluations(layer: Layer, timesteps: Scalar, conventions: Conventions) -> Sc
 
 def read_rounds(chip: Chip, conventions: Conventions) -> Scalar:
     """Read rounds of a PE cycle: each converter reads its columns in turn."""
-    return as_scalar(chip.mux_ratio) if conventions.mux_rounds else as_scalar(chip.crossbar_columns) / 8
+    return chip.mux_ratio if conventions.mux_rounds else chip.crossbar_columns / 8
 
 
 def converters(chip: Chip, conventions: Conventions) -> Scalar:
     """Converters of a PE."""
-    return as_scalar(chip.crossbar_columns) / (chip.mux_ratio if conventions.mux_rounds else 8)
+    return chip.crossbar_columns / (chip.mux_ratio if conventions.mux_rounds else 8)
 
 
 def keeps_potential(layer: Layer, workload: Workload, chip: Chip) -> bool:
@@ -93,13 +90,13 @@ def layer_energy(
     16·subtractor + temporary buffer)`; every departure is a switch of [`Conventions`][].
     """
     layer, placed = workload.layers[index], placement.layers[index]
-    parts, timesteps = chip.components, as_scalar(workload.timesteps)
+    parts, timesteps = chip.components, workload.timesteps
     positions = output_positions(layer, conventions)
-    runs = evaluations(layer, timesteps, conventions) * serial_cycles(layer, chip, conventions)
+    runs = evaluations(layer, timesteps, conventions) * serial_cycles(layer, chip)
     pe_cycles = placed.working_pes * float(positions) * runs
     crossbar_cycles = placed.crossbars * float(positions) * runs
     rounds, adcs = read_rounds(chip, conventions), converters(chip, conventions)
-    rows, columns = as_scalar(chip.crossbar_rows), as_scalar(chip.crossbar_columns)
+    rows, columns = chip.crossbar_rows, chip.crossbar_columns
     driven, converting = _activity(layer, chip, placed)
 
     size: Scalar = 1.0
@@ -115,7 +112,7 @@ def layer_energy(
     energy: dict[str, Scalar] = dict.fromkeys(COMPONENTS, 0.0)
     energy["crossbar"] = crossbar_cycles * rounds * chip.cell.read_j * size * driven
     conversions = pe_cycles * rounds * adcs * converting
-    energy["adc"] = conversions * chip.adc.energy_j * chip.adc.growth(as_scalar(chip.adc_bits))
+    energy["adc"] = conversions * chip.adc.energy_j * chip.adc.growth(chip.adc_bits)
     energy["mux"] = conversions * parts.mux_j
     subtraction_j = parts.adder_8_bit_j if conventions.diff_energy else parts.subtractor_j
     energy["diff"] = pe_cycles * rounds * parts.subtractors_per_round * subtraction_j * converting
@@ -125,7 +122,7 @@ def layer_energy(
 
     if conventions.neuron_per_output:
         # A block of outputs meets its neurons once a timestep, however many PEs and input bits fed it.
-        has_neuron = layer.spiking or layer is workload.layers[-1]
+        has_neuron = int(layer.spiking or layer is workload.layers[-1])
         blocks = placed.column_blocks * float(positions) * timesteps * has_neuron
     else:
         blocks = pe_cycles
@@ -149,9 +146,9 @@ def _add_whole_chip(
     conventions: Conventions,
 ) -> None:
     layer, parts = workload.layers[index], chip.components
-    timesteps = as_scalar(workload.timesteps)
+    timesteps = workload.timesteps
     evaluated = evaluations(layer, timesteps, conventions)
-    serial = serial_cycles(layer, chip, conventions)
+    serial = serial_cycles(layer, chip)
     outputs = float(layer.outputs)
     slices = columns_per_weight(chip, conventions)
 
@@ -160,11 +157,11 @@ def _add_whole_chip(
         outputs * evaluated * placed.pes_per_block * (slices * serial - 1) * parts.adder_16_bit_j
     )
     energy["accumulator"] = (
-        outputs * evaluated * (placed.pes_per_block - 1) + outputs * timesteps * layer.residual_add
+        outputs * evaluated * (placed.pes_per_block - 1) + outputs * timesteps * int(layer.residual_add)
     ) * parts.adder_16_bit_j
 
     last = layer is workload.layers[-1]
-    width = as_scalar(chip.activation_bits) if chip.neuron == "relu" else 1
+    width = chip.activation_bits if chip.neuron == "relu" else 1
     inputs = float(layer.height * layer.width * layer.in_channels)
     read_bits = inputs * input_width(layer, chip) * evaluated
     if index == 0:
@@ -192,6 +189,6 @@ def _activity(layer: Layer, chip: Chip, placed: LayerPlacement) -> tuple[Scalar,
     """Fraction of rows that are driven, and fraction of PE cycles in which a converter is needed."""
     if chip.activity == "dense":
         return 1.0, 1.0
-    rate = as_scalar(layer.input_rate)
+    rate = layer.input_rate
     inputs = layer.kernel[0] * layer.kernel[1] * float(layer.in_channels) / placed.pes_per_block
     return rate, 1.0 - maximum(1.0 - rate, 0.0) ** inputs

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from hwmodels.rounding import as_scalar, floor, maximum
+from hwmodels.rounding import floor, maximum
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.conventions import Conventions
 from hwmodels.spikeflow.energy import (
@@ -27,12 +27,12 @@ def cycle_s(chip: Chip, conventions: Conventions) -> Scalar:
     Published: `cycle_clocks` whatever the chip. Scaled: the clocks are spent on read rounds, so they grow
     with `mux_ratio`, and a SAR converter adds the clocks of its further bits to every round.
     """
-    clocks = as_scalar(chip.cycle_clocks)
+    clocks = chip.cycle_clocks
     if conventions.scaled_parts:
         rounds = read_rounds(chip, conventions)
-        extra = as_scalar(chip.adc.conversion_clocks(as_scalar(chip.adc_bits))) - 1
+        extra = chip.adc.conversion_clocks(chip.adc_bits) - 1
         clocks = clocks * rounds / REFERENCE_MUX + rounds * extra
-    return clocks / as_scalar(chip.clock_hz)
+    return clocks / chip.clock_hz
 
 
 class Timing(NamedTuple):
@@ -48,23 +48,26 @@ def timing(workload: Workload, chip: Chip, placement: Placement, conventions: Co
     With $d_l$ the time of layer l in one timestep, $e_l$ the times it runs (T; once when encoded once):
 
     - sequential: $\sum_l e_l d_l$; the period is the latency.
-    - pipelined: layer l+1 starts when a fraction f of layer l's first timestep is done and ends no earlier
-      than one PE cycle after it; then the slowest layer sets the pace, $\text{fill} + (T-1)\max_l d_l$ (over
-      the layers that run at every timestep). The period is $\max_l e_l d_l$.
+    - overlapped: layer l+1 starts when a fraction f of layer l's work, $e_l d_l$, is done, and ends no earlier
+      than one PE cycle behind it.
+    - pipelined: the same within the first timestep, with $d_l$ in place of $e_l d_l$; then the slowest layer
+      that runs at every timestep sets the pace, $(T-1)\max_l d_l$ more.
     - published: $\text{int}(f\,o_l^2 C_l)\,T$ PE cycles for every layer but the last, all of it for the last.
 
-    **Source:** SpikeSim's latency rule for the last; f = 0.75 there.
+    The period of the overlapped and the pipelined schedule is the slowest layer's $e_l d_l$.
+
+    **Source:** SpikeSim's latency script for the last, from which `overlapped` takes its rule (f = 0.75).
     """
     cycle = cycle_s(chip, conventions)
     if not conventions.column_parallel:
         return _published(workload, chip, conventions, cycle)
-    timesteps = as_scalar(workload.timesteps)
+    timesteps = workload.timesteps
     names = [layer.name for layer in workload.layers]
     once: list[Scalar] = []
     total: list[Scalar] = []
     pace: Scalar = 0.0
     for layer, placed in zip(workload.layers, placement.layers, strict=True):
-        positions = output_positions(layer, conventions) * serial_cycles(layer, chip, conventions)
+        positions = output_positions(layer, conventions) * serial_cycles(layer, chip)
         once.append(maximum(positions / placed.duplicates, 1) * cycle)
         runs = evaluations(layer, timesteps, conventions)
         total.append(once[-1] * runs)
@@ -73,15 +76,18 @@ def timing(workload: Workload, chip: Chip, placement: Placement, conventions: Co
     if chip.schedule == "sequential":
         return Timing(by_layer_s=dict(zip(names, total, strict=True)), period_s=_sum(total))
 
+    # What runs before the next layer may start: a timestep in the pipeline, else all of them.
+    pipelined = chip.schedule == "pipelined"
     start: Scalar = 0.0
     end: Scalar = 0.0
     waiting: Scalar = 1.0
     by_layer: dict[str, Scalar] = {}
-    for layer, duration in zip(workload.layers, once, strict=True):
+    for layer, duration in zip(workload.layers, once if pipelined else total, strict=True):
+        # The last output needs the last input, and takes one more cycle.
         finish = maximum(start + duration, end + cycle)
-        # The further timesteps are those of the first layer that sets the pace.
         paces: Scalar = 0.0
-        if evaluations(layer, timesteps, conventions) is timesteps:
+        if pipelined and evaluations(layer, timesteps, conventions) is timesteps:
+            # The further timesteps are those of the first layer that sets the pace.
             paces = waiting * _indicator(duration == pace)
             waiting = waiting - paces
         by_layer[layer.name] = finish - end + paces * (timesteps - 1) * pace

@@ -1,0 +1,61 @@
+"""Variants of a chip: another technology node, SRAM cells, an ANN on the same hardware."""
+
+import dataclasses
+from typing import TypeVar
+
+from hwmodels.rounding import as_scalar
+from hwmodels.spikeflow.chip import Chip
+from hwmodels.spikeflow.components import SRAM
+from hwmodels.spikeflow.technology import Rule, Scaling, scaling
+from hwmodels.workload import Scalar, Workload
+
+_Module = TypeVar("_Module")
+
+
+def scale_to_node(chip: Chip, node_nm: Scalar, rule: Rule = "nominal-voltage") -> Chip:
+    """The chip in another technology: CMOS constants scaled, and the clock by the inverse of the delay.
+
+    Cells that are no transistors (RRAM) keep size and read energy: their feature size is their own.
+
+    **Arguments:** `chip`; `node_nm`: the new node; `rule`: see [`scaling`][].
+
+    **Returns:** a new [`Chip`][].
+
+    **Raises:** `ValueError` for an unknown rule or a node outside its tables.
+    """
+    factors = scaling(chip.node_nm, node_nm, rule)
+    return dataclasses.replace(
+        chip,
+        node_nm=node_nm,
+        clock_hz=as_scalar(chip.clock_hz) / factors.delay,
+        components=_scaled(chip.components, factors),
+        adc=_scaled(chip.adc, factors),
+        mesh=_scaled(chip.mesh, factors),
+        cell=_scaled(chip.cell, factors) if chip.cell.cmos else chip.cell,
+    )
+
+
+def _scaled(module: _Module, factors: Scaling) -> _Module:
+    changed = {}
+    for name, value in vars(module).items():
+        if name.endswith("_j"):
+            changed[name] = as_scalar(value) * factors.energy
+        elif name.endswith("_um2"):
+            changed[name] = as_scalar(value) * factors.area
+    return dataclasses.replace(module, **changed)  # type: ignore[type-var]
+
+
+def with_sram(chip: Chip) -> Chip:
+    """The chip with SRAM cells: one bit a cell, so that a weight takes `weight_bits` columns."""
+    return dataclasses.replace(chip, cell=SRAM)
+
+
+def as_ann(workload: Workload, chip: Chip, activation_bits: Scalar = 4) -> tuple[Workload, Chip]:
+    """The network's ANN twin on the same chip: one pass, multi-bit activations bit by bit, ReLU, no potential.
+
+    **Arguments:** `activation_bits`: bits of an activation, each a PE cycle.
+
+    **Returns:** the workload at one timestep, and the chip with `neuron="relu"`.
+    """
+    twin = dataclasses.replace(workload, timesteps=1)
+    return twin, dataclasses.replace(chip, neuron="relu", activation_bits=activation_bits)

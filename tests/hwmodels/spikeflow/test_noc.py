@@ -1,0 +1,84 @@
+"""The mesh: hops against counting every pair of tiles."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hwmodels import spikeflow
+from hwmodels.spikeflow.noc import mean_hops, mesh_width
+from hwmodels.workload import Workload
+
+
+def _placement(sizes, pes_per_tile):
+    layers, first = [], 0
+    for index, size in enumerate(sizes):
+        layers.append(
+            spikeflow.LayerPlacement(
+                name=str(index),
+                column_blocks=size,
+                row_blocks=9,
+                pes_per_block=1,
+                duplicates=1,
+                first_pe=first,
+                utilisation=1.0,
+            )
+        )
+        first += size
+    return spikeflow.Placement(layers=tuple(layers), pes_per_tile=pes_per_tile)
+
+
+placements = st.builds(_placement, st.lists(st.integers(1, 90), min_size=1, max_size=6), st.integers(1, 9))
+
+
+def _counted(placement):
+    width = int(np.ceil(np.sqrt(placement.tiles)))
+    sources = [(0, 1)]
+    hops = []
+    for index in range(len(placement.layers)):
+        tiles = [spikeflow.tile_position(tile, width) for tile in range(*spikeflow.tile_range(placement, index))]
+        before = [spikeflow.tile_position(tile, width) for tile in range(*sources[-1])]
+        pairs = itertools.product(before, tiles)
+        hops.append(np.mean([abs(a[0] - b[0]) + abs(a[1] - b[1]) for a, b in pairs]))
+        sources.append(spikeflow.tile_range(placement, index))
+    return hops
+
+
+@given(placements)
+def test_hops_equal_a_count_of_all_pairs(placement):
+    np.testing.assert_allclose(mean_hops(placement), _counted(placement), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_traced_hops_equal_the_host(dtype):
+    for sizes, pes_per_tile in [((1, 2, 4, 8, 16, 30), 4), ((90, 3, 70), 1), ((5,), 8), ((16, 16), 4)]:
+        placement = _placement(sizes, pes_per_tile)
+        traced = jax.jit(lambda p, s=sizes: mean_hops(_placement(s, p)))(jnp.asarray(pes_per_tile, dtype))
+        np.testing.assert_allclose(traced, mean_hops(placement), rtol=1e-5)
+
+
+def test_neighbours_are_one_hop_apart():
+    positions = [spikeflow.tile_position(tile, 5) for tile in range(25)]
+    assert sorted(positions) == sorted(itertools.product(range(5), repeat=2))
+    for (row, column), (next_row, next_column) in itertools.pairwise(positions):
+        assert abs(row - next_row) + abs(column - next_column) == 1
+
+
+@pytest.mark.parametrize(("tiles", "width"), [(1, 1), (2, 2), (4, 2), (5, 3), (9, 3), (10, 4), (4096, 64)])
+def test_the_mesh_is_the_smallest_square(tiles, width):
+    assert mesh_width(tiles) == width
+    assert mesh_width(jnp.asarray(tiles, float)) == width
+
+
+def test_a_chip_of_one_tile_has_no_traffic():
+    workload = Workload(spikeflow.vgg(spikeflow.VGG9).layers[:2], 3)
+    assert spikeflow.evaluate(workload).energy_by_component_j["noc"] == 0
+    spread = spikeflow.evaluate(workload, spikeflow.Chip(pes_per_tile=1))
+    # conv2 alone lies one tile further; its 32 · 32 · 64 spikes cross one hop at each of three timesteps.
+    bits = 32 * 32 * 64 * 3
+    expected = bits * spikeflow.Mesh().hop_bit_j
+    assert math.isclose(spread.energy_by_component_j["noc"], expected)

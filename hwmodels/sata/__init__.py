@@ -12,5 +12,8 @@ from hwmodels.sata.memory import sram as sram
 from hwmodels.sata.technology import Precision as Precision
 from hwmodels.sata.traffic import CycleStatistics as CycleStatistics
 from hwmodels.sata.traffic import cycle_statistics as cycle_statistics
+from hwmodels.sata.training import TrainingCost as TrainingCost
+from hwmodels.sata.training import dense_training_energy as dense_training_energy
+from hwmodels.sata.training import training_energy as training_energy
 from hwmodels.sata.workloads import PUBLISHED_WORKS as PUBLISHED_WORKS
 from hwmodels.sata.workloads import published_workload as published_workload

@@ -8,6 +8,7 @@ import equinox as eqx
 from hwmodels import rounding
 from hwmodels.sata.array import Array, Buffers, require
 from hwmodels.sata.memory import Sram, sram
+from hwmodels.sata.other_dataflows import OTHER_DATAFLOWS, whole
 from hwmodels.sata.technology import (
     CLOCK_HZ,
     DENSE_ELEMENT,
@@ -17,6 +18,7 @@ from hwmodels.sata.technology import (
     element_power,
     power,
 )
+from hwmodels.sata.traffic import DATAFLOWS
 from hwmodels.workload import Scalar
 
 
@@ -29,10 +31,12 @@ class Accelerator(eqx.Module):
     - `buffers`: sizes of the three global buffers.
     - `precision`: bits of every operand.
     - `dataflow`: "sata" fetches weights and inputs once for all timesteps (tick batching); "os", "ws"
-      and "is" repeat the traffic of that stationary dataflow at every timestep.
+      and "is" repeat the traffic of that stationary dataflow at every timestep; "spinalflow" and "ptb" are
+      those of other accelerators on the same components (see `other_dataflows.py` for what they leave out).
     - `lif_sharing`: n of EfficientLIF-Net's C#n: processing elements per LIF unit, at least 1.
     - `element`: "spiking" (AND gate and LIF unit) or "dense" (multiplier and rectifier, for the twin ANN).
     - `clock_hz`: clock frequency.
+    - `time_window`: timesteps in a window of "ptb", at least 1.
     - `sram_width_bytes`, `sram_banks`: block width and banks of all three buffers.
 
     **Raises:** `ValueError` for values outside their range.
@@ -45,6 +49,7 @@ class Accelerator(eqx.Module):
     clock_hz: Scalar = CLOCK_HZ
     sram_width_bytes: Scalar = 32
     sram_banks: Scalar = 2
+    time_window: Scalar = 8
     dataflow: str = eqx.field(static=True, default="sata")
     element: str = eqx.field(static=True, default="spiking")
 
@@ -55,8 +60,10 @@ class Accelerator(eqx.Module):
             least=1,
         )
         require(self.clock_hz, f"clock_hz must be at least 1 Hz, got {self.clock_hz}.", least=1)
-        if self.dataflow not in ("sata", "os", "ws", "is"):
-            raise ValueError(f"unknown dataflow {self.dataflow!r}; choose sata, os, ws or is.")
+        require(self.time_window, f"time_window must be at least 1, got {self.time_window}.", least=1)
+        dataflows = (*DATAFLOWS, *OTHER_DATAFLOWS)
+        if self.dataflow not in dataflows:
+            raise ValueError(f"unknown dataflow {self.dataflow!r}; choose one of {', '.join(dataflows)}.")
         if self.element not in ("spiking", "dense"):
             raise ValueError(f"unknown element {self.element!r}; choose spiking or dense.")
 
@@ -94,7 +101,7 @@ def unit_costs(accelerator: Accelerator, corrections: frozenset[str]) -> Costs:
     """
     chip = accelerator
     clock = rounding.as_scalar(chip.clock_hz)
-    elements = _whole(chip.array.rows) * _whole(chip.array.columns)
+    elements = whole(chip.array.rows) * whole(chip.array.columns)
     neurons = elements / rounding.as_scalar(chip.lif_sharing)
     units: list[UnitCost] = []
     area: dict[str, Any] = {}
@@ -156,7 +163,3 @@ def unit_costs(accelerator: Accelerator, corrections: frozenset[str]) -> Costs:
 def buffer_memory(chip: Accelerator, buffer: Literal["ifmap", "filter", "ofmap"]) -> Sram:
     """The SRAM of one of the three global buffers."""
     return sram(getattr(chip.buffers, buffer), chip.sram_width_bytes, chip.sram_banks)
-
-
-def _whole(size: Any) -> Any:
-    return rounding.maximum(rounding.round_half_even(size), 1)

@@ -6,6 +6,8 @@ from typing import Any
 from hwmodels import rounding
 from hwmodels.sata.accelerator import Accelerator
 from hwmodels.sata.array import padded_geometry, schedule, simulator_geometry
+from hwmodels.sata.conventions import CORRECTIONS
+from hwmodels.sata.other_dataflows import OTHER_DATAFLOWS, ptb_counts, spinalflow_counts, whole
 from hwmodels.sata.traffic import cycle_statistics
 from hwmodels.workload import Layer
 
@@ -45,6 +47,8 @@ def layer_activity(
     **Returns:** a dictionary with the keys of `DRIVERS`, and "slots": the products that the array could have
     done, were it busy in every cycle, against which utilisation is measured.
     """
+    if chip.dataflow in OTHER_DATAFLOWS:
+        return _other_activity(layer, timesteps, chip, corrections, dram)
     rate, pruned = rounding.as_scalar(layer.input_rate), rounding.as_scalar(layer.weight_sparsity)
     once = layer.analog_input and "analog_input" in corrections
     repeats = 1 if once else timesteps
@@ -64,9 +68,7 @@ def layer_activity(
     neurons = layer.spiking or "neurons" not in corrections
 
     pooled = layer.pool**2 if "neurons" in corrections else 1
-    additions: Any = 0
-    if "neurons" in corrections and (layer.residual_add or layer.pool > 1):
-        additions = updates * (int(layer.residual_add) + (1 if layer.pool > 1 else 0))
+    additions = _additions(layer, updates) if "neurons" in corrections else 0
 
     byte = 8 if "precision" in corrections else 1
     p = chip.precision
@@ -81,7 +83,7 @@ def layer_activity(
     out_times = timesteps if "ofmap_timesteps" in corrections or not batched else 1
     ofmap_writes = statistics.sram_ofmap_writes
     if ("ofmap_skew" in corrections) != padded and chip.dataflow in ("sata", "os"):
-        slip = statistics.folds * (_whole(chip.array.rows) + _whole(chip.array.columns))
+        slip = statistics.folds * (whole(chip.array.rows) + whole(chip.array.columns))
         ofmap_writes = ofmap_writes + (slip if padded else -slip)
 
     counts: dict[str, Any] = {
@@ -108,10 +110,38 @@ def layer_activity(
         counts["sram_ofmap_reads"] = (
             counts["sram_ofmap_reads"] + updates * rounding.as_scalar(p.output) / byte
         )
-    elements = _whole(chip.array.rows) * _whole(chip.array.columns)
+    elements = whole(chip.array.rows) * whole(chip.array.columns)
     counts["slots"] = counts["cycles"] * elements
     counts["dense_macs"] = products * repeats
     return counts
+
+
+def _other_activity(
+    layer: Layer, timesteps: Any, chip: Accelerator, corrections: frozenset[str], dram: str
+) -> dict[str, Any]:
+    if len(corrections) < len(CORRECTIONS):
+        raise ValueError(
+            f"layer {layer.name!r}: the dataflow {chip.dataflow!r} has no published convention; "
+            "use conventions='corrected'."
+        )
+    if chip.dataflow == "spinalflow":
+        counts = spinalflow_counts(layer, timesteps, chip)
+    else:
+        counts = ptb_counts(layer, timesteps, chip, dram)
+    counts = dict.fromkeys(DRIVERS, 0) | counts
+    counts["additions"] = _additions(layer, layer.outputs * timesteps)
+    counts["sram_ifmap_writes"] = counts["dram_ifmap_reads"]
+    counts["sram_filter_writes"] = counts["dram_filter_reads"]
+    counts["sram_ofmap_reads"] = counts["dram_ofmap_writes"]
+    # SpinalFlow sees no zeros, so its slots are filled by spikes alone
+    busy = counts["macs"] if chip.dataflow == "spinalflow" else layer.macs * timesteps
+    elements = whole(chip.array.rows) * whole(chip.array.columns)
+    return counts | {"slots": counts["cycles"] * elements, "dense_macs": busy}
+
+
+def _additions(layer: Layer, updates: Any) -> Any:
+    """One addition per output for a shortcut, and one per output for averaging."""
+    return updates * (int(layer.residual_add) + int(layer.pool > 1))
 
 
 def _output_pixels(layer: Layer, corrections: frozenset[str]) -> int:
@@ -137,7 +167,7 @@ def _cycles(
     run = statistics.sram_ofmap_start_cycle + statistics.sram_ofmap_span_cycles
     if "filter_load" in corrections:
         geometry = padded_geometry(layer) if "padding" in corrections else simulator_geometry(layer)
-        rows, columns = _whole(chip.array.rows), _whole(chip.array.columns)
+        rows, columns = whole(chip.array.rows), whole(chip.array.columns)
         load = schedule(geometry, rows, columns, "ws").folds * rows
     else:
         load = statistics.sram_filter_span_cycles
@@ -145,7 +175,3 @@ def _cycles(
     if layer.analog_input and "analog_input" in corrections:
         late = statistics.folds * (timesteps - 1)  # the neurons still step through time
     return run * repeats + load + late
-
-
-def _whole(size: Any) -> Any:
-    return rounding.maximum(rounding.round_half_even(size), 1)

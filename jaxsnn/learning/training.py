@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -200,7 +201,8 @@ def _identity(network: Network, dataset: Dataset, config: TrainConfig) -> dict[s
         (jax.tree_util.keystr(path), str(leaf.dtype), leaf.shape)
         for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]
     ]
-    described = f"{shapes} {graphdef}"
+    # Functions print with their address, which every process chooses anew.
+    described = re.sub(r" at 0x[0-9a-f]+", "", f"{shapes} {graphdef}")
     identity = asdict(config) | {
         "network": hashlib.sha256(described.encode()).hexdigest()[:16],
         "initial_weights": digest(state)[:16],

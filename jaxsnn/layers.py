@@ -1,7 +1,7 @@
 """Weighted layers over (time, batch, ...), and the block of weights, neurons and pooling."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxsnn.convolution import convolve
 from jaxsnn.neuron import Neuron
 from jaxsnn.normalization import Normalization
 from jaxsnn.signal import LayerRecord, Signal, active_fraction
@@ -35,6 +36,8 @@ class Conv(nnx.Module):
     - `use_bias`: off by default: a crossbar has no bias row.
     - `kernel_init`: an initialiser for (height, width, in, out).
     - `param_dtype`: dtype of the stored parameters; `dtype` of the computation (default: the same).
+    - `product`: the function `(x, kernel, stride, padding) -> out` in place of an exact convolution, e.g. a
+      chip's with its converters.
     """
 
     kind: Literal["conv", "linear"] = "conv"
@@ -51,9 +54,11 @@ class Conv(nnx.Module):
         kernel_init=None,
         param_dtype=jnp.float32,
         dtype=None,
+        product: Callable[..., Array] = convolve,
         rngs: nnx.Rngs,
     ):
         self.in_channels, self.out_channels = in_channels, out_channels
+        self.product = product
         self.kernel_size = _pair(kernel, "kernel")
         self.stride = _pair(stride, "stride")
         self.padding = _pair(padding, "padding")
@@ -69,20 +74,17 @@ class Conv(nnx.Module):
             )
         dtype = self.dtype or self.kernel[...].dtype
         folded = x.reshape(-1, *x.shape[2:]).astype(dtype)
-        out = jax.lax.conv_general_dilated(
-            folded,
-            self.kernel[...].astype(dtype),
-            window_strides=self.stride,
-            padding=[(p, p) for p in self.padding],
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        out = self.product(folded, self.kernel[...].astype(dtype), self.stride, self.padding)
         if self.bias is not None:
             out = out + self.bias[...].astype(dtype)
         return out.reshape(*x.shape[:2], *out.shape[1:])
 
 
 class Linear(nnx.Module):
-    """A fully connected layer on the flattened (height, width, channels) of each timestep."""
+    """A fully connected layer on the flattened (height, width, channels) of each timestep.
+
+    **Arguments:** as for [`Conv`][]; `product` is called as `(x, kernel) -> out`.
+    """
 
     kind: Literal["conv", "linear"] = "linear"
     kernel_size = (1, 1)
@@ -98,9 +100,11 @@ class Linear(nnx.Module):
         kernel_init=None,
         param_dtype=jnp.float32,
         dtype=None,
+        product: Callable[..., Array] = jnp.matmul,
         rngs: nnx.Rngs,
     ):
         self.in_channels, self.out_channels = in_channels, out_channels
+        self.product = product
         self.dtype = dtype
         initialise = kernel_init or xavier_uniform(2.0)
         self.kernel = nnx.Param(initialise(rngs.params(), (in_channels, out_channels), param_dtype))
@@ -113,7 +117,7 @@ class Linear(nnx.Module):
                 f"a linear layer of {self.in_channels} inputs got {flat.shape[-1]} (shape {x.shape[2:]})."
             )
         dtype = self.dtype or self.kernel[...].dtype
-        out = flat.astype(dtype) @ self.kernel[...].astype(dtype)
+        out = self.product(flat.astype(dtype), self.kernel[...].astype(dtype))
         return out if self.bias is None else out + self.bias[...].astype(dtype)
 
 

@@ -125,8 +125,8 @@ class Network(nnx.Module):
 
         `current` is what [`Network.stem`][] returned; the other arguments are those of calling the network.
 
-        **Returns:** the output potential after each of these timesteps, not divided; the state after them; the
-        records.
+        **Returns:** the output potential after each of these timesteps, not divided; the state after them;
+        the records.
         """
         signal = self.encoding(images, start=start, steps=steps, key=key)
         states = [None] * len(self.layers) if state is None else state

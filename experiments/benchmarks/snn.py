@@ -1,0 +1,106 @@
+"""Training speed of a spiking network against SpikingJelly, snnTorch and Norse.
+
+One training step (forward, backward, Adam) in float32 with direct encoding, batch 64, of
+conv3×3(1→64)–LIF–pool–conv3×3(64→128)–LIF–conv3×3(128→128)–LIF–pool–fc(6272→1024)–LIF–fc(1024→10), the output
+averaged over T. Each measurement runs in a process of its own, so that peak memory is its own. The peers need
+torch: set `JAXSNN_PEER_PYTHON` to an interpreter that has them when this one does not.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+BATCH = 64
+REPEATS = 5
+TIMESTEPS = (5, 10)
+PEERS = ("spikingjelly", "snntorch", "norse")
+
+
+def measure(
+    timesteps: int, batch: int = BATCH, repeats: int = REPEATS, *, width: float = 1.0
+) -> dict[str, Any]:
+    """Images per second of the best of `repeats` steps, compile time and peak memory of this process."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from flax import nnx
+
+    from jaxsnn.models.vgg import vgg5
+    from jaxsnn.neuron import LIF
+
+    network = vgg5(image_size=28, in_channels=1, width=width, neuron=partial(LIF, leak=0.5), rngs=nnx.Rngs(0))
+    graphdef, params = nnx.split(network)
+    optimizer = optax.adam(1e-3)
+    images = jax.random.uniform(jax.random.key(1), (batch, 28, 28, 1), jnp.float32)
+    labels = jax.random.randint(jax.random.key(2), (batch,), 0, 10)
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def step(params, opt_state, images, labels):
+        def loss(params):
+            logits, _ = nnx.merge(graphdef, params)(images, timesteps=timesteps)
+            return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, value
+
+    opt_state = optimizer.init(params)
+    began = time.perf_counter()
+    compiled = step.lower(params, opt_state, images, labels).compile()
+    compile_s = time.perf_counter() - began
+    seconds = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        params, opt_state, value = compiled(params, opt_state, images, labels)
+        value.block_until_ready()
+        seconds.append(time.perf_counter() - began)
+    return {
+        "library": "jaxsnn",
+        "timesteps": timesteps,
+        "images_per_s": round(batch / min(seconds[1:]), 1),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "compile_s": round(compile_s, 1),
+    }
+
+
+def _child(command: list[str]) -> dict[str, Any] | str:
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    if result.returncode:
+        return (result.stderr.strip().splitlines() or ["it failed"])[-1]
+    return json.loads(result.stdout.strip().splitlines()[-1])
+
+
+def run() -> dict[str, Any]:
+    """The table: one row per library and T, and a note per library that is absent."""
+    rows: list[dict[str, Any]] = []
+    notes = [f"batch {BATCH}, float32, best of {REPEATS} steps, {os.cpu_count()} CPU cores"]
+    python = os.environ.get("JAXSNN_PEER_PYTHON", sys.executable)
+    peers = str(Path(__file__).with_name("_snn_peers.py"))
+    absent = set()
+    for timesteps in TIMESTEPS:
+        ours = _child([sys.executable, "-m", "experiments.benchmarks.snn", str(timesteps)])
+        if isinstance(ours, str):
+            raise RuntimeError(f"the benchmark of jaxsnn failed: {ours}")
+        rows.append(ours)
+        for name in PEERS:
+            if name in absent:
+                continue
+            theirs = _child([python, peers, name, str(timesteps), str(BATCH), str(REPEATS)])
+            if isinstance(theirs, str):
+                absent.add(name)
+                notes.append(f"{name} was skipped: {theirs}")
+            else:
+                rows.append(
+                    theirs | {"jaxsnn_over_it": round(ours["images_per_s"] / theirs["images_per_s"], 2)}
+                )
+    return {"title": "SNN training step", "rows": rows, "notes": notes}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(int(sys.argv[1]))))

@@ -1,0 +1,75 @@
+"""A 2-D convolution whose kernel gradient is fast on a CPU."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+_NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+def _stock(x, kernel, stride, padding):
+    return jax.lax.conv_general_dilated(
+        x, kernel, stride, [(pad, pad) for pad in padding], dimension_numbers=_NHWC
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolve(
+    x: Float[Array, "batch h w c"],
+    kernel: Float[Array, "kh kw c c2"],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> Float[Array, "batch h2 w2 c2"]:
+    """`jax.lax.conv_general_dilated` of channels-last maps with symmetric zero padding.
+
+    On a CPU the gradient to the kernel is one matrix product instead of XLA's convolution over
+    the batch, which is slower there. It differentiates in reverse mode only.
+    """
+    return _stock(x, kernel, stride, padding)
+
+
+def _forward(x, kernel, stride, padding):
+    return _stock(x, kernel, stride, padding), (x, kernel)
+
+
+def _backward(stride, padding, residuals, gradient):
+    x, kernel = residuals
+    (by_x,) = jax.linear_transpose(lambda x: _stock(x, kernel, stride, padding), x)(gradient)
+    by_kernel = jax.lax.platform_dependent(
+        x,
+        gradient,
+        cpu=lambda x, g: _kernel_gradient(x, g, kernel.shape, stride, padding),
+        default=lambda x, g: jax.linear_transpose(lambda k: _stock(x, k, stride, padding), kernel)(g)[0],
+    )
+    return by_x, by_kernel
+
+
+convolve.defvjp(_forward, _backward)
+
+
+def _kernel_gradient(x, gradient, shape, stride, padding):
+    """Σ over outputs of (the input each kernel position saw) ⊗ (the output's gradient), as one product.
+
+    Column offsets widen the input and row offsets widen the gradient, so that the product has kw·c rows and
+    kh·c2 columns: large enough to be fast, and with kw + kh copies instead of kw·kh.
+    """
+    rows, columns, channels, out_channels = shape
+    batch, height, width, _ = gradient.shape
+    left = padding[1]
+    padded = jnp.pad(x, ((0, 0), (0, 0), (left, left), (0, 0)))
+    span = (width - 1) * stride[1] + 1
+    wide = jnp.concatenate([padded[:, :, j : j + span : stride[1]] for j in range(columns)], axis=-1)
+    # Input row h meets output row r at kernel row i = h + padding − stride·r, so spread the rows by stride.
+    in_height = x.shape[1]
+    spread = jax.lax.pad(
+        gradient,
+        jnp.zeros((), gradient.dtype),
+        ((0, 0, 0), (rows - 1, in_height + rows, stride[0] - 1), (0, 0, 0), (0, 0, 0)),
+    )
+    first = [rows - 1 + padding[0] - i for i in range(rows)]
+    tall = jnp.concatenate([spread[:, at : at + in_height] for at in first], axis=-1)
+    product = wide.reshape(-1, columns * channels).T @ tall.reshape(-1, rows * out_channels)
+    product = product.reshape(columns, channels, rows, out_channels)
+    return product.transpose(2, 0, 1, 3)

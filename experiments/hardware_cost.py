@@ -34,7 +34,7 @@ class Costs:
     """One inference of one workload: as a FLOP count claims, on SATA, and on SpikeFlow."""
 
     estimated_j: float
-    sata: sata.InferenceEnergy
+    sata: sata.InferenceCost
     spikeflow: spikeflow.Cost
 
     def numbers(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from experiments.figures.energy import energy_figure
 from experiments.hardware_cost import Costs, cost_table, hardware_costs, to_workload
 from experiments.output import Result, Run
 from experiments.robustness import Robustness, accuracy_table, on_hardware, spike_rate_table
-from hwmodels.crossbar import Crossbar, Device, Wires
+from hwmodels.crossbar import Crossbar, Device, Variation, Wires
 from jaxsnn.data import datasets
 from jaxsnn.learning.training import Evaluation, TrainConfig, TrainResult, evaluate, fit
 from jaxsnn.models.digits import digits_convnet
@@ -29,6 +29,7 @@ make_neuron = registry.register(LIF)
 make_digits_convnet = registry.register(digits_convnet)
 make_wires = registry.register(Wires)
 make_device = registry.register(Device)
+registry.register(Variation)
 
 # Every use of randomness gets its own stream of the one seed.
 _WEIGHTS, _CHIPS = 0, 1
@@ -61,7 +62,7 @@ def digits(
     }
     registry.require_all_used()
 
-    trained = fit(network, dataset, training, checkpoint_dir=run.checkpoints, console=run.console)
+    trained = fit(network, dataset, training, checkpoint_dir=run.checkpoints, progress=True)
     software = evaluate(
         network, dataset.scale(dataset.test_images), dataset.test_labels, timesteps=training.timesteps
     )

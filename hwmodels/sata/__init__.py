@@ -20,3 +20,4 @@ from hwmodels.sata.training import training_energy as training_energy
 from hwmodels.sata.twin import dense_twin as dense_twin
 from hwmodels.sata.workloads import PUBLISHED_WORKS as PUBLISHED_WORKS
 from hwmodels.sata.workloads import published_workload as published_workload
+from hwmodels.sata.workloads import vgg9 as vgg9

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 
 from hwmodels import rounding
 from hwmodels.sata.array import require
@@ -43,7 +44,7 @@ def _curve(kernel: str) -> MonotoneCubic:
     widths = sorted(int(width) for width in table["area_um2"])
     scales = {"dynamic_mw": 1e-3, "leakage_uw": 1e-6, "area_um2": 1e-6}
     rows = [[math.log(table[q][str(w)] * s) for q, s in scales.items()] for w in widths]
-    return MonotoneCubic([math.log2(w) for w in widths], rows)  # type: ignore[arg-type]
+    return MonotoneCubic(np.log2(widths), np.array(rows))
 
 
 @lru_cache(maxsize=4096)

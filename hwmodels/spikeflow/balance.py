@@ -17,7 +17,8 @@ def balance(
     next copy fits.
 
     Copies share the positions of their layer's output map, so a layer with d copies takes 1/d of the time and
-    d times the PEs; its energy stays. Greedy is optimal for the period, because only the slowest layer sets it.
+    d times the PEs; its energy stays. Greedy is optimal for the period, because only the slowest layer sets
+    it.
 
     **Arguments:**
 

@@ -13,6 +13,7 @@ Partition = Literal["kernel-split", "flatten"]
 Schedule = Literal["overlapped", "pipelined", "sequential"]
 Activity = Literal["dense", "spikes"]
 Neuron = Literal["lif", "relu"]
+AdcKind = Literal["flash", "sar"]
 
 
 class Chip(eqx.Module):
@@ -41,9 +42,10 @@ class Chip(eqx.Module):
     - `cell`, `adc`, `components`, `mesh`: constants with their sources.
     - `partition`: how a kernel is cut. `"kernel-split"`: one crossbar per kernel position and per
       `crossbar_rows` input channels (SpikeSim). `"flatten"`: the (k·k·C_in, C_out) matrix in blocks.
-    - `schedule`: `"overlapped"`: a layer runs all its timesteps and the next one starts when `pipeline_start` of
-      them are done (SpikeSim). `"pipelined"`: the next layer starts within the first timestep, and then all
-      layers work on successive timesteps at once. `"sequential"`: one layer after the other.
+    - `schedule`: `"overlapped"`: a layer runs all its timesteps and the next one starts when
+      `pipeline_start` of them are done (SpikeSim). `"pipelined"`: the next layer starts within the first
+      timestep, and then all layers work on successive timesteps at once. `"sequential"`: one layer after
+      the other.
     - `activity`: `"dense"` charges every row and converter in every cycle, as the published tool does.
       `"spikes"` charges crossbar and driver in proportion to the input rate, and a PE's converters only in
       cycles in which at least one of its inputs spikes (inputs taken as independent).
@@ -75,10 +77,10 @@ class Chip(eqx.Module):
     adc: Adc = Adc()
     components: Components = Components()
     mesh: Mesh = Mesh()
-    partition: Partition = eqx.field(static=True, default="kernel-split")
-    schedule: Schedule = eqx.field(static=True, default="overlapped")
-    activity: Activity = eqx.field(static=True, default="dense")
-    neuron: Neuron = eqx.field(static=True, default="lif")
+    partition: str = eqx.field(static=True, default="kernel-split")
+    schedule: str = eqx.field(static=True, default="overlapped")
+    activity: str = eqx.field(static=True, default="dense")
+    neuron: str = eqx.field(static=True, default="lif")
     entropy_module: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
@@ -108,16 +110,16 @@ class Chip(eqx.Module):
             for name, value in vars(module).items():
                 if name.endswith(("_j", "_um2")):
                     _within(f"{owner}.{name}", value, 0, math.inf)
-        for name, allowed in (
-            ("partition", Partition),
-            ("schedule", Schedule),
-            ("activity", Activity),
-            ("neuron", Neuron),
+        for name, word, allowed in (
+            ("partition", self.partition, Partition),
+            ("schedule", self.schedule, Schedule),
+            ("activity", self.activity, Activity),
+            ("neuron", self.neuron, Neuron),
+            ("adc.kind", self.adc.kind, AdcKind),
         ):
-            if getattr(self, name) not in get_args(allowed):
+            if word not in get_args(allowed):
                 raise ValueError(
-                    f"{name} must be one of {', '.join(map(repr, get_args(allowed)))}, "
-                    f"got {getattr(self, name)!r}."
+                    f"{name} must be one of {', '.join(map(repr, get_args(allowed)))}, got {word!r}."
                 )
         columns, mux = as_scalar(self.crossbar_columns), as_scalar(self.mux_ratio)
         if is_number(columns, mux) and mux > columns:

@@ -9,8 +9,6 @@ Sources, by their letter in the comments below:
 - **C**: CACTI 7.0 as SATA_Sim configures it (28 nm), brought to 65 nm by the same rule.
 """
 
-from typing import Literal
-
 import equinox as eqx
 
 from hwmodels.spikeflow.technology import scaling
@@ -73,7 +71,7 @@ class Adc(eqx.Module):
       `reference_bits`, in [0, 1]. An assumption, not a measurement.
     """
 
-    kind: Literal["flash", "sar"] = eqx.field(static=True, default="flash")
+    kind: str = eqx.field(static=True, default="flash")
     energy_j: Scalar = 2.03084e-12  # E
     area_um2: Scalar = 693.633  # E
     reference_bits: Scalar = 4  # `--ADC_precision 4` of the same repository
@@ -99,8 +97,8 @@ class Mesh(eqx.Module):
 
     - `hop_bit_j`: energy of one bit over one router and one link, in joule. Measured on silicon by McKeown et
       al., "Power and Energy Characterization of an Open Source 25-Core Manycore Processor", HPCA 2018, figure
-      12: 11.16 pJ per 64-bit flit and hop with half the bits switching (32 nm, tiles of about 1.1 mm), brought
-      to 65 nm by the `nominal-voltage` rule. SpikeSim's script has no network.
+      12: 11.16 pJ per 64-bit flit and hop with half the bits switching (32 nm, tiles of about 1.1 mm),
+      brought to 65 nm by the `nominal-voltage` rule. SpikeSim's script has no network.
     """
 
     hop_bit_j: Scalar = 11.16e-12 / 64 * scaling(32.0, 65.0).energy

@@ -1,7 +1,6 @@
 """What the published tool counts and what a chip would do, one switch per difference."""
 
 import dataclasses
-from typing import Literal
 
 import equinox as eqx
 
@@ -65,7 +64,7 @@ CORRECTED = Conventions()
 PUBLISHED = Conventions(**dict.fromkeys(Conventions.names(), False))
 
 
-def resolve(conventions: Literal["corrected", "published"] | Conventions) -> Conventions:
+def resolve(conventions: str | Conventions) -> Conventions:
     """The switches behind a name.
 
     **Raises:** `ValueError` for another name.

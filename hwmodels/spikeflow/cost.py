@@ -3,7 +3,7 @@
 import functools
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -89,16 +89,16 @@ class Cost(eqx.Module):
 def evaluate(
     workload: Workload,
     chip: Chip | None = None,
-    conventions: Literal["corrected", "published"] | Conventions = "corrected",
+    conventions: str | Conventions = "corrected",
     *,
     duplicates: Sequence[Scalar] | None = None,
 ) -> Cost:
     """Energy, latency and area of one inference of `workload` on `chip`.
 
     One code path: with Python numbers the result is exact host arithmetic in float64, whether or not JAX has
-    64 bits; with traced leaves it differentiates (counts straight-through), maps and compiles. Traced values are
-    not checked against their ranges. Transfers over the mesh are taken to hide behind the PE cycles, and there
-    is no leakage: the published tool has neither.
+    64 bits; with traced leaves it differentiates (counts straight-through), maps and compiles. Traced
+    values are not checked against their ranges. Transfers over the mesh are taken to hide behind the PE
+    cycles, and there is no leakage: the published tool has neither.
 
     **Arguments:**
 

@@ -1,7 +1,7 @@
 """DT-SNN: inputs leave at different timesteps, so a cost is an expectation over exits."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 
@@ -35,7 +35,7 @@ def expected_cost(
     workload: Workload,
     chip: Chip,
     exits: Sequence[Scalar],
-    conventions: Literal["corrected", "published"] | Conventions = "corrected",
+    conventions: str | Conventions = "corrected",
 ) -> ExpectedCost:
     r"""Cost of an inference that ends at timestep t with probability $p_t$: $\sum_t p_t\,c(t)$.
 
@@ -67,7 +67,7 @@ def expected_cost(
     return ExpectedCost(**total, edp_of_means=total["energy_j"] * total["latency_s"])
 
 
-def maximum_entropy_exits(mean: float, last: int) -> tuple[float, ...]:
+def maximum_entropy_exits(mean: int | float, last: int) -> tuple[float, ...]:
     r"""The least committed distribution over 1..`last` with a given mean: $p_t \propto r^t$.
 
     A paper that prints the mean exit alone leaves the distribution open; this one assumes nothing more.

@@ -1,4 +1,4 @@
-"""How much each convention changes: one switch at a time, from the published tool and from the corrected model."""
+"""How much each convention changes, one switch at a time."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ def convention_effects(workload: Workload, chip: Chip | None = None) -> list[dic
     **Arguments:** `workload`, `chip`: as for [`evaluate`][].
 
     **Returns:** one row per switch: its name, and for energy, latency and area the relative change when that
-    switch alone is turned on in the published conventions (`..._alone`), and when it alone is turned off in the
-    corrected ones (`..._without`). The last row, `all`, is corrected relative to published.
+    switch alone is turned on in the published conventions (`..._alone`), and when it alone is turned off in
+    the corrected ones (`..._without`). The last row, `all`, is corrected relative to published.
     """
     published = evaluate(workload, chip, PUBLISHED)
     corrected = evaluate(workload, chip, CORRECTED)

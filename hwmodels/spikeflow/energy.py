@@ -1,6 +1,6 @@
 """Energy of one inference: what every component of every layer is charged."""
 
-from hwmodels.rounding import maximum
+from hwmodels.rounding import ceil_divide, maximum
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import Components
 from hwmodels.spikeflow.conventions import Conventions
@@ -66,8 +66,10 @@ def read_rounds(chip: Chip, conventions: Conventions) -> Scalar:
 
 
 def converters(chip: Chip, conventions: Conventions) -> Scalar:
-    """Converters of a PE."""
-    return chip.crossbar_columns / (chip.mux_ratio if conventions.mux_rounds else 8)
+    """Converters of a PE, the last of which may serve fewer columns."""
+    if conventions.mux_rounds:
+        return ceil_divide(chip.crossbar_columns, chip.mux_ratio)
+    return chip.crossbar_columns / 8
 
 
 def keeps_potential(layer: Layer, workload: Workload, chip: Chip) -> bool:

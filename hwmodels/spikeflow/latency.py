@@ -48,8 +48,8 @@ def timing(workload: Workload, chip: Chip, placement: Placement, conventions: Co
     With $d_l$ the time of layer l in one timestep, $e_l$ the times it runs (T; once when encoded once):
 
     - sequential: $\sum_l e_l d_l$; the period is the latency.
-    - overlapped: layer l+1 starts when a fraction f of layer l's work, $e_l d_l$, is done, and ends no earlier
-      than one PE cycle behind it.
+    - overlapped: layer l+1 starts when a fraction f of layer l's work, $e_l d_l$, is done, and ends no
+      earlier than one PE cycle behind it.
     - pipelined: the same within the first timestep, with $d_l$ in place of $e_l d_l$; then the slowest layer
       that runs at every timestep sets the pace, $(T-1)\max_l d_l$ more.
     - published: $\text{int}(f\,o_l^2 C_l)\,T$ PE cycles for every layer but the last, all of it for the last.

@@ -25,9 +25,9 @@ def vgg(
 ) -> Workload:
     """A VGG with 3×3 kernels and direct encoding.
 
-    **Arguments:** `channels`: output channels in order, `"P"` for 2×2 average pooling behind the layer before.
-    `size`: side of the RGB image. `hidden`: widths of the linear layers before the readout. `input_rate`: spike
-    rate of every layer but the first.
+    **Arguments:** `channels`: output channels in order, `"P"` for 2×2 average pooling behind the layer
+    before. `size`: side of the RGB image. `hidden`: widths of the linear layers before the readout.
+    `input_rate`: spike rate of every layer but the first.
     """
     layers: list[Layer] = []
     inputs = 3
@@ -61,7 +61,7 @@ def vgg(
             )
         )
         features = width
-    return Workload(layers=layers, timesteps=timesteps)
+    return Workload(layers=tuple(layers), timesteps=timesteps)
 
 
 def resnet18(
@@ -72,9 +72,7 @@ def resnet18(
 
     def conv(name: str, inputs: int, outputs: int, side: int, **options) -> Layer:
         options = {"padding": 1, "input_rate": input_rate} | options
-        return Layer.conv(
-            name, height=side, width=side, in_channels=inputs, out_channels=outputs, **options
-        )
+        return Layer.conv(name, height=side, width=side, in_channels=inputs, out_channels=outputs, **options)
 
     layers = [conv("stem", 3, 64, size, analog_input=True, input_rate=1.0)]
     inputs = 64
@@ -93,8 +91,6 @@ def resnet18(
             )
             inputs = outputs
     layers.append(
-        Layer.linear(
-            "fc", in_features=inputs, out_features=classes, input_rate=input_rate, spiking=False
-        )
+        Layer.linear("fc", in_features=inputs, out_features=classes, input_rate=input_rate, spiking=False)
     )
-    return Workload(layers=layers, timesteps=timesteps)
+    return Workload(layers=tuple(layers), timesteps=timesteps)

@@ -44,13 +44,16 @@ def mean_hops(placement: Placement) -> tuple[Scalar, ...]:
     difference of means; the columns' part is $\sum_x F(1-G) + G(1-F)$ over their distribution functions.
 
     **Returns:** one number per layer: exact on the host (and cached there), and under trace up to 4,096
-    tiles. The gradient under trace is that of the relaxation $(n_1 + n_2)/(2w) + w/3$, with $n$ tiles each and mesh width
-    $w = \sqrt{\text{tiles}}$.
+    tiles. The gradient under trace is that of the relaxation $(n_1 + n_2)/(2w) + w/3$, with $n$ tiles each
+    and mesh width $w = \sqrt{\text{tiles}}$.
     """
     width = mesh_width(placement.tiles)
     ranges = [tile_range(placement, index) for index in range(len(placement.layers))]
     sources = [(0, 1), *ranges[:-1]]
-    return tuple(_hops(*source, *target, width, placement.tiles) for source, target in zip(sources, ranges, strict=True))
+    return tuple(
+        _hops(*source, *target, width, placement.tiles)
+        for source, target in zip(sources, ranges, strict=True)
+    )
 
 
 def _hops(
@@ -59,10 +62,11 @@ def _hops(
     if is_number(first, first_end, second, second_end, width):
         return _host_hops(int(first), int(first_end), int(second), int(second_end), int(width))
     arrays = [jnp.asarray(v, float) for v in (first, first_end, second, second_end, width)]
-    exact = _distance(jnp, *arrays, jnp.arange(_TRACED_WIDTH, dtype=float))
-    side = jnp.sqrt(jnp.asarray(tiles, float))
-    relaxed = (arrays[1] - arrays[0] + arrays[3] - arrays[2]) / (2 * side) + side / 3
-    exact = jnp.where(arrays[4] <= _TRACED_WIDTH, exact, relaxed)
+    a, a_end, b, b_end, side = arrays
+    exact = _distance(jnp, a, a_end, b, b_end, side, jnp.arange(_TRACED_WIDTH, dtype=float))
+    smooth = jnp.sqrt(jnp.asarray(tiles, float))
+    relaxed = (a_end - a + b_end - b) / (2 * smooth) + smooth / 3
+    exact = jnp.where(side <= _TRACED_WIDTH, exact, relaxed)
     return relaxed + jax.lax.stop_gradient(exact - relaxed)
 
 

@@ -6,13 +6,13 @@ from typing import TypeVar
 from hwmodels.rounding import as_scalar
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import SRAM
-from hwmodels.spikeflow.technology import Rule, Scaling, scaling
+from hwmodels.spikeflow.technology import Scaling, scaling
 from hwmodels.workload import Scalar, Workload
 
 _Module = TypeVar("_Module")
 
 
-def scale_to_node(chip: Chip, node_nm: Scalar, rule: Rule = "nominal-voltage") -> Chip:
+def scale_to_node(chip: Chip, node_nm: Scalar, rule: str = "nominal-voltage") -> Chip:
     """The chip in another technology: CMOS constants scaled, and the clock by the inverse of the delay.
 
     Cells that are no transistors (RRAM) keep size and read energy: their feature size is their own.
@@ -51,7 +51,7 @@ def with_sram(chip: Chip) -> Chip:
 
 
 def as_ann(workload: Workload, chip: Chip, activation_bits: Scalar = 4) -> tuple[Workload, Chip]:
-    """The network's ANN twin on the same chip: one pass, multi-bit activations bit by bit, ReLU, no potential.
+    """The network's ANN twin on the same chip: one pass, activations bit by bit, ReLU, no potential.
 
     **Arguments:** `activation_bits`: bits of an activation, each a PE cycle.
 

@@ -25,9 +25,9 @@ def figure_4a(mean_exit: float = 2.14, last: int = 4) -> list[Row]:
     """Figure 4a of "Are SNNs Truly Energy-efficient?": VGG16 on 64×64 images, 200 classes.
 
     One row per way of counting: energy, latency and EDP at T = 4 relative to T = 1 (paper: EDP 10.4), and how
-    much DT-SNN with a mean exit of 2.14 cuts the EDP (paper: 2.54), as the expectation over the distribution of
-    greatest entropy with that mean, because the paper prints no distribution. `dt_snn_at_mean` is what the
-    product of the mean energy and the mean latency would claim.
+    much DT-SNN with a mean exit of 2.14 cuts the EDP (paper: 2.54), as the expectation over the
+    distribution of greatest entropy with that mean, because the paper prints no distribution.
+    `dt_snn_at_mean` is what the product of the mean energy and the mean latency would claim.
 
     The printed 10.4 is not reachable by the published script, whose energy and latency are exactly
     proportional to T (16). It takes a part that does not grow with T, and encoding the image once is one.
@@ -64,12 +64,14 @@ def figure_6a(sharing: Sequence[int] = (1, 2, 4)) -> list[Row]:
     """Figure 6a of "Are SNNs Truly Energy-efficient?": LIF area of ResNet18 at 64×64 under C#n.
 
     One row per n: the parts of the neuronal module in mm², its area, and its reduction (paper: 1.38 at C#2,
-    2.41 at C#4). The kept result of the encoding layer does not shrink with n, so the reduction stays below n.
+    2.41 at C#4). The kept result of the encoding layer does not shrink with n, so the reduction stays below
+    n.
 
-    No fixed part explains both printed numbers. If a share f of the module is fixed and the rest is divided by
-    n, 1.38 at n = 2 gives f = 0.45, and then n = 4 gives 1.70, not 2.41. From C#2 to C#4 the printed areas fall
-    by 0.31 of the baseline, while a module divided by n can lose no more than 1/2 − 1/4 = 0.25 of it. So the
-    authors' C#2 must have shared fewer layers than their C#4 (a share of 0.55 of the memory against 0.78).
+    No fixed part explains both printed numbers. If a share f of the module is fixed and the rest is divided
+    by n, 1.38 at n = 2 gives f = 0.45, and then n = 4 gives 1.70, not 2.41. From C#2 to C#4 the printed
+    areas fall by 0.31 of the baseline, while a module divided by n can lose no more than 1/2 − 1/4 = 0.25
+    of it. So the authors' C#2 must have shared fewer layers than their C#4 (a share of 0.55 of the memory
+    against 0.78).
     """
     rows: list[Row] = []
     for count in sharing:
@@ -90,7 +92,7 @@ def neuron_area_share() -> list[Row]:
     layers at their convolution's size, the logic, and the kept result of the encoding layer.
     """
     vgg9 = vgg(VGG9, size=32, classes=10, hidden=(1024,))
-    convolutions = [layer for layer in vgg9.layers if layer.kind == "conv"]
+    convolutions = tuple(layer for layer in vgg9.layers if layer.kind == "conv")
     networks = {
         "vgg9, 32×32, convolutions alone (the script's list)": Workload(convolutions, vgg9.timesteps),
         "vgg9, 32×32": vgg9,
@@ -153,7 +155,9 @@ def crossbar_sizes(workload: Workload, sizes: Sequence[int] = (32, 64, 128)) -> 
         cost = evaluate(workload, Chip(crossbar_rows=size, crossbar_columns=size))
         pes = sum(layer.working_pes for layer in cost.placement.layers)
         filled = sum(layer.utilisation * layer.working_pes for layer in cost.placement.layers) / pes
-        rows.append({"crossbar": size, **_figures(cost), "tiles": cost.placement.tiles, "utilisation": filled})
+        rows.append(
+            {"crossbar": size, **_figures(cost), "tiles": cost.placement.tiles, "utilisation": filled}
+        )
     return rows
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from hwmodels import spikeflow
 from hwmodels.workload import Layer, Workload
 
@@ -60,7 +61,9 @@ def test_only_the_image_and_the_encoding_layer_are_free_of_t():
         assert once[component] == often[component] > 0
     assert math.isclose(4 * once["neuron"], often["neuron"])
     spiking = spikeflow.evaluate(_at(4)).energy_table_j["conv2"]
-    assert math.isclose(spiking["crossbar"], 4 * spikeflow.evaluate(_at(1)).energy_table_j["conv2"]["crossbar"])
+    assert math.isclose(
+        spiking["crossbar"], 4 * spikeflow.evaluate(_at(1)).energy_table_j["conv2"]["crossbar"]
+    )
 
 
 def test_an_event_driven_input_has_no_such_part():
@@ -157,9 +160,7 @@ def test_spike_dependent_energy():
     dense = spikeflow.evaluate(NETWORK)
     assert silent.energy_by_component_j["crossbar"] == silent.energy_by_component_j["adc"] == 0
     assert math.isclose(full.energy_j, dense.energy_j)
-    assert math.isclose(
-        rare.energy_by_component_j["crossbar"], 0.01 * full.energy_by_component_j["crossbar"]
-    )
+    assert math.isclose(rare.energy_by_component_j["crossbar"], 0.01 * full.energy_by_component_j["crossbar"])
     # 576 inputs at a rate of 0.01 all stay silent with probability 0.99^576 = 0.3 %.
     conv = rare.energy_table_j["conv2"]["adc"] / full.energy_table_j["conv2"]["adc"]
     assert math.isclose(conv, 1 - 0.99**576)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from hwmodels import spikeflow
 from hwmodels.spikeflow.noc import mean_hops, mesh_width
 from hwmodels.workload import Workload
@@ -32,15 +33,14 @@ def _placement(sizes, pes_per_tile):
     return spikeflow.Placement(layers=tuple(layers), pes_per_tile=pes_per_tile)
 
 
-placements = st.builds(_placement, st.lists(st.integers(1, 90), min_size=1, max_size=6), st.integers(1, 9))
-
-
 def _counted(placement):
     width = int(np.ceil(np.sqrt(placement.tiles)))
     sources = [(0, 1)]
     hops = []
     for index in range(len(placement.layers)):
-        tiles = [spikeflow.tile_position(tile, width) for tile in range(*spikeflow.tile_range(placement, index))]
+        tiles = [
+            spikeflow.tile_position(tile, width) for tile in range(*spikeflow.tile_range(placement, index))
+        ]
         before = [spikeflow.tile_position(tile, width) for tile in range(*sources[-1])]
         pairs = itertools.product(before, tiles)
         hops.append(np.mean([abs(a[0] - b[0]) + abs(a[1] - b[1]) for a, b in pairs]))
@@ -48,8 +48,9 @@ def _counted(placement):
     return hops
 
 
-@given(placements)
-def test_hops_equal_a_count_of_all_pairs(placement):
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=6), st.integers(1, 9))
+def test_hops_equal_a_count_of_all_pairs(sizes, pes_per_tile):
+    placement = _placement(sizes, pes_per_tile)
     np.testing.assert_allclose(mean_hops(placement), _counted(placement), rtol=1e-12, atol=1e-12)
 
 

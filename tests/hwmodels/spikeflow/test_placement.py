@@ -1,11 +1,11 @@
 """Layers on crossbars, PEs and tiles: counts by hand, and laws that hold for any network."""
 
-import dataclasses
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from hwmodels import spikeflow
 from hwmodels.workload import Layer, Workload
 
@@ -64,50 +64,52 @@ def test_wide_weights_take_more_columns():
     assert _placed(_conv(), spikeflow.with_sram(spikeflow.Chip())).column_blocks == math.ceil(4 * 200 / 64)
 
 
-layers = st.builds(
-    lambda size, inputs, outputs, kernel: _conv(
-        height=size, width=size, in_channels=inputs, out_channels=outputs, kernel=kernel, padding=kernel // 2
-    ),
-    st.integers(1, 9),
-    st.integers(1, 700),
-    st.integers(1, 700),
-    st.sampled_from([1, 3, 5]),
-)
-chips = st.builds(
-    lambda rows, columns, pes, partition: spikeflow.Chip(
-        crossbar_rows=rows, crossbar_columns=columns, pes_per_tile=pes, mux_ratio=1, partition=partition
-    ),
+# Side of the map, input channels, output channels, kernel.
+shapes = st.tuples(st.integers(1, 9), st.integers(1, 700), st.integers(1, 700), st.sampled_from([1, 3, 5]))
+
+
+def _layer(shape, name="conv"):
+    side, inputs, outputs, kernel = shape
+    sizes = {"height": side, "width": side, "in_channels": inputs, "out_channels": outputs}
+    return Layer.conv(name, **sizes, kernel=kernel, padding=kernel // 2)
+
+
+@given(
+    st.lists(shapes, min_size=1, max_size=6),
     st.integers(1, 200),
     st.integers(1, 200),
     st.integers(1, 20),
     st.sampled_from(["kernel-split", "flatten"]),
 )
-
-
-@given(st.lists(layers, min_size=1, max_size=6), chips)
-def test_everything_fits_and_nothing_overlaps(network, chip):
+def test_everything_fits_and_nothing_overlaps(network, rows, columns, pes_per_tile, partition):
     """In any order of sizes, which the script refuses unless they grow."""
-    named = [dataclasses.replace(layer, name=f"layer{i}") for i, layer in enumerate(network)]
+    chip = spikeflow.Chip(
+        crossbar_rows=rows,
+        crossbar_columns=columns,
+        pes_per_tile=pes_per_tile,
+        mux_ratio=1,
+        partition=partition,
+    )
+    named = [_layer(shape, f"layer{i}") for i, shape in enumerate(network)]
     placement = spikeflow.place(Workload(named, 1), chip)
     next_pe = 0
     for index, (layer, placed) in enumerate(zip(named, placement.layers, strict=True)):
-        cells = placed.crossbars * chip.crossbar_rows * chip.crossbar_columns
-        assert layer.weights <= cells
+        assert layer.weights <= placed.crossbars * rows * columns
         assert placed.row_blocks <= placed.pes_per_block * 9 < placed.row_blocks + 9
         assert 0 < placed.utilisation <= 1
         assert placed.first_pe == next_pe
         next_pe += placed.pes
         first, behind = spikeflow.tile_range(placement, index)
-        assert first == placed.first_pe // chip.pes_per_tile
-        assert behind == -(-next_pe // chip.pes_per_tile)
+        assert first == placed.first_pe // pes_per_tile
+        assert behind == -(-next_pe // pes_per_tile)
     assert placement.pes == next_pe
-    assert placement.tiles == -(-next_pe // chip.pes_per_tile)
+    assert placement.tiles == -(-next_pe // pes_per_tile)
 
 
-@given(layers)
-def test_flatten_never_needs_more_crossbars(layer):
-    split = _placed(layer, spikeflow.Chip(partition="kernel-split"))
-    flat = _placed(layer, spikeflow.Chip(partition="flatten"))
+@given(shapes)
+def test_flatten_never_needs_more_crossbars(shape):
+    split = _placed(_layer(shape), spikeflow.Chip(partition="kernel-split"))
+    flat = _placed(_layer(shape), spikeflow.Chip(partition="flatten"))
     assert flat.crossbars <= split.crossbars
 
 
@@ -160,7 +162,7 @@ def test_balance_finds_the_shortest_period():
 
 def test_balance_and_duplicates_say_what_is_wrong():
     workload = Workload([_conv()], 1)
-    with pytest.raises(ValueError, match="pes must be at least 8.* got 7"):
+    with pytest.raises(ValueError, match=r"pes must be at least 8.* got 7"):
         spikeflow.balance(workload, spikeflow.Chip(), 7)
     with pytest.raises(ValueError, match="one entry per layer, 1, got 2"):
         spikeflow.evaluate(workload, duplicates=(1, 1))

@@ -1,0 +1,67 @@
+"""Bad input is named: the parameter, its value, its range."""
+
+import math
+
+import equinox as eqx
+import pytest
+
+from hwmodels import spikeflow
+from hwmodels.workload import Layer, Workload
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("crossbar_rows", 0, r"crossbar_rows must lie in \[1, 4096\], got 0"),
+        ("crossbar_columns", -64, r"crossbar_columns must lie in \[1, 4096\], got -64"),
+        ("crossbar_rows", math.nan, r"crossbar_rows must lie in \[1, 4096\], got nan"),
+        ("kernel", 0, r"kernel must lie in \[1, 64\], got 0"),
+        ("pes_per_tile", 0, r"pes_per_tile must lie in \[1, 4096\], got 0"),
+        ("mux_ratio", 65, r"mux_ratio must lie in \[1, crossbar_columns = 64\], got 65"),
+        ("adc_bits", 17, r"adc_bits must lie in \[1, 16\], got 17"),
+        ("weight_bits", 0, r"weight_bits must lie in \[1, 16\], got 0"),
+        ("input_bits", 0, r"input_bits must lie in \[1, 16\], got 0"),
+        ("encoder_cycles", 0, r"encoder_cycles must lie in \[1, 16\], got 0"),
+        ("membrane_bits", 0, r"membrane_bits must lie in \[1, 64\], got 0"),
+        ("channel_sharing", 0.5, r"channel_sharing must lie in \[1, 4096\], got 0.5"),
+        ("clock_hz", 0.0, r"clock_hz must lie in .* got 0"),
+        ("pipeline_start", 1.5, r"pipeline_start must lie in .* got 1.5"),
+        ("pipeline_start", 0.0, r"pipeline_start must lie in .* got 0"),
+        ("activation_bits", 99, r"activation_bits must lie in \[1, 16\], got 99"),
+        (
+            "components",
+            spikeflow.Components(neuron_j=-1.0),
+            r"components.neuron_j .* \[0, inf\], got -1",
+        ),
+        ("adc", spikeflow.Adc(capacitor_share=2.0), r"adc.capacitor_share must lie in \[0, 1\], got 2"),
+        ("partition", "rows", "partition must be one of 'kernel-split', 'flatten', got 'rows'"),
+        ("schedule", "lazy", "schedule must be one of 'overlapped', 'pipelined', 'sequential', got 'lazy'"),
+        ("activity", "sparse", "activity must be one of 'dense', 'spikes', got 'sparse'"),
+        ("neuron", "izhikevich", "neuron must be one of 'lif', 'relu', got 'izhikevich'"),
+        ("adc", spikeflow.Adc(kind="ramp"), r"adc.kind must be one of 'flash', 'sar', got 'ramp'"),
+        ("mesh", spikeflow.Mesh(hop_bit_j=math.nan), r"mesh.hop_bit_j must lie in \[0, inf\], got nan"),
+    ],
+)
+def test_parameters_out_of_range(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        spikeflow.Chip(**{name: value})
+
+
+def test_a_chip_changed_behind_its_check_is_caught():
+    chip = eqx.tree_at(lambda c: c.crossbar_rows, spikeflow.Chip(), -1)
+    with pytest.raises(ValueError, match="crossbar_rows must lie in"):
+        spikeflow.evaluate(spikeflow.vgg(spikeflow.VGG9), chip)
+
+
+def test_unknown_conventions():
+    workload = spikeflow.vgg(spikeflow.VGG9)
+    with pytest.raises(ValueError, match="no convention is called 'ghost'; there are convolution_outputs"):
+        spikeflow.CORRECTED.replace(ghost=True)
+    with pytest.raises(ValueError, match="'corrected', 'published' or a Conventions, got 'correct'"):
+        spikeflow.evaluate(workload, conventions="correct")
+
+
+def test_an_ann_runs_once():
+    layers = [Layer.linear("fc", in_features=8, out_features=2)]
+    with pytest.raises(ValueError, match=r"timesteps must be 1, got 4; see spikeflow.as_ann"):
+        spikeflow.evaluate(Workload(layers, 4), spikeflow.Chip(neuron="relu"))

@@ -56,7 +56,7 @@ def _kernel_gradient(x, gradient, shape, stride, padding):
     kh·c2 columns: large enough to be fast, and with kw + kh copies instead of kw·kh.
     """
     rows, columns, channels, out_channels = shape
-    batch, height, width, _ = gradient.shape
+    width = gradient.shape[2]
     left = padding[1]
     padded = jnp.pad(x, ((0, 0), (0, 0), (left, left), (0, 0)))
     span = (width - 1) * stride[1] + 1

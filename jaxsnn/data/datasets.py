@@ -1,13 +1,16 @@
 """Data sets by name: images as uint8 in memory, a held-out test split, a fingerprint."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
+
+from jaxsnn.data import files
 
 Images = np.ndarray
 """uint8, (count, height, width, channels)."""
@@ -114,20 +117,157 @@ def digits(*, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
     )
 
 
-_LOADERS: dict[str, Callable[..., Dataset]] = {"digits": digits}
+@dataclass(frozen=True)
+class _Source:
+    """What is known about a data set that lives in files."""
+
+    classes: int
+    counts: tuple[int, int]
+    repository: str
+    label_bytes: int = 0
+    label: str | None = None
+
+
+_SOURCES = {
+    "mnist": _Source(10, (60_000, 10_000), "ylecun/mnist"),
+    "fashion_mnist": _Source(10, (60_000, 10_000), "zalando-datasets/fashion_mnist"),
+    "cifar10": _Source(10, (50_000, 10_000), "uoft-cs/cifar10", label_bytes=1),
+    "cifar100": _Source(100, (50_000, 10_000), "uoft-cs/cifar100", label_bytes=2, label="fine_label"),
+    "tiny_imagenet": _Source(200, (100_000, 10_000), "zh-plus/tiny-imagenet"),
+}
+
+
+def _folder(name: str, path: Path | None) -> Path | None:
+    root = path or (Path(os.environ["JAXSNN_DATA"]) if os.environ.get("JAXSNN_DATA") else None)
+    if root is None:
+        return None
+    if not root.is_dir():
+        raise ValueError(f"data set {name!r}: {root} is not a folder.")
+    inner = root / name
+    return inner if inner.is_dir() else root
+
+
+def _read(name: str, source: _Source, folder: Path) -> tuple[files.Split, files.Split] | None:
+    """Train and test from whichever layout the folder holds, or None."""
+    idx = {
+        key: next(iter(sorted(folder.glob(f"{prefix}-*-ubyte*"))), None)
+        for key, prefix in {
+            "train_images": "train-images",
+            "train_labels": "train-labels",
+            "test_images": "t10k-images",
+            "test_labels": "t10k-labels",
+        }.items()
+    }
+    if source.label_bytes == 0 and all(idx.values()):
+        arrays = {key: files.read_idx(path) for key, path in idx.items() if path is not None}
+        return (
+            (arrays["train_images"][..., None], arrays["train_labels"]),
+            (arrays["test_images"][..., None], arrays["test_labels"]),
+        )
+    train, test = sorted(folder.glob("train-*.parquet")), sorted(folder.glob("test-*.parquet"))
+    test = test or sorted(folder.glob("valid*-*.parquet"))
+    if train and test:
+        return files.read_parquet(train, source.label), files.read_parquet(test, source.label)
+    train = sorted(folder.glob("data_batch_*.bin")) or sorted(folder.glob("train.bin"))
+    test = sorted(folder.glob("test_batch.bin")) or sorted(folder.glob("test.bin"))
+    if source.label_bytes and train and test:
+        read = partial(files.read_cifar_binary, label_bytes=source.label_bytes)
+        return read(train), read(test)
+    if (folder / "val" / "val_annotations.txt").is_file():
+        return files.read_tiny_imagenet(folder)
+    return None
+
+
+def _download(name: str, source: _Source) -> tuple[files.Split, files.Split]:
+    where = (
+        f"put its files in a folder and pass path=..., or set JAXSNN_DATA to the folder that holds {name}/"
+    )
+    try:
+        import datasets
+    except ImportError as error:
+        raise ValueError(
+            f"data set {name!r} is not bundled: {where}; or pip install datasets to download it."
+        ) from error
+    try:
+        found = datasets.load_dataset(source.repository)
+    except Exception as error:
+        raise ValueError(f"data set {name!r} could not be downloaded ({error}); {where}.") from error
+
+    def read(split):
+        columns = split.column_names
+        image, label = ("img" if "img" in columns else "image"), source.label or "label"
+        arrays = [np.asarray(cell, np.uint8) for cell in split[image]]
+        return files.stack(
+            arrays, list(split[label]), Path(source.repository), colour=name == "tiny_imagenet"
+        )
+
+    return read(found["train"]), read(found["test" if "test" in found else "valid"])
+
+
+def _from_files(
+    name: str, *, path: Path | None = None, normalize: bool = False, complete: bool = True
+) -> Dataset:
+    source = _SOURCES[name]
+    folder = _folder(name, path)
+    if folder is None:
+        splits = _download(name, source)
+    else:
+        read = _read(name, source, folder)
+        if read is None:
+            raise ValueError(
+                f"data set {name!r}: {folder} holds no layout that is known (IDX files, train-*.parquet and "
+                "test-*.parquet, CIFAR's binary batches, or Tiny ImageNet's folders)."
+            )
+        splits = read
+    (train_images, train_labels), (test_images, test_labels) = splits
+    counts = (len(train_images), len(test_images))
+    if complete and counts != source.counts:
+        raise ValueError(
+            f"data set {name!r} should have {source.counts[0]} and {source.counts[1]} images and has "
+            f"{counts[0]} and {counts[1]}; pass complete=False to use a part."
+        )
+    mean, std = (0.0,), (1.0,)
+    if normalize:
+        # Exact integer sums: the same bits on every machine.
+        pixels = train_images.reshape(-1, train_images.shape[-1])
+        total = pixels.sum(0, dtype=np.int64).astype(float)
+        squares = (
+            np.stack([np.bincount(channel, minlength=256) for channel in pixels.T]) @ np.arange(256.0) ** 2
+        )
+        mean_255 = total / len(pixels)
+        mean = tuple((mean_255 / 255).tolist())
+        std = tuple((np.sqrt(squares / len(pixels) - mean_255**2) / 255).tolist())
+    return Dataset(
+        name, train_images, train_labels, test_images, test_labels, source.classes, mean=mean, std=std
+    )
+
+
+_LOADERS: dict[str, Callable[..., Dataset]] = {
+    "digits": digits,
+    **{name: partial(_from_files, name) for name in _SOURCES},
+}
 
 
 def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset:
-    """A data set by name.
+    """A data set by name: digits, mnist, fashion_mnist, cifar10, cifar100, tiny_imagenet.
+
+    Digits are bundled. The others are read from a folder (IDX, Parquet in the layout of Hugging Face
+    `datasets`, CIFAR's binary batches, Tiny ImageNet's folders), or downloaded by the `datasets` package.
 
     **Arguments:**
 
-    - `name`: one of the known names; an unknown one raises `ValueError` with the list.
-    - `path`: folder that holds the files, for the sets that are not bundled.
-    - `options`: passed to the loader, e.g. `seed` and `test_fraction` for digits.
+    - `path`: folder that holds the files, or a subfolder NAME that does; by default the environment variable
+      `JAXSNN_DATA`; without either, a download.
+    - `normalize`: set the data set's `mean` and `std` to those of its training pixels.
+    - `complete`: require the published number of images.
+    - for digits instead: `test_fraction` and `seed` of the split.
+
+    **Raises:** `ValueError` for an unknown name, a missing, damaged or incomplete file.
     """
     if name not in _LOADERS:
         raise ValueError(f"unknown data set {name!r}; known are {', '.join(sorted(_LOADERS))}.")
     if path is not None:
+        if name == "digits":
+            raise ValueError("the digits are bundled with scikit-learn and take no path.")
         options["path"] = Path(path)
     return _LOADERS[name](**options)

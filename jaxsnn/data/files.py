@@ -1,0 +1,125 @@
+"""Readers of the file formats that image data sets come in; each returns uint8 images and labels."""
+
+import gzip
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+Split = tuple[np.ndarray, np.ndarray]
+"""Images (count, height, width, channels) and labels (count,), both uint8."""
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """An IDX file of unsigned bytes (LeCun's format), plain or .gz.
+
+    **Raises:** `ValueError` for another format and for a truncated or over-long file.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path} is damaged and cannot be unpacked ({error}).") from error
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+        raise ValueError(f"{path} is not an IDX file of unsigned bytes.")
+    dimensions = content[3]
+    start = 4 + 4 * dimensions
+    shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))
+    expected = start + int(np.prod(shape, dtype=np.int64))
+    if len(content) != expected:
+        raise ValueError(f"{path} should hold {expected} bytes for shape {shape} and holds {len(content)}.")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def read_cifar_binary(paths: Sequence[Path], label_bytes: int) -> Split:
+    """CIFAR's binary batches: records of `label_bytes` labels (the last is used) and 3·32·32 pixels."""
+    record = label_bytes + 3 * 32 * 32
+    parts = []
+    for path in paths:
+        content = np.frombuffer(path.read_bytes(), np.uint8)
+        if content.size == 0 or content.size % record:
+            raise ValueError(f"{path} is truncated: {content.size} bytes is no multiple of {record}.")
+        parts.append(content.reshape(-1, record))
+    rows = np.concatenate(parts)
+    images = rows[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), rows[:, label_bytes - 1].copy()
+
+
+def read_parquet(paths: Sequence[Path], label: str | None = None) -> Split:
+    """Parquet files as Hugging Face `datasets` writes them: an image column of encoded bytes, and labels.
+
+    **Arguments:** `label` names the label column; by default "label" or "fine_label".
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise ValueError("reading Parquet needs pyarrow: pip install 'jaxsnn[data]'.") from error
+    images: list[np.ndarray] = []
+    labels: list[int] = []
+    for path in paths:
+        try:
+            table = parquet.read_table(path)
+        except (pyarrow.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{path} is damaged or no Parquet file ({error}).") from error
+        image_column = _column(path, table.column_names, ("image", "img"))
+        label_column = _column(path, table.column_names, (label,) if label else ("label", "fine_label"))
+        images += [decode(cell["bytes"], path) for cell in table[image_column].to_pylist()]
+        labels += table[label_column].to_pylist()
+    return stack(images, labels, paths[0].parent)
+
+
+def _column(path: Path, present: Sequence[str], wanted: Sequence[str]) -> str:
+    for name in wanted:
+        if name in present:
+            return name
+    raise ValueError(f"{path} has no column {' or '.join(wanted)}; it has {', '.join(present)}.")
+
+
+def decode(content: bytes, path: Path) -> np.ndarray:
+    """An encoded image as uint8 (height, width) or (height, width, 3)."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image if image.mode == "L" else image.convert("RGB"), np.uint8)
+    except (UnidentifiedImageError, OSError, TypeError) as error:
+        raise ValueError(f"{path} holds an image that cannot be decoded ({error}).") from error
+
+
+def stack(images: Sequence[np.ndarray], labels: Sequence[int], where: Path, *, colour: bool = False) -> Split:
+    """Decoded images as one array; `colour` repeats grey images over three channels."""
+    if not images:
+        raise ValueError(f"{where} holds no images.")
+    if colour:
+        images = [np.repeat(image[..., None], 3, -1) if image.ndim == 2 else image for image in images]
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1:
+        raise ValueError(f"{where} holds images of different shapes: {sorted(shapes)[:3]}.")
+    if min(labels) < 0 or max(labels) > 255:
+        raise ValueError(
+            f"{where} holds labels from {min(labels)} to {max(labels)}; they must fit in 0..255."
+        )
+    array = np.stack(images)
+    return array[..., None] if array.ndim == 3 else array, np.asarray(labels, np.uint8)
+
+
+def read_tiny_imagenet(folder: Path) -> tuple[Split, Split]:
+    """Tiny ImageNet's own layout: train/CLASS/images/*.JPEG and val/val_annotations.txt (used as test)."""
+    classes = sorted(entry.name for entry in (folder / "train").iterdir() if entry.is_dir())
+    number = {name: index for index, name in enumerate(classes)}
+    train = [
+        (path, number[name]) for name in classes for path in sorted((folder / "train" / name).rglob("*.JPEG"))
+    ]
+    test = []
+    for line in (folder / "val" / "val_annotations.txt").read_text().splitlines():
+        file, name = line.split("\t")[:2]
+        if name not in number:
+            raise ValueError(f"{folder}/val/val_annotations.txt names a class {name!r} that train lacks.")
+        test.append((folder / "val" / "images" / file, number[name]))
+
+    def read(entries):
+        images = [decode(path.read_bytes(), path) for path, _ in entries]
+        return stack(images, [label for _, label in entries], folder, colour=True)
+
+    return read(train), read(test)

@@ -225,7 +225,7 @@ def comparisons() -> list[Comparison]:
     ]
 
 
-def markdown() -> str:
+def markdown(rows: Sequence[Comparison] | None = None) -> str:
     """The comparisons as a Markdown table."""
     lines = [
         "# SATA: the papers' numbers beside ours",
@@ -236,7 +236,7 @@ def markdown() -> str:
         "| source | quantity | paper | ours | difference | why |",
         "|---|---|---|---|---|---|",
     ]
-    for row in comparisons():
+    for row in comparisons() if rows is None else rows:
         lines.append(
             f"| {row.source} | {row.quantity} | {row.paper:g} | {row.ours:.3g} "
             f"| {row.difference:+.3g} | {row.why} |"

@@ -22,6 +22,7 @@ from hwmodels.spikeflow.networks import VGG9 as VGG9
 from hwmodels.spikeflow.networks import VGG16 as VGG16
 from hwmodels.spikeflow.networks import resnet18 as resnet18
 from hwmodels.spikeflow.networks import vgg as vgg
+from hwmodels.spikeflow.noc import mesh_width as mesh_width
 from hwmodels.spikeflow.noc import tile_position as tile_position
 from hwmodels.spikeflow.noc import tile_range as tile_range
 from hwmodels.spikeflow.placement import LayerPlacement as LayerPlacement

@@ -17,6 +17,9 @@ class Conventions(eqx.Module):
     - `weight_slices`: a weight of more bits than a cell takes more columns. The tool counts one column.
     - `neuron_per_output`: neuron and membrane work once per block of outputs. The tool charges them on every
       PE, also on those that deliver partial sums only.
+    - `membrane_words`: every output reads and writes its potential, at the global buffer's energy per bit
+      (CACTI). The tool charges 4.64 pJ per PE cycle for the potentials of 64 outputs, 3 fJ a bit, which is
+      about what CACTI gives for one of these 64 words.
     - `diff_energy`: the DIFF subtractor costs an 8-bit subtraction (SATA's kernel table). The tool's
       1.15e-6 pJ is five orders below that.
     - `mux_rounds`: `mux_ratio` read rounds and columns/`mux_ratio` converters per PE. The tool takes X/8 for
@@ -39,6 +42,7 @@ class Conventions(eqx.Module):
     packed_pes: bool = eqx.field(static=True, default=True)
     weight_slices: bool = eqx.field(static=True, default=True)
     neuron_per_output: bool = eqx.field(static=True, default=True)
+    membrane_words: bool = eqx.field(static=True, default=True)
     diff_energy: bool = eqx.field(static=True, default=True)
     mux_rounds: bool = eqx.field(static=True, default=True)
     scaled_parts: bool = eqx.field(static=True, default=True)

@@ -133,6 +133,9 @@ def layer_energy(
     else:
         energy["neuron"] = blocks * parts.neuron_j * width
         energy["membrane"] = blocks * parts.membrane_fetch_j * fetch * width
+        if conventions.membrane_words:
+            kept = float(positions * layer.out_channels * keeps_potential(layer, workload, chip))
+            energy["membrane"] = 2 * kept * timesteps * chip.membrane_bits * parts.global_buffer_bit_j
     if conventions.whole_chip:
         _add_whole_chip(energy, workload, index, chip, placed, hops, conventions)
     return energy

@@ -37,9 +37,8 @@ def test_figure_6a_stays_below_n():
 
 def test_neuron_area_share_is_above_the_spikesim_papers_floor():
     for row in spikeflow.neuron_area_share():
-        assert row["corrected"] > 0.11
-    (script,) = [row for row in spikeflow.neuron_area_share() if "script" in row["network"]]
-    assert script["published"] > 0.11
+        assert row["published"] > 0.11
+        assert row["corrected"] > row["published"]
 
 
 def test_convention_effects_name_every_switch_and_its_size():
@@ -62,12 +61,13 @@ def test_convention_effects_name_every_switch_and_its_size():
 
 
 def test_snn_against_ann():
-    """A bit-serial ANN of b bits costs about as much as an SNN at T = b, whose surplus is its neurons."""
+    """A bit-serial ANN of b bits drives the crossbars as an SNN at T = b; the potentials come on top."""
     workload = spikeflow.vgg(spikeflow.VGG9)
-    rows = spikeflow.snn_against_ann(workload, timesteps=(4, 16), bits=4)
-    snn, late, ann = rows
-    assert snn["energy_j"] / ann["energy_j"] == pytest.approx(1, abs=0.1)
-    assert late["energy_j"] / ann["energy_j"] == pytest.approx(4, abs=0.4)
+    snn, late, ann = spikeflow.snn_against_ann(workload, timesteps=(4, 16), bits=4)
+    potentials = spikeflow.evaluate(workload).energy_by_component_j["membrane"] * 4 / 5
+    assert snn["energy_j"] - potentials == pytest.approx(ann["energy_j"], rel=0.1)
+    assert snn["energy_j"] > ann["energy_j"]
+    assert 3.5 < late["energy_j"] / snn["energy_j"] < 4
     assert ann["area_mm2"] < snn["area_mm2"]
 
 

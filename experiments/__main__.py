@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--fresh", action="store_true", help="forget this folder's checkpoints and train from the start"
     )
+    run.add_argument("--debug", action="store_true", help="show where an error came from")
     return top
 
 
@@ -78,7 +79,7 @@ def run_experiment(options: argparse.Namespace, console: Console) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    options = parser().parse_args(arguments, argparse.Namespace(debug=False))
     console = Console()
     try:
         if options.command == "list":
@@ -86,6 +87,8 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             run_experiment(options, console)
     except (ValueError, OSError) as error:
+        if options.debug:
+            raise
         # gin appends where in the config it was; the first line says what is wrong.
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2

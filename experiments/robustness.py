@@ -51,6 +51,10 @@ class Robustness:
         return np.mean([[layer.spike_rate for layer in chip.record] for chip in self.chips], axis=0)
 
 
+# Designs that differ only in numbers, such as resistances, share one compiled program.
+_program = jax.jit(deploy)
+
+
 def on_hardware(
     network: Network,
     crossbar: Crossbar,
@@ -74,11 +78,10 @@ def on_hardware(
     if draws < 1:
         raise ValueError(f"draws is the number of chips to program and must be at least 1, got {draws}.")
     graph, kernels, rest = nnx.split(network, nnx.Param, ...)
-    program = jax.jit(lambda key: deploy(kernels, crossbar, key))
     images = dataset.scale(dataset.test_images)
     chips = []
     for chip_key in jax.random.split(key, draws):
-        chip = nnx.merge(graph, program(chip_key), rest)
+        chip = nnx.merge(graph, _program(kernels, crossbar, chip_key), rest)
         chips.append(evaluate(chip, images, dataset.test_labels, timesteps=timesteps))
         on_chip()
     return Robustness(software=software, chips=tuple(chips))

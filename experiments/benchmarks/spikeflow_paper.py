@@ -33,7 +33,7 @@ def _row(figure: str, quantity: str, paper: float, ours: Any, why: str) -> dict[
 def _stack(
     shapes: list[tuple[int, int, int, int]], linear: list[tuple[int, int]], timesteps: int
 ) -> Workload:
-    """Rows of (side, inputs, outputs, stride), kernel 3 and padding 1; then (inputs, outputs) of linear layers."""
+    """Convolutions (side, inputs, outputs, stride), 3×3, padding 1; linear layers (inputs, outputs)."""
     layers = [
         Layer.conv(
             f"conv{i}",

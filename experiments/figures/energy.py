@@ -19,7 +19,13 @@ def energy_figure(estimated_j: float, chips: Mapping[str, Mapping[str, float]]) 
     axes[0].bar(list(totals), list(totals.values()), color=["#bdbdbd", "#3182bd", "#e6550d"][: len(totals)])
     axes[0].set(yscale="log", ylabel="energy per inference [J]", title="Claimed and spent")
     for panel, (name, parts) in zip(axes[1:], chips.items(), strict=True):
-        parts = dict(sorted(parts.items(), key=lambda item: item[1]))
-        panel.barh(list(parts), [100 * value / sum(parts.values()) for value in parts.values()])
+        shares = _largest({part: 100 * value / sum(parts.values()) for part, value in parts.items()})
+        panel.barh(list(shares), list(shares.values()))
         panel.set(xlabel="share of energy [%]", title=name)
     return figure
+
+
+def _largest(shares: Mapping[str, float], least: float = 1.0) -> dict[str, float]:
+    """Shares in ascending order, those below `least` percent summed up as "other"."""
+    shown = {part.replace("_", " "): share for part, share in shares.items() if share >= least}
+    return {"other": 100 - sum(shown.values())} | dict(sorted(shown.items(), key=lambda item: item[1]))

@@ -1,0 +1,135 @@
+"""The command line as a user meets it: in a process of its own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SMALL = [
+    "digits_convnet.width=4",
+    "TrainConfig.epochs=2",
+    "digits.draws=2",
+    "digits.crossbar_sizes=(8,)",
+    "digits.calibrations=('none',)",
+]
+
+
+def experiments(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def run_digits(folder, *bindings):
+    options = [f"--set={binding}" for binding in (*SMALL, *bindings)]
+    return experiments("run", "digits", "--out", folder, *options)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    process = run_digits(folder)
+    assert process.returncode == 0, process.stderr
+    return folder, process.stdout
+
+
+def test_list_names_every_experiment_and_each_has_a_config():
+    from experiments import __main__, registry
+
+    listed = experiments("list").stdout
+    assert __main__.CATALOGUE
+    for name, item in registry.EXPERIMENTS.items():
+        assert name in listed
+        assert item.config.is_file()
+
+
+def test_a_run_writes_everything(finished):
+    folder, printed = finished
+    written = {path.name for path in folder.iterdir()}
+    assert written >= {
+        "result.json",
+        "report.html",
+        "operative_config.gin",
+        "accuracy.png",
+        "energy.png",
+        "ir_drop.png",
+    }
+    for title in ("Accuracy", "Spike rate per layer", "One inference"):
+        assert title in printed
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len([name for name in written if name.endswith(".png")])
+    assert "http" not in page
+
+
+def test_a_result_names_its_inputs_and_adds_up(finished):
+    result = json.loads((finished[0] / "result.json").read_text())
+    assert result["inputs"]["dataset"] == "digits"
+    assert len(result["inputs"]["dataset_sha256"]) == 64
+    assert result["inputs"]["test_images"] == 359
+    assert "jax" in result["versions"]
+    numbers = result["numbers"]
+    (chip,) = numbers["hardware"].values()
+    assert len(chip["accuracies"]) == 2
+    assert chip["mean_accuracy"] == pytest.approx(sum(chip["accuracies"]) / 2)
+    assert chip["drop"] == pytest.approx(1 - chip["mean_accuracy"] / numbers["software_accuracy"])
+    for name in ("sata", "spikeflow"):
+        cost = numbers["costs"][name]
+        assert sum(cost["energy_by_component_j"].values()) == pytest.approx(cost["energy_j"], rel=1e-6)
+        assert sum(cost["energy_by_layer_j"].values()) == pytest.approx(cost["energy_j"], rel=1e-6)
+        assert cost["energy_over_estimate"] > 1
+
+
+def test_the_operative_config_gives_the_same_bits(finished, tmp_path):
+    again = experiments("run", "digits", "--out", tmp_path, "--config", finished[0] / "operative_config.gin")
+    assert again.returncode == 0, again.stderr
+    first, second = (json.loads((folder / "result.json").read_text()) for folder in (finished[0], tmp_path))
+    for result in (first, second):
+        for epoch in result["numbers"]["training"]:
+            del epoch["images_per_second"]
+    assert first["numbers"] == second["numbers"]
+
+
+@pytest.mark.parametrize(
+    ("bindings", "message"),
+    [
+        (["TrainConfig.epoch=3"], "did you mean 'epochs'"),
+        (["Wires.row=-1.0"], "row"),
+        (["TrainConfig.epochs=0"], "epochs must be at least 1"),
+        (["load.name='cifar11'"], "unknown data set"),
+        (["digits.draws=0"], "draws"),
+        (["chip/Wires.row=2.0"], "nothing uses the binding chip/Wires.row"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(tmp_path, bindings, message):
+    process = run_digits(tmp_path / "out", *bindings)
+    assert process.returncode == 2
+    (line,) = process.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert not (tmp_path / "out" / "result.json").exists()
+
+
+def test_an_unknown_experiment_names_the_known(tmp_path):
+    process = experiments("run", "digitz", "--out", tmp_path)
+    assert process.returncode == 2
+    assert "did you mean 'digits'" in process.stderr
+
+
+def test_a_corrupt_checkpoint_is_refused(finished, tmp_path):
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    for path in (finished[0] / "checkpoints").rglob("*"):
+        copy = folder / "checkpoints" / path.relative_to(finished[0] / "checkpoints")
+        if path.is_dir():
+            copy.mkdir(parents=True, exist_ok=True)
+        else:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    process = run_digits(folder)
+    assert process.returncode == 2
+    assert "checkpoint" in process.stderr
+    assert not (folder / "result.json").exists()

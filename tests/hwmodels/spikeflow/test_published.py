@@ -36,8 +36,8 @@ def test_table_ii_to_the_printed_digits(work):
 @pytest.mark.parametrize(("work", "label"), [("sbp", "S-BP"), ("bntt", "BNTT")])
 def test_table_ii_rows_with_unknown_layers_are_not_reached(work, label):
     """The printed rows ask for 4.5 to 4.7 µJ a timestep; SATA's list of these networks gives the 3.18 µJ of
-    the golden VGG9. The authors' own list is unknown, and nothing is tuned to it; `benchmarks/spikeflow_paper`
-    has the list that comes nearest, at 5.09 µJ."""
+    the golden VGG9. The authors' own list is unknown, and nothing is tuned to it; the nearest found is in
+    `experiments/benchmarks/spikeflow_paper.py`, at 5.09 µJ."""
     (row,) = [row for row in reference_json("spikeflow/ela.json")["table_ii"] if row["work"] == label]
     per_timestep_nj = (
         spikeflow.evaluate(table_ii(work, row["timesteps"]), conventions="published").energy_j

@@ -33,6 +33,7 @@ class Accelerator(eqx.Module):
     - `dataflow`: "sata" fetches weights and inputs once for all timesteps (tick batching); "os", "ws"
       and "is" repeat the traffic of that stationary dataflow at every timestep; "spinalflow" and "ptb" are
       those of other accelerators on the same components (see `other_dataflows.py` for what they leave out).
+      As upstream, no dataflow moves membrane potentials: they stay in the elements.
     - `lif_sharing`: n of EfficientLIF-Net's C#n: processing elements per LIF unit, at least 1.
     - `element`: "spiking" (AND gate and LIF unit) or "dense" (multiplier and rectifier, for the twin ANN).
     - `clock_hz`: clock frequency.

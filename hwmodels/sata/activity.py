@@ -73,7 +73,7 @@ def layer_activity(
     byte = 8 if "precision" in corrections else 1
     p = chip.precision
     in_bits = (p.image if once else p.activation) if byte == 8 else 1
-    out_bits = (p.output + 2 * math.log2(layer.pool) if pooled > 1 else p.output) if byte == 8 else 1
+    out_bits = _output_bits(layer, chip, corrections) if byte == 8 else 1
     weight_bits = p.weight if byte == 8 else 1
     in_bits, out_bits, weight_bits = (rounding.as_scalar(b) / byte for b in (in_bits, out_bits, weight_bits))
 
@@ -151,6 +151,14 @@ def _output_pixels(layer: Layer, corrections: frozenset[str]) -> int:
         return layer.out_height * layer.out_width
     size = (layer.height, layer.width)
     return math.prod((size[a] + 2 - layer.kernel[a]) // layer.stride[a] + 1 for a in (0, 1))
+
+
+def _output_bits(layer: Layer, chip: Accelerator, corrections: frozenset[str]) -> Any:
+    """Spikes, their averages after pooling, or the partial sums of a layer without neurons."""
+    if "neurons" not in corrections:
+        return chip.precision.output
+    bits = chip.precision.output if layer.spiking else chip.precision.accumulator
+    return rounding.as_scalar(bits) + 2 * math.log2(layer.pool)
 
 
 def _cycles(

@@ -21,8 +21,9 @@ CORRECTIONS: dict[str, str] = {
     "weight_sparsity": "A product with a pruned weight is skipped. Published: only the inputs' sparsity.",
     "analog_input": "A directly encoded layer computes its products once, for all timesteps, with a "
     "multiplier. Published: at every timestep, as if the image were spikes.",
-    "neurons": "Only spiking layers update neurons, residual additions and pooling are charged. "
-    "Published: every layer has neurons and nothing else is charged.",
+    "neurons": "Only spiking layers update neurons and send spikes (the others send partial sums); residual "
+    "additions and pooling are charged, and pooled maps leave smaller. Published: every layer has neurons, "
+    "and nothing else is charged.",
     "rounding": "Powers and operation counts are not rounded. Published: powers to a nanowatt per group, "
     "operations to whole numbers.",
 }

@@ -44,7 +44,7 @@ def spinalflow_counts(layer: Layer, timesteps: Any, chip: Any) -> dict[str, Any]
     """Drivers of energy of one layer under SpinalFlow, over all timesteps; words of 8 bits.
 
     A layer's outputs are taken to spike as often as its inputs: their rate is not part of a workload. A list
-    entry holds the address of a tap and a timestep.
+    entry holds the address of a tap and a timestep. A directly encoded image counts as spikes of its rate.
     """
     g, p = padded_geometry(layer), chip.precision
     rate, pruned = rounding.as_scalar(layer.input_rate), rounding.as_scalar(layer.weight_sparsity)
@@ -58,6 +58,7 @@ def spinalflow_counts(layer: Layer, timesteps: Any, chip: Any) -> dict[str, Any]
     listed = g.distinct_inputs * rate * timesteps * entry
     again = _select(listed <= rounding.as_scalar(chip.buffers.ifmap), 1, blocks)
     written = outputs * rate * entry if layer.spiking else outputs * rounding.as_scalar(p.accumulator) / 8
+    written = written / layer.pool**2
     return {
         "macs": spikes * g.filters * (1 - pruned),
         "neuron_updates": outputs if layer.spiking else 0,
@@ -88,7 +89,8 @@ def ptb_counts(layer: Layer, timesteps: Any, chip: Any, dram: str) -> dict[str, 
     statistics = cycle_statistics(layer, chip.array, chip.buffers, "os", corrected=True, dram=dram)
     weights = g.taps * g.filters
     again = _select(statistics.dram_filter_reads > weights, windows, 1)
-    written = outputs * rounding.as_scalar(p.output if layer.spiking else p.accumulator) / 8
+    bits = rounding.as_scalar(p.output if layer.spiking else p.accumulator) + 2 * math.log2(layer.pool)
+    written = outputs * bits / 8 / layer.pool**2
     return {
         "macs": words * g.filters * rate * timesteps * (1 - pruned),
         "neuron_updates": outputs if layer.spiking else 0,

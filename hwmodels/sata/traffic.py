@@ -144,8 +144,8 @@ def cycle_statistics(
 ) -> CycleStatistics:
     r"""Counts cycles and memory words of one timestep of a layer, as the authors' simulator does.
 
-    On numbers every count is an exact `int`. On traced array and buffer sizes the values are the same and
-    the derivatives are those of the closed forms without their roundings.
+    On numbers every count is an exact `int`. On traced array and buffer sizes the values are the same, as far
+    as the float type can hold them, and the derivatives are those of the closed forms without roundings.
 
     **Arguments:**
 

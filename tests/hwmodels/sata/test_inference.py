@@ -281,7 +281,7 @@ def total_at(x, dram="closed_form"):
 @pytest.mark.parametrize("dram", ["exact", "closed_form"])
 def test_smooth_gradients_match_finite_differences(dram):
     at = jnp.array(list(SMOOTH.values()))
-    gradient = jax.grad(lambda x: total_at(x, dram))(at)
+    gradient = jax.jit(jax.grad(lambda x: total_at(x, dram)))(at)
     # on plain numbers the same function is evaluated on the host: an independent path
     expected = finite_difference(lambda x: total_at([float(v) for v in x], dram), at, step=1e-5)
     # one knob is held: the filter buffer's bytes are whole, so that only its memory, not its count, is smooth
@@ -308,7 +308,7 @@ def test_stepped_slopes_have_the_sign_of_the_trend(dimension, low, high):
         chip = sata.Accelerator(array=sata.Array(**{dimension: size}))
         return sata.inference_energy(Workload(sata.vgg9().layers[1:4], 4), chip).total_j
 
-    slope = jax.grad(total)(float({"rows": 16, "columns": 8}[dimension]))
+    slope = jax.jit(jax.grad(total))(float({"rows": 16, "columns": 8}[dimension]))
     assert np.sign(slope) == np.sign(total(high) - total(low))
 
 
@@ -319,7 +319,7 @@ def test_ifmap_buffer_slope_has_the_sign_of_the_trend():
         wide = Workload(layers=tdbn.layers[7:10], timesteps=4)
         return sata.inference_energy(wide, sata.Accelerator(buffers=sata.Buffers(ifmap=size))).total_j
 
-    assert jax.grad(total)(28000.0) < 0
+    assert jax.jit(jax.grad(total))(28000.0) < 0
     assert total(36000) < total(20000)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -52,7 +53,8 @@ class Network(nnx.Module):
         - `chunk`: how many timesteps run layer by layer at once. None takes all T (fastest); 1 runs the whole
           network step by step. Every choice gives the same numbers to rounding.
         - `remat`: the backward pass recomputes each chunk instead of storing its activations, so that memory
-          grows with `chunk` and not with T.
+          grows with `chunk` and hardly with T. The chunks run in a loop, in which XLA's convolutions are slow
+          on a CPU.
         - `training`: normalisation uses, and updates, the statistics of this batch.
 
         **Returns:** logits (the output potential accumulated over T and divided by T) and one
@@ -86,21 +88,25 @@ class Network(nnx.Module):
                 f"this network's normalisation takes its statistics over all {timesteps} timesteps, so it "
                 f"cannot train in chunks of {chunk}; leave chunk=None or use BNTT."
             )
-        current = self.stem(images)
-        advance = self._recomputed if remat else self.advance
-        state, potentials, records, weights = None, [], [], []
-        for start in range(0, timesteps, chunk):
-            steps = min(chunk, timesteps - start)
-            out, state, record = advance(
-                images, state, start=start, steps=steps, key=key, current=current, training=training
-            )
-            potentials.append(out)
-            records.append(record)
-            weights.append(steps / timesteps)
-        time = jax.numpy.arange(1, timesteps + 1, dtype=potentials[0].dtype)
-        outputs = jax.numpy.concatenate(potentials) / time.reshape(-1, 1, 1)
-        mean = jax.tree.map(lambda *rates: sum(w * r for w, r in zip(weights, rates, strict=True)), *records)
-        return outputs, mean
+        for norm in self._norms():
+            if norm.timesteps is not None and timesteps > norm.timesteps:
+                raise ValueError(
+                    f"this network's BNTT has {norm.timesteps} timesteps and was run for {timesteps}."
+                )
+        fixed: dict[str, Any] = {"key": key, "current": self.stem(images), "training": training}
+        if remat:
+            potentials, record = self._recomputed(images, timesteps, chunk, fixed)
+        else:
+            state, parts, records, weights = None, [], [], []
+            for start in range(0, timesteps, chunk):
+                steps = min(chunk, timesteps - start)
+                part, state, record = self.advance(images, state, start=start, steps=steps, **fixed)
+                parts.append(part)
+                records.append(record)
+                weights.append(steps / timesteps)
+            potentials, record = jnp.concatenate(parts), _weighted_mean(records, weights)
+        time = jnp.arange(1, timesteps + 1, dtype=potentials.dtype)
+        return potentials / time.reshape(-1, 1, 1), record
 
     def stem(self, images: Array) -> Array | None:
         """The first layer's currents where they are equal at every timestep (direct encoding), else None."""
@@ -140,21 +146,35 @@ class Network(nnx.Module):
             records += record
         return signal.values, after, tuple(records)
 
-    def _recomputed(self, images, state, *, start, steps, key, current, training):
-        graphdef, variables = nnx.split(self)
+    def _recomputed(self, images, timesteps, chunk, fixed):
+        """As many timesteps as do not fill a chunk, then a loop over chunks that stores only their states."""
+        first = timesteps % chunk or chunk
+        potential, state, record = self.advance(images, None, start=0, steps=first, **fixed)
+        if first == timesteps:
+            return potential, record
+        graphdef, statistics, rest = nnx.split(self, nnx.BatchStat, ...)  # type: ignore[misc]
 
         @jax.checkpoint
-        def run(variables, images, state, key, current):
-            network = nnx.merge(graphdef, variables)
-            result = network.advance(
-                images, state, start=start, steps=steps, key=key, current=current, training=training
-            )
-            return result, nnx.state(network, nnx.BatchStat)
+        def run(carry, start):
+            state, statistics = carry
+            network = nnx.merge(graphdef, statistics, rest)
+            potential, state, record = network.advance(images, state, start=start, steps=chunk, **fixed)
+            return (state, nnx.state(network, nnx.BatchStat)), (potential, record)
 
-        result, statistics = run(variables, images, state, key, current)
+        starts = jnp.arange(first, timesteps, chunk, dtype=jnp.int32)
+        (_, statistics), (potentials, records) = jax.lax.scan(run, (state, statistics), starts)
         nnx.update(self, statistics)
-        return result
+        later = jax.tree.map(lambda rates: rates.mean(), records)
+        potentials = potentials.reshape(-1, *potentials.shape[2:])
+        weights = [first / timesteps, 1 - first / timesteps]
+        return jnp.concatenate([potential, potentials]), _weighted_mean([record, later], weights)
+
+    def _norms(self) -> list[Normalization]:
+        return [module for _, module in nnx.iter_graph(self) if isinstance(module, Normalization)]
 
     def _mixes_time(self) -> bool:
-        norms = (module for _, module in nnx.iter_graph(self) if isinstance(module, Normalization))
-        return any(norm.across_time for norm in norms)
+        return any(norm.across_time for norm in self._norms())
+
+
+def _weighted_mean(records, weights):
+    return jax.tree.map(lambda *rates: sum(w * r for w, r in zip(weights, rates, strict=True)), *records)

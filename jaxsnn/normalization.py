@@ -12,10 +12,12 @@ from jaxtyping import Array
 class Normalization(nnx.Module):
     """Subclasses map currents (time or 1, batch, ..., channels) to the same, per timestep.
 
-    `across_time` says that training statistics mix timesteps, so that all of them must run at once.
+    `across_time` says that training statistics mix timesteps, so that all of them must run at once;
+    `timesteps` is how many there are parameters for, or None.
     """
 
     across_time = False
+    timesteps: int | None = None
 
     def __call__(self, current: Array, *, start: int | Array, steps: int, training: bool) -> Array:
         raise NotImplementedError
@@ -94,7 +96,8 @@ class BNTT(Normalization):
     """
 
     def __init__(self, channels: int, timesteps: int, *, momentum: float = 0.9, epsilon: float = 1e-4):
-        self.timesteps, self.momentum, self.epsilon = timesteps, momentum, epsilon
+        self.timesteps: int = timesteps
+        self.momentum, self.epsilon = momentum, epsilon
         self.scale = nnx.Param(jnp.ones((timesteps, channels), jnp.float32))
         self.mean = nnx.BatchStat(jnp.zeros((timesteps, channels), jnp.float32))
         self.variance = nnx.BatchStat(jnp.ones((timesteps, channels), jnp.float32))

@@ -68,6 +68,8 @@ def test_bntt_gives_a_constant_current_a_time():
 def test_bntt_refuses_more_timesteps_than_it_has():
     with pytest.raises(ValueError, match="BNTT has 3 timesteps and was run for 4"):
         BNTT(6, timesteps=3)(jnp.asarray(X), **EVAL)
+    with pytest.raises(ValueError, match="BNTT has 3 timesteps and was run for 5"):
+        bntt_network()(IMAGES, timesteps=5, chunk=2, remat=True)
 
 
 def bntt_network(norm=partial(BNTT, timesteps=3)):  # noqa: B008
@@ -77,11 +79,12 @@ def bntt_network(norm=partial(BNTT, timesteps=3)):  # noqa: B008
 IMAGES = jax.random.uniform(jax.random.key(0), (8, 4, 4, 1), jnp.float32)
 
 
-@pytest.mark.parametrize("chunk", [1, 2])
-def test_bntt_trains_in_chunks_as_in_one(chunk):
+@pytest.mark.parametrize(("chunk", "remat"), [(1, False), (2, False), (1, True), (2, True)])
+def test_bntt_trains_in_chunks_as_in_one(chunk, remat):
     whole, parts = bntt_network(), bntt_network()
     expected, _ = whole(IMAGES, timesteps=3, training=True)
-    logits, _ = parts(IMAGES, timesteps=3, training=True, chunk=chunk)
+    run = nnx.jit(lambda net: net(IMAGES, timesteps=3, training=True, chunk=chunk, remat=remat)[0])
+    logits = run(parts)
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
     for a, b in zip(jax.tree.leaves(nnx.state(whole)), jax.tree.leaves(nnx.state(parts)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)

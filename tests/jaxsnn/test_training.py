@@ -178,14 +178,92 @@ def test_training_changes_what_its_settings_say():
         {"decay_at": (0.5,)},
         {"timesteps": 3},
         {"batch_size": 48},
+        {"schedule": "cosine"},
+        {"weight_decay": 0.1},
+        {"label_smoothing": 0.2},
+        {"crop": 1},
+        {"flip": True},
     ]
     assert len({trained(**change) for change in changes}) == len(changes)
 
 
 def test_the_learning_rate_steps_down():
-    schedule = TrainConfig(epochs=8, learning_rate=1.0, decay_at=(0.5, 0.75), decay_factor=0.1).schedule(10)
+    schedule = TrainConfig(epochs=8, learning_rate=1.0, decay_at=(0.5, 0.75), decay_factor=0.1).rate(10)
     rates = [float(schedule(step)) for step in (0, 39, 40, 59, 60, 79)]
     np.testing.assert_allclose(rates, [1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
+
+
+def test_the_cosine_ends_at_zero():
+    rate = TrainConfig(epochs=4, learning_rate=2.0, schedule="cosine").rate(10)
+    np.testing.assert_allclose([float(rate(step)) for step in (0, 20, 40)], [2, 1, 0], atol=1e-6)
+
+
+def test_recomputing_changes_memory_and_not_the_numbers():
+    graphdef, params = nnx.split(network())
+    images = jnp.asarray(few_digits().scale(few_digits().train_images))
+
+    def gradient(**unrolling):
+        def loss(params):
+            return nnx.merge(graphdef, params)(images, timesteps=20, **unrolling)[0][:, 0].sum()
+
+        compiled = jax.jit(jax.grad(loss)).lower(params).compile()
+        return compiled(params), compiled.memory_analysis().temp_size_in_bytes
+
+    plain, plain_bytes = gradient()
+    recomputed, recomputed_bytes = gradient(chunk=3, remat=True)
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(recomputed), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    assert recomputed_bytes < 0.5 * plain_bytes
+
+
+def test_label_smoothing_is_the_formula():
+    config = TrainConfig(epochs=1, timesteps=1, label_smoothing=0.3, batch_size=96)
+    net = network()
+    logits, _ = net(jnp.asarray(few_digits().scale(few_digits().train_images)), timesteps=1)
+    log_p = np.asarray(jax.nn.log_softmax(logits))
+    labels = few_digits().train_labels
+    expected = -np.mean(0.7 * log_p[np.arange(96), labels] + 0.3 * log_p.mean(1))
+    assert fit(net, few_digits(), config).history[0].loss == pytest.approx(expected, rel=1e-5)
+
+
+PARALLEL = """
+import jax, numpy as np
+from jaxsnn.models.vgg import vgg
+from jaxsnn.normalization import BatchNorm
+from tests.jaxsnn.test_training import TrainConfig, few_digits, fit, nnx
+
+assert len(jax.devices()) == 8
+runs = []
+for devices in (1, 8):
+    net = vgg(((4, "P", 8), (16,)), image_size=8, in_channels=1, norm=BatchNorm, rngs=nnx.Rngs(0))
+    config = TrainConfig(epochs=1, timesteps=2, batch_size=32, optimizer="sgd", devices=devices)
+    fit(net, few_digits(), config)
+    runs.append(jax.tree.leaves(nnx.state(net)))
+replicated = all(len(leaf.sharding.device_set) == 8 for leaf in runs[1])
+pairs = zip(*runs, strict=True)
+print(replicated, max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs))
+"""
+
+
+def test_eight_devices_train_as_one():
+    """Three optimiser steps with batch statistics over the whole batch: equal to rounding."""
+    flags = "--xla_force_host_platform_device_count=8"
+    result = subprocess.run(
+        [sys.executable, "-c", PARALLEL],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"XLA_FLAGS": flags},
+        cwd=Path(__file__).parents[2],
+        check=True,
+    )
+    replicated, difference = result.stdout.split()
+    assert replicated == "True"
+    assert float(difference) < 1e-5
+
+
+def test_too_many_devices_are_refused():
+    with pytest.raises(ValueError, match="training on 32 devices was asked for"):
+        fit(network(), few_digits(), TrainConfig(epochs=1, devices=32))
 
 
 def test_evaluation_does_not_depend_on_the_batch_size():
@@ -237,6 +315,9 @@ def test_progress_shows_loss_accuracy_and_speed(capsys):
         ({"learning_rate": float("nan")}, "learning_rate must be positive and finite"),
         ({"optimizer": "adamw"}, "optimizer must be 'adam' or 'sgd'"),
         ({"decay_at": (0.5, 1.0)}, "decay_at are fractions"),
+        ({"schedule": "linear"}, "schedule must be 'step' or 'cosine'"),
+        ({"label_smoothing": 1.0}, "label_smoothing is a fraction"),
+        ({"devices": 3}, "3 devices do not divide a batch of 64"),
     ],
 )
 def test_a_bad_configuration_is_refused(change, message):

@@ -1,0 +1,77 @@
+"""The settings of a training run."""
+
+import math
+from dataclasses import dataclass
+
+import optax
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    **Arguments:**
+
+    - `epochs`, `batch_size`, `timesteps`: counts, at least 1. The last images of an epoch that do not fill a
+      batch are left out of it (the order changes every epoch).
+    - `learning_rate`: of the start; `decay_at` are fractions of all epochs at which it is multiplied by
+      `decay_factor` (Bhattacharjee et al.: divided by 10 at 50 % and 75 %).
+    - `schedule`: "step" as said, or "cosine" from `learning_rate` down to zero.
+    - `optimizer`: "adam" or "sgd" (momentum 0.9); `weight_decay` is added to the gradient, as torch does.
+    - `label_smoothing`: share of the target spread evenly over all classes.
+    - `crop`, `flip`: augmentation, see [`jaxsnn.data.augmentation.augment`][].
+    - `chunk`, `remat`: how time is unrolled, see [`jaxsnn.network.Network`][].
+    - `devices`: how many devices share a batch (data parallel); it must divide the batch size.
+    - `seed`: of the data order and of every draw during training.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    timesteps: int = 5
+    learning_rate: float = 4e-3
+    optimizer: str = "adam"
+    decay_at: tuple[float, ...] = (0.5, 0.75)
+    decay_factor: float = 0.1
+    schedule: str = "step"
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    crop: int = 0
+    flip: bool = False
+    chunk: int | None = None
+    remat: bool = False
+    devices: int = 1
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "timesteps", "devices"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(f"learning_rate must be positive and finite, got {self.learning_rate}.")
+        if self.optimizer not in ("adam", "sgd"):
+            raise ValueError(f"optimizer must be 'adam' or 'sgd', got {self.optimizer!r}.")
+        if self.schedule not in ("step", "cosine"):
+            raise ValueError(f"schedule must be 'step' or 'cosine', got {self.schedule!r}.")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing is a fraction in [0, 1), got {self.label_smoothing}.")
+        if self.batch_size % self.devices:
+            raise ValueError(f"{self.devices} devices do not divide a batch of {self.batch_size}.")
+        if not all(0 < at < 1 for at in self.decay_at):
+            raise ValueError(f"decay_at are fractions of the epochs between 0 and 1, got {self.decay_at}.")
+
+    def rate(self, steps_per_epoch: int) -> optax.Schedule:
+        """The learning rate as a function of the optimiser step."""
+        if self.schedule == "cosine":
+            return optax.cosine_decay_schedule(self.learning_rate, self.epochs * steps_per_epoch)
+        boundaries: dict[int, float] = {}
+        for at in self.decay_at:
+            step = round(at * self.epochs) * steps_per_epoch
+            boundaries[step] = boundaries.get(step, 1.0) * self.decay_factor
+        return optax.piecewise_constant_schedule(self.learning_rate, boundaries)
+
+    def transformation(self, steps_per_epoch: int) -> optax.GradientTransformation:
+        """The optax optimiser."""
+        rate = self.rate(steps_per_epoch)
+        optimizer = optax.adam(rate) if self.optimizer == "adam" else optax.sgd(rate, momentum=0.9)
+        decay = [optax.add_decayed_weights(self.weight_decay)] if self.weight_decay else []
+        return optax.chain(*decay, optimizer)

@@ -1,0 +1,109 @@
+"""Accuracy and spike rates of a network on labelled images."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxsnn.network import LayerRecord, Network
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What [`evaluate`][] saw.
+
+    - `accuracy`: fraction of images classified correctly.
+    - `loss`: mean softmax cross-entropy, nats.
+    - `record`: one [`LayerRecord`][] per weighted layer, its rates averaged over the images.
+    - `predictions`: class of each image, int32.
+    """
+
+    accuracy: float
+    loss: float
+    record: tuple[LayerRecord, ...]
+    predictions: np.ndarray
+
+
+def split_parameters(network: Network) -> tuple[Any, Any, Any]:
+    """`(graphdef, parameters, rest)`; `nnx.merge(graphdef, parameters, rest)` is the network again."""
+    graphdef, params, rest = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
+    return graphdef, params, rest
+
+
+def check_finite(params: Any) -> None:
+    """**Raises:** `ValueError` that names a parameter holding NaN or infinity."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not bool(jnp.all(jnp.isfinite(leaf))):
+            raise ValueError(f"parameter {jax.tree_util.keystr(path)} holds NaN or infinity.")
+
+
+def _to_float(images: jax.Array) -> jax.Array:
+    return images.astype(jnp.float32) / jnp.float32(255) if images.dtype == jnp.uint8 else images
+
+
+@partial(jax.jit, static_argnames=("graphdef", "timesteps"))
+def _evaluate_batch(graphdef, state, images, labels, key, timesteps):
+    network = nnx.merge(graphdef, state)
+    logits, record = network(_to_float(images), timesteps=timesteps, key=key)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels.astype(jnp.int32))
+    return jnp.sum(losses), jnp.argmax(logits, axis=-1).astype(jnp.int32), record
+
+
+def evaluate(
+    network: Network,
+    images: Any,
+    labels: Any,
+    *,
+    timesteps: int,
+    batch_size: int = 256,
+    key: jax.Array | None = None,
+) -> Evaluation:
+    """Accuracy and spike rates of a network on labelled images.
+
+    **Arguments:**
+
+    - `images`: floats as the network takes them, or uint8, which is divided by 255;
+      (count, height, width, channels).
+    - `labels`: integers, (count,).
+    - `timesteps`: T.
+    - `key`: for Poisson encoding.
+
+    **Raises:** `ValueError` for no images, for counts that differ, and for weights that are not finite.
+    """
+    if len(images) == 0 or len(images) != len(labels):
+        raise ValueError(f"evaluation needs as many labels as images, got {len(labels)} and {len(images)}.")
+    graphdef, state = nnx.split(network)
+    check_finite(state)
+    loss, predictions, records, weights = 0.0, [], [], []
+    for number, start in enumerate(range(0, len(images), batch_size)):
+        batch = jnp.asarray(images[start : start + batch_size])
+        batch_key = None if key is None else jax.random.fold_in(key, number)
+        total, predicted, record = _evaluate_batch(
+            graphdef, state, batch, jnp.asarray(labels[start : start + batch_size]), batch_key, timesteps
+        )
+        loss += float(total)
+        predictions.append(np.asarray(predicted))
+        records.append(jax.tree.map(float, record))
+        weights.append(len(batch) / len(images))
+    record = jax.tree.map(
+        lambda *rates: jnp.asarray(sum(w * r for w, r in zip(weights, rates, strict=True)), jnp.float32),
+        *records,
+    )
+    predicted_classes = np.concatenate(predictions)
+    return Evaluation(
+        accuracy=float(np.mean(predicted_classes == np.asarray(labels))),
+        loss=loss / len(images),
+        record=record,
+        predictions=predicted_classes,
+    )
+
+
+def mean_spike_rate(record: tuple[LayerRecord, ...]) -> Any:
+    """The mean over spiking layers of their spike rate; 0 when nothing spikes."""
+    rates = [layer.spike_rate for layer in record if layer.spiking]
+    return sum(rates) / len(rates) if rates else jnp.zeros(())

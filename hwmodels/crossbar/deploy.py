@@ -1,6 +1,7 @@
 """Parameters of a network in, parameters of the network on programmed crossbars out."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -47,16 +48,43 @@ class ProgrammedKernel(eqx.Module):
 
 def program(kernel: Float[Array, "*kernel"], crossbar: Crossbar, key: PRNGKeyArray) -> ProgrammedKernel:
     """Puts one kernel on tiles and solves their circuits."""
+    return program_all([kernel], crossbar, [key])[0]
+
+
+def program_all(
+    kernels: Sequence[Float[Array, "..."]], crossbar: Crossbar, keys: Sequence[PRNGKeyArray]
+) -> list[ProgrammedKernel]:
+    """Puts kernels on tiles, each from its own key, and solves the circuits of all tiles in one batch."""
+    written = [_write(kernel, crossbar, key) for kernel, key in zip(kernels, keys, strict=True)]
+    tiles = [held.reshape(-1, crossbar.rows, crossbar.columns) for held, _, _ in written]
+    effective = effective_conductance(jnp.concatenate(tiles), crossbar.wires)
+    cuts = np.cumsum([len(tile) for tile in tiles])[:-1]
+    return [
+        _read_back(kernel, crossbar, held, targets, used, found.reshape(held.shape))
+        for kernel, (held, targets, used), found in zip(
+            kernels, written, jnp.split(effective, cuts), strict=True
+        )
+    ]
+
+
+def _scale(kernel):
+    largest = jnp.max(jnp.abs(kernel))
+    return jnp.where(largest > 0, largest, 1)
+
+
+def _write(kernel, crossbar, key):
+    """What the cells hold, what was meant, and which cells are in use."""
     plan = layout(kernel.shape, crossbar)
-    device = crossbar.device
     tiles = plan.cut(kernel)
     used = plan.cut(jnp.ones_like(kernel))
-    largest = jnp.max(jnp.abs(kernel))
-    scale = jnp.where(largest > 0, largest, 1)
-    levels = jnp.maximum(jnp.stack([tiles, -tiles]), 0) / scale
-    targets = device.target(levels) * used
-    conductances = device.program(targets, key)
-    effective = effective_conductance(conductances, crossbar.wires)
+    levels = jnp.maximum(jnp.stack([tiles, -tiles]), 0) / _scale(kernel)
+    targets = crossbar.device.target(levels) * used
+    return crossbar.device.program(targets, key), targets, used
+
+
+def _read_back(kernel, crossbar, conductances, targets, used, effective):
+    """The kernel that the solved tiles are."""
+    plan, device, scale = layout(kernel.shape, crossbar), crossbar.device, _scale(kernel)
     measured = effective
     if crossbar.calibration != "none":
         axes = (-2, -1) if crossbar.calibration == "tile" else (-2,)
@@ -90,11 +118,14 @@ def deploy(params: Any, crossbar: Crossbar, key: PRNGKeyArray) -> Any:
             'nothing to deploy: no leaf has "kernel" in its path and at least two axes; '
             f"the first leaves are {paths}."
         )
-    deployed = [
-        program(leaf, crossbar, jax.random.fold_in(key, index)).weights if is_kernel(path, leaf) else leaf
-        for index, (path, leaf) in enumerate(leaves)
-    ]
-    return jax.tree_util.tree_unflatten(structure, deployed)
+    values = [leaf for _, leaf in leaves]
+    kernels = {index: leaf for index, (path, leaf) in enumerate(leaves) if is_kernel(path, leaf)}
+    chips = program_all(
+        list(kernels.values()), crossbar, [jax.random.fold_in(key, index) for index in kernels]
+    )
+    for index, chip in zip(kernels, chips, strict=True):
+        values[index] = chip.weights
+    return jax.tree_util.tree_unflatten(structure, values)
 
 
 class KernelReport(eqx.Module):
@@ -115,21 +146,25 @@ def deployment_report(params: Any, crossbar: Crossbar, key: PRNGKeyArray) -> tup
     cells that hold a weight), the `attenuation` `ΣG_eff / ΣG` over programmed cells, and a histogram of the
     programmed conductances.
     """
-    reports = []
-    for index, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(params)):
-        if not is_kernel(path, leaf):
-            continue
-        chip = jax.jit(program)(jnp.asarray(leaf), crossbar, jax.random.fold_in(key, index))
-        held = np.asarray(chip.conductances)[np.broadcast_to(chip.used, chip.conductances.shape) > 0]
-        histogram, edges = np.histogram(held, bins=32)
-        reports.append(
-            KernelReport(
-                name=jax.tree_util.keystr(path),
-                tiles=math.prod(chip.conductances.shape[:-2]),
-                utilisation=float(np.mean(chip.used)),
-                attenuation=float(chip.effective.sum() / chip.conductances.sum()),
-                histogram_edges_siemens=edges,
-                histogram=histogram,
-            )
-        )
-    return tuple(reports)
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    kernels = {index: jnp.asarray(leaf) for index, (path, leaf) in enumerate(leaves) if is_kernel(path, leaf)}
+    chips = jax.jit(program_all)(
+        list(kernels.values()), crossbar, [jax.random.fold_in(key, index) for index in kernels]
+    )
+    return tuple(
+        _report(jax.tree_util.keystr(leaves[index][0]), chip)
+        for index, chip in zip(kernels, chips, strict=True)
+    )
+
+
+def _report(name: str, chip: ProgrammedKernel) -> KernelReport:
+    held = np.asarray(chip.conductances)[np.broadcast_to(chip.used, chip.conductances.shape) > 0]
+    histogram, edges = np.histogram(held, bins=32)
+    return KernelReport(
+        name=name,
+        tiles=math.prod(chip.conductances.shape[:-2]),
+        utilisation=float(np.mean(chip.used)),
+        attenuation=float(chip.effective.sum() / chip.conductances.sum()),
+        histogram_edges_siemens=edges,
+        histogram=histogram,
+    )

@@ -44,8 +44,8 @@ def layers_figure(cost: spikeflow.Cost) -> Figure:
     left, right = figure.subplots(1, 2)
     names = list(cost.energy_table_j)
     total = cost.energy_by_component_j
-    components = [name for name in spikeflow.COMPONENTS if total[name] >= 0.01 * cost.energy_j]
-    rest = [name for name in spikeflow.COMPONENTS if name not in components]
+    components = [name for name in spikeflow.ENERGY_COMPONENTS if total[name] >= 0.01 * cost.energy_j]
+    rest = [name for name in spikeflow.ENERGY_COMPONENTS if name not in components]
     stacks = {name: [1e6 * row[name] for row in cost.energy_table_j.values()] for name in components}
     stacks["rest"] = [1e6 * sum(row[name] for name in rest) for row in cost.energy_table_j.values()]
     bottom: list[Any] = [0.0] * len(names)

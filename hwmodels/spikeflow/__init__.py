@@ -1,5 +1,6 @@
 """SpikeFlow, an in-memory-computing chip for spiking networks: energy, latency and area of inference."""
 
+from hwmodels.spikeflow.area import AREA_COMPONENTS as AREA_COMPONENTS
 from hwmodels.spikeflow.balance import balance as balance
 from hwmodels.spikeflow.chip import Chip as Chip
 from hwmodels.spikeflow.components import RRAM as RRAM
@@ -17,7 +18,7 @@ from hwmodels.spikeflow.early_exit import ExpectedCost as ExpectedCost
 from hwmodels.spikeflow.early_exit import expected_cost as expected_cost
 from hwmodels.spikeflow.early_exit import maximum_entropy_exits as maximum_entropy_exits
 from hwmodels.spikeflow.effects import convention_effects as convention_effects
-from hwmodels.spikeflow.energy import COMPONENTS as COMPONENTS
+from hwmodels.spikeflow.energy import ENERGY_COMPONENTS as ENERGY_COMPONENTS
 from hwmodels.spikeflow.networks import VGG9 as VGG9
 from hwmodels.spikeflow.networks import VGG16 as VGG16
 from hwmodels.spikeflow.networks import resnet18 as resnet18

@@ -14,9 +14,9 @@ from hwmodels.spikeflow.energy import (
     serial_cycles,
 )
 from hwmodels.spikeflow.placement import Placement, columns_per_weight
-from hwmodels.workload import Layer, Scalar, Workload
+from hwmodels.workload import Scalar, Workload
 
-COMPONENTS = (
+AREA_COMPONENTS = (
     "crossbar",
     "adc",
     "mux",
@@ -39,18 +39,42 @@ PUBLISHED_MEMBRANE_LAYERS = 5
 PUBLISHED_WORD_BITS = 22
 
 
-def chip_area(
+UNUSED = "unused"
+"""The row of an area table for PEs that no layer needs: the rest of the last tile."""
+
+
+def area_table(
     workload: Workload, chip: Chip, placement: Placement, conventions: Conventions
-) -> dict[str, Scalar]:
-    """Area by component, in µm².
+) -> dict[str, dict[str, Scalar]]:
+    """Area by layer and component, in µm². Tiles are divided among layers by their PEs.
 
     **Source:** SpikeSim: `tile = (X/8)·subtractor + temporary buffer + tile buffer +
     pes_per_tile·(k²·crossbar + (X/8)·(ADC + mux)) + H-tree`, plus 22-bit words for every layer's input and
     for the outputs of the first five layers; every departure is a switch of [`Conventions`][].
     """
-    parts, tiles = chip.components, placement.tiles
+    tile = _tile_area(workload, chip, conventions)
+    rest: Scalar = placement.tiles
+    keeps_encoding = conventions.whole_chip and conventions.encode_once and chip.neuron != "relu"
+    table: dict[str, dict[str, Scalar]] = {}
+    for index, (layer, placed) in enumerate(zip(workload.layers, placement.layers, strict=True)):
+        share = placed.pes / placement.pes_per_tile
+        rest = rest - share
+        row: dict[str, Scalar] = {name: tile[name] * share for name in AREA_COMPONENTS}
+        bit = chip.components.sram_bit_um2
+        row["membrane"] = _membrane_bits(workload, index, chip, conventions) * bit
+        row["global_buffer"] = _map_bits(workload, index, chip, conventions) * bit
+        if keeps_encoding and layer.analog_input:
+            row["encoder_memory"] = float(layer.outputs) * chip.membrane_bits * bit
+        table[layer.name] = row
+    if conventions.whole_chip and chip.entropy_module:
+        table[workload.layers[-1].name]["entropy"] = entropy_unit_um2(chip.components)
+    table[UNUSED] = {name: tile[name] * rest for name in AREA_COMPONENTS}
+    return table
+
+
+def _tile_area(workload: Workload, chip: Chip, conventions: Conventions) -> dict[str, Scalar]:
+    parts, pes = chip.components, chip.pes_per_tile
     rows, columns, kernel = chip.crossbar_rows, chip.crossbar_columns, chip.kernel
-    pes = tiles * chip.pes_per_tile
     adcs = converters(chip, conventions)
     size: Scalar = 1.0
     width: Scalar = 1.0
@@ -58,81 +82,56 @@ def chip_area(
     if conventions.scaled_parts:
         size, width = rows * columns / REFERENCE_CELLS, columns / REFERENCE_COLUMNS
         # At a fixed pitch an H-tree's total wire grows with the number of its leaves.
-        tree = width * chip.pes_per_tile / REFERENCE_PES
-    area: dict[str, Scalar] = dict.fromkeys(COMPONENTS, 0.0)
+        tree = width * pes / REFERENCE_PES
+    area: dict[str, Scalar] = dict.fromkeys(AREA_COMPONENTS, 0.0)
     area["crossbar"] = pes * kernel * kernel * chip.cell.area_um2 * size
     area["adc"] = pes * adcs * chip.adc.area_um2 * chip.adc.growth(chip.adc_bits)
     area["mux"] = pes * adcs * parts.mux_um2
-    area["diff"] = tiles * adcs * parts.subtractor_um2
-    area["pe_buffer"] = tiles * parts.pe_buffer_um2
-    area["tile_buffer"] = tiles * parts.tile_buffer_um2 * width
-    area["h_tree"] = tiles * parts.h_tree_um2 * tree
-    area["membrane"] = parts.sram_bit_um2 * _membrane_bits(workload, chip, conventions)
-    area["global_buffer"] = parts.sram_bit_um2 * _map_bits(workload, chip, conventions)
-    if conventions.whole_chip:
-        _add_whole_chip(area, workload, chip, placement, conventions)
-    return area
-
-
-def _membrane_bits(workload: Workload, chip: Chip, conventions: Conventions) -> Scalar:
-    if not conventions.membrane_everywhere:
-        kept = [_mapped_outputs(layer, conventions) for layer in workload.layers[:PUBLISHED_MEMBRANE_LAYERS]]
-        width: Scalar = chip.membrane_bits if conventions.scaled_parts else PUBLISHED_WORD_BITS
-    else:
-        kept = [
-            _mapped_outputs(layer, conventions)
-            for layer in workload.layers
-            if keeps_potential(layer, workload, chip)
-        ]
-        width = chip.membrane_bits
-    shared = chip.channel_sharing
-    return float(sum(kept)) * width / shared
-
-
-def _mapped_outputs(layer: Layer, conventions: Conventions) -> int:
-    if conventions.convolution_outputs:
-        return layer.outputs
-    return (layer.out_height // layer.pool) * (layer.out_width // layer.pool) * layer.out_channels
-
-
-def _map_bits(workload: Workload, chip: Chip, conventions: Conventions) -> Scalar:
-    bits: Scalar = 0.0
-    for layer in workload.layers:
-        projection = not layer.spiking and layer is not workload.layers[-1]
-        if projection and conventions.binary_maps:
-            continue  # it reads the map of the branch that it runs beside
-        inputs = float(layer.height * layer.width * layer.in_channels)
-        bits = bits + inputs * (input_width(layer, chip) if conventions.binary_maps else PUBLISHED_WORD_BITS)
-        if layer.residual_add and conventions.binary_maps:
-            bits = bits + float(layer.outputs)  # the shortcut waits for its branch
-    return bits
-
-
-def _add_whole_chip(
-    area: dict[str, Scalar],
-    workload: Workload,
-    chip: Chip,
-    placement: Placement,
-    conventions: Conventions,
-) -> None:
-    parts, tiles, columns = chip.components, placement.tiles, chip.crossbar_columns
-    # A PE delivers one column from each converter at a time, so every converter has its adder.
-    lanes = tiles * chip.pes_per_tile * converters(chip, conventions)
-    # Needed when a weight has several columns or an input several cycles, and not present otherwise.
+    area["diff"] = adcs * parts.subtractor_um2
+    area["pe_buffer"] = parts.pe_buffer_um2
+    area["tile_buffer"] = parts.tile_buffer_um2 * width
+    area["h_tree"] = parts.h_tree_um2 * tree
+    if not conventions.whole_chip:
+        return area
+    # Needed when a weight has several columns or an input several cycles, and not present otherwise. A PE
+    # delivers one column from each converter at a time, so every converter has its adder.
     several = columns_per_weight(chip, conventions)
     for layer in workload.layers:
         several = maximum(several, serial_cycles(layer, chip))
-    area["shift_add"] = lanes * parts.adder_16_bit_um2 * minimum(several - 1, 1)
-    area["accumulator"] = tiles * converters(chip, conventions) * parts.adder_16_bit_um2
-    units = tiles * columns / chip.channel_sharing
-    area["neuron"] = units * (parts.comparator_8_bit_um2 if chip.neuron == "relu" else parts.neuron_um2)
-    if chip.neuron != "relu" and conventions.encode_once:
-        kept = float(sum(layer.outputs for layer in workload.layers if layer.analog_input))
-        area["encoder_memory"] = kept * chip.membrane_bits * parts.sram_bit_um2
+    area["shift_add"] = pes * adcs * parts.adder_16_bit_um2 * minimum(several - 1, 1)
+    area["accumulator"] = adcs * parts.adder_16_bit_um2
+    unit = parts.comparator_8_bit_um2 if chip.neuron == "relu" else parts.neuron_um2
+    area["neuron"] = columns / chip.channel_sharing * unit
     if any(layer.pool > 1 for layer in workload.layers):
-        area["pooling"] = tiles * columns * parts.adder_8_bit_um2
-    if chip.entropy_module:
-        area["entropy"] = entropy_unit_um2(parts)
+        area["pooling"] = columns * parts.adder_8_bit_um2
+    return area
+
+
+def _membrane_bits(workload: Workload, index: int, chip: Chip, conventions: Conventions) -> Scalar:
+    layer = workload.layers[index]
+    width: Scalar = chip.membrane_bits
+    if conventions.membrane_everywhere:
+        kept = keeps_potential(layer, workload, chip)
+    else:
+        kept = index < PUBLISHED_MEMBRANE_LAYERS and chip.neuron != "relu"
+        width = width if conventions.scaled_parts else PUBLISHED_WORD_BITS
+    if not kept:
+        return 0.0
+    outputs = layer.outputs
+    if not conventions.convolution_outputs:
+        outputs = (layer.out_height // layer.pool) * (layer.out_width // layer.pool) * layer.out_channels
+    return float(outputs) * width / chip.channel_sharing
+
+
+def _map_bits(workload: Workload, index: int, chip: Chip, conventions: Conventions) -> Scalar:
+    layer = workload.layers[index]
+    inputs = float(layer.height * layer.width * layer.in_channels)
+    if not conventions.binary_maps:
+        return inputs * PUBLISHED_WORD_BITS
+    if not layer.spiking and layer is not workload.layers[-1]:
+        return 0.0  # a projection reads the map of the branch that it runs beside
+    shortcut = float(layer.outputs) if layer.residual_add else 0.0  # it waits for its branch
+    return inputs * input_width(layer, chip) + shortcut
 
 
 def entropy_unit_um2(parts: Components) -> Scalar:

@@ -49,7 +49,8 @@ class Chip(eqx.Module):
     - `activity`: `"dense"` charges every row and converter in every cycle, as the published tool does.
       `"spikes"` charges crossbar and driver in proportion to the input rate, and a PE's converters only in
       cycles in which at least one of its inputs spikes (inputs taken as independent).
-    - `neuron`: `"lif"`, or `"relu"` for an ANN on the same chip (one pass, multi-bit activations).
+    - `neuron`: `"lif"` (or IF: the tool does not tell them apart), or `"relu"` for an ANN on the same chip
+      (one pass, multi-bit activations).
     - `entropy_module`: whether DT-SNN's exit decision is taken after every timestep.
 
     **Raises:** `ValueError` that names the parameter, its value and its range.

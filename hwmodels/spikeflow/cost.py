@@ -9,10 +9,10 @@ import equinox as eqx
 import jax
 
 from hwmodels.rounding import as_scalar, is_number
-from hwmodels.spikeflow.area import chip_area
+from hwmodels.spikeflow.area import AREA_COMPONENTS, area_table
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.conventions import Conventions, resolve
-from hwmodels.spikeflow.energy import COMPONENTS, layer_energy
+from hwmodels.spikeflow.energy import ENERGY_COMPONENTS, layer_energy
 from hwmodels.spikeflow.latency import timing
 from hwmodels.spikeflow.noc import mean_hops
 from hwmodels.spikeflow.placement import Placement, place
@@ -27,16 +27,17 @@ class Cost(eqx.Module):
     **Arguments:**
 
     - `energy_table_j`: joule by layer and component.
-    - `latency_by_layer_s`: second that each layer adds to the latency.
+    - `latency_by_layer_s`: second that each layer adds to the latency. The PE cycle is timed as a whole, so
+      there is no latency by component.
     - `period_s`: time between two results when inferences follow one another.
-    - `area_by_component_mm2`: mm² by component.
+    - `area_table_mm2`: mm² by layer and component; the row `unused` holds PEs that no layer needs.
     - `placement`: where the layers lie.
     """
 
     energy_table_j: dict[str, dict[str, Scalar]]
     latency_by_layer_s: dict[str, Scalar]
     period_s: Scalar
-    area_by_component_mm2: dict[str, Scalar]
+    area_table_mm2: dict[str, dict[str, Scalar]]
     placement: Placement
 
     @property
@@ -46,8 +47,8 @@ class Cost(eqx.Module):
 
     @property
     def energy_by_component_j(self) -> dict[str, Scalar]:
-        """Joule by component; see `spikeflow.COMPONENTS`."""
-        return {name: _sum(row[name] for row in self.energy_table_j.values()) for name in COMPONENTS}
+        """Joule by component; see `spikeflow.ENERGY_COMPONENTS`."""
+        return {name: _sum(row[name] for row in self.energy_table_j.values()) for name in ENERGY_COMPONENTS}
 
     @property
     def energy_j(self) -> Scalar:
@@ -60,9 +61,19 @@ class Cost(eqx.Module):
         return _sum(self.latency_by_layer_s.values())
 
     @property
+    def area_by_layer_mm2(self) -> dict[str, Scalar]:
+        """Area by layer, and of unused PEs; tiles are divided among layers by their PEs."""
+        return {name: _sum(row.values()) for name, row in self.area_table_mm2.items()}
+
+    @property
+    def area_by_component_mm2(self) -> dict[str, Scalar]:
+        """Area by component; see `spikeflow.AREA_COMPONENTS`."""
+        return {name: _sum(row[name] for row in self.area_table_mm2.values()) for name in AREA_COMPONENTS}
+
+    @property
     def area_mm2(self) -> Scalar:
         """Area of the whole chip."""
-        return _sum(self.area_by_component_mm2.values())
+        return _sum(self.area_by_layer_mm2.values())
 
     @property
     def edp(self) -> Scalar:
@@ -78,6 +89,26 @@ class Cost(eqx.Module):
     def power_w(self) -> Scalar:
         """Mean power at that throughput."""
         return self.energy_j / self.period_s
+
+    @property
+    def power_by_component_w(self) -> dict[str, Scalar]:
+        """Mean power by component."""
+        return {name: value / self.period_s for name, value in self.energy_by_component_j.items()}
+
+    @property
+    def power_by_layer_w(self) -> dict[str, Scalar]:
+        """Mean power by layer."""
+        return {name: value / self.period_s for name, value in self.energy_by_layer_j.items()}
+
+    @property
+    def edp_by_component(self) -> dict[str, Scalar]:
+        """Each component's energy times the latency, joule second."""
+        return {name: value * self.latency_s for name, value in self.energy_by_component_j.items()}
+
+    @property
+    def edp_by_layer(self) -> dict[str, Scalar]:
+        """Each layer's energy times the latency, joule second."""
+        return {name: value * self.latency_s for name, value in self.energy_by_layer_j.items()}
 
     @property
     def neuron_area_fraction(self) -> Scalar:
@@ -131,12 +162,14 @@ def evaluate(
         for index, layer in enumerate(workload.layers)
     }
     times = timing(workload, chip, placement, switches)
-    area_um2 = chip_area(workload, chip, placement, switches)
+    area_um2 = area_table(workload, chip, placement, switches)
     return Cost(
         energy_table_j=table,
         latency_by_layer_s=times.by_layer_s,
         period_s=times.period_s,
-        area_by_component_mm2={name: value * 1e-6 for name, value in area_um2.items()},
+        area_table_mm2={
+            layer: {name: value * 1e-6 for name, value in row.items()} for layer, row in area_um2.items()
+        },
         placement=placement,
     )
 

@@ -7,7 +7,7 @@ from hwmodels.spikeflow.conventions import Conventions
 from hwmodels.spikeflow.placement import LayerPlacement, Placement, columns_per_weight
 from hwmodels.workload import Layer, Scalar, Workload
 
-COMPONENTS = (
+ENERGY_COMPONENTS = (
     "crossbar",
     "adc",
     "mux",
@@ -111,7 +111,7 @@ def layer_energy(
         # At a fixed pitch an H-tree's root-to-leaf path grows as the square root of its leaves.
         tree = width * (chip.pes_per_tile / REFERENCE_PES) ** 0.5
         fetch = chip.membrane_bits / REFERENCE_MEMBRANE_BITS
-    energy: dict[str, Scalar] = dict.fromkeys(COMPONENTS, 0.0)
+    energy: dict[str, Scalar] = dict.fromkeys(ENERGY_COMPONENTS, 0.0)
     energy["crossbar"] = crossbar_cycles * rounds * chip.cell.read_j * size * driven
     conversions = pe_cycles * rounds * adcs * converting
     energy["adc"] = conversions * chip.adc.energy_j * chip.adc.growth(chip.adc_bits)

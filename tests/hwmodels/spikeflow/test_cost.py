@@ -37,6 +37,15 @@ def test_breakdowns_sum_to_the_totals(timesteps, schedule, neuron, entropy, acti
     assert math.isclose(sum(cost.energy_by_layer_j.values()), cost.energy_j, rel_tol=1e-12)
     assert math.isclose(sum(cost.energy_by_component_j.values()), cost.energy_j, rel_tol=1e-12)
     assert math.isclose(sum(cost.area_by_component_mm2.values()), cost.area_mm2, rel_tol=1e-12)
+    assert math.isclose(sum(cost.area_by_layer_mm2.values()), cost.area_mm2, rel_tol=1e-12)
+    for parts, total in (
+        (cost.power_by_component_w, cost.power_w),
+        (cost.power_by_layer_w, cost.power_w),
+        (cost.edp_by_component, cost.edp),
+        (cost.edp_by_layer, cost.edp),
+    ):
+        assert math.isclose(sum(parts.values()), total, rel_tol=1e-12)
+    assert min(cost.area_by_layer_mm2.values()) >= -1e-12
     assert math.isclose(sum(cost.latency_by_layer_s.values()), cost.latency_s, rel_tol=1e-12)
     assert min(cost.energy_by_component_j.values()) >= 0
     assert min(cost.latency_by_layer_s.values()) >= 0
@@ -208,6 +217,28 @@ def test_numbers_stay_python_numbers():
     cost = spikeflow.evaluate(_at(np.int64(5)), spikeflow.Chip(crossbar_rows=np.float32(64)))
     assert type(cost.energy_j) is type(cost.latency_s) is type(cost.area_mm2) is float
     assert cost.energy_j == spikeflow.evaluate(NETWORK).energy_j
+
+
+def test_unused_pes_have_their_own_row():
+    """81 PEs fill ten tiles of eight and an eighth of the next: seven eighths of a tile are unused."""
+    cost = spikeflow.evaluate(NETWORK)
+    assert cost.placement.pes == 81
+    rest = cost.area_table_mm2["unused"]
+    assert math.isclose(rest["h_tree"], 7 / 8 * 433660e-6)
+    assert rest["membrane"] == 0
+    full = spikeflow.evaluate(NETWORK, spikeflow.Chip(pes_per_tile=81))
+    assert abs(full.area_by_layer_mm2["unused"]) < 1e-12
+
+
+def test_a_whole_chip_can_be_an_argument():
+    """Of compiled and of differentiated functions, with every number an array."""
+    chip = jax.tree.map(lambda x: jnp.asarray(x, float), spikeflow.Chip(activity="spikes"))
+    compiled = jax.jit(spikeflow.evaluate)(NETWORK, chip)
+    expected = spikeflow.evaluate(NETWORK, spikeflow.Chip(activity="spikes"))
+    np.testing.assert_allclose(_totals(compiled), _totals(expected), rtol=1e-12)
+    slopes = jax.grad(lambda c: spikeflow.evaluate(NETWORK, c).edp * 1e9)(chip)
+    assert all(np.isfinite(leaf) for leaf in jax.tree.leaves(slopes))
+    assert slopes.components.tile_buffer_j > 0
 
 
 def test_membrane_memory_by_hand():

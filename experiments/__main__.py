@@ -48,7 +48,7 @@ def default_folder(name: str, bindings: list[str], config: Path | None) -> Path:
 
 def list_experiments(console: Console) -> None:
     for item in registry.EXPERIMENTS.values():
-        console.print(f"[bold]{item.name:<14}[/bold] {item.summary}")
+        console.print(f"[bold]{item.name:<14}[/bold] {item.summary}", soft_wrap=True)
 
 
 def run_experiment(options: argparse.Namespace, console: Console) -> None:
@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
             list_experiments(console)
         else:
             run_experiment(options, console)
-    except (ValueError, OSError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         if options.debug:
             raise
         # gin appends where in the config it was; the first line says what is wrong.

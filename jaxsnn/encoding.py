@@ -48,7 +48,9 @@ class Poisson:
             uniform = jax.random.uniform(jax.random.fold_in(key, time), images.shape, images.dtype)
             return jnp.where(uniform < self.gain * jnp.abs(images), jnp.sign(images), 0)
 
-        return Signal(values=jax.vmap(one_step)(start + jnp.arange(steps)), steps=steps, analog=False)
+        return Signal(
+            values=jax.vmap(one_step)(start + jnp.arange(steps, dtype=jnp.int32)), steps=steps, analog=False
+        )
 
 
 Encoding = Direct | Poisson

@@ -27,6 +27,12 @@ def _pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
+def weights(synapse: "Conv | Linear") -> Array:
+    """The kernel that the products use: the stored one, or what the synapse's quantiser makes of it."""
+    kernel = synapse.kernel[...]
+    return kernel if synapse.quantizer is None else synapse.quantizer(kernel)
+
+
 class Conv(nnx.Module):
     """A 2-D convolution of channels-last maps; time is folded into the batch.
 
@@ -59,6 +65,7 @@ class Conv(nnx.Module):
     ):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.product = product
+        self.quantizer: nnx.Module | None = nnx.data(None)
         self.kernel_size = _pair(kernel, "kernel")
         self.stride = _pair(stride, "stride")
         self.padding = _pair(padding, "padding")
@@ -74,7 +81,7 @@ class Conv(nnx.Module):
             )
         dtype = self.dtype or self.kernel[...].dtype
         folded = x.reshape(-1, *x.shape[2:]).astype(dtype)
-        out = self.product(folded, self.kernel[...].astype(dtype), self.stride, self.padding)
+        out = self.product(folded, weights(self).astype(dtype), self.stride, self.padding)
         if self.bias is not None:
             out = out + self.bias[...].astype(dtype)
         return out.reshape(*x.shape[:2], *out.shape[1:])
@@ -105,6 +112,7 @@ class Linear(nnx.Module):
     ):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.product = product
+        self.quantizer: nnx.Module | None = nnx.data(None)
         self.dtype = dtype
         initialise = kernel_init or xavier_uniform(2.0)
         self.kernel = nnx.Param(initialise(rngs.params(), (in_channels, out_channels), param_dtype))
@@ -117,7 +125,7 @@ class Linear(nnx.Module):
                 f"a linear layer of {self.in_channels} inputs got {flat.shape[-1]} (shape {x.shape[2:]})."
             )
         dtype = self.dtype or self.kernel[...].dtype
-        out = self.product(flat.astype(dtype), self.kernel[...].astype(dtype))
+        out = self.product(flat.astype(dtype), weights(self).astype(dtype))
         return out if self.bias is None else out + self.bias[...].astype(dtype)
 
 

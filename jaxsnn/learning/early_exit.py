@@ -1,0 +1,131 @@
+"""Dynamic timesteps: stop when the output is sure (DT-SNN)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxsnn.network import Network
+
+
+def normalized_entropy(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch"]:
+    """`E = −Σ π·log π / log K` with π = softmax(logits): 0 is sure, 1 knows nothing (Li et al., DT-SNN)."""
+    log_p = jax.nn.log_softmax(logits)
+    return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1) / jnp.log(jnp.asarray(logits.shape[-1], logits.dtype))
+
+
+@dataclass(frozen=True)
+class ExitResult:
+    """What early exit did.
+
+    - `logits`: (count, classes), u_t / t at the timestep t each image left.
+    - `timesteps`: (count,), that timestep, from 1 to T.
+    - `steps_computed`: for each batch, how many timesteps were run.
+    """
+
+    logits: np.ndarray
+    timesteps: np.ndarray
+    steps_computed: tuple[int, ...]
+
+    @property
+    def mean_timesteps(self) -> float:
+        return float(self.timesteps.mean())
+
+    def histogram(self, timesteps: int) -> np.ndarray:
+        """How many images left at each of the timesteps 1 … T, (T,)."""
+        return np.bincount(self.timesteps, minlength=timesteps + 1)[1:]
+
+
+@partial(jax.jit, static_argnames="graphdef")
+def _stem(graphdef, parameters, images):
+    return nnx.merge(graphdef, parameters).stem(images)
+
+
+@partial(jax.jit, static_argnames="graphdef")
+def _one_step(graphdef, parameters, images, state, start, key, current):
+    network = nnx.merge(graphdef, parameters)
+    potential, state, _ = network.advance(images, state, start=start, steps=1, key=key, current=current)
+    logits = potential[0] / (start + 1).astype(potential.dtype)
+    return logits, state, normalized_entropy(logits)
+
+
+def run_until_sure(
+    network: Network,
+    images: Any,
+    *,
+    timesteps: int,
+    entropy: float,
+    batch_size: int = 64,
+    key: Array | None = None,
+) -> ExitResult:
+    """Classify images step by step; each leaves when its normalised entropy falls below a threshold.
+
+    A batch stops being computed when all of its images have left.
+
+    **Arguments:**
+
+    - `images`: floats as the network takes them.
+    - `timesteps`: T, at which the last leave.
+    - `entropy`: threshold in [0, 1] on [`normalized_entropy`][]; 0 never exits early.
+    - `key`: for Poisson encoding.
+    """
+    if timesteps < 1:
+        raise ValueError(f"timesteps must be at least 1, got {timesteps}.")
+    if not 0 <= entropy <= 1:
+        raise ValueError(f"the entropy threshold lies in [0, 1], got {entropy}.")
+    if len(images) == 0:
+        raise ValueError("early exit needs images, got none.")
+    graphdef, parameters = nnx.split(network)
+    logits, times, computed = [], [], []
+    for number, begin in enumerate(range(0, len(images), batch_size)):
+        batch = jnp.asarray(images[begin : begin + batch_size])
+        batch_key = None if key is None else jax.random.fold_in(key, number)
+        current = _stem(graphdef, parameters, batch)
+        state, step = None, 0
+        left = np.zeros(len(batch), bool)
+        time = np.full(len(batch), timesteps)
+        chosen: np.ndarray | None = None
+        while step < timesteps and not left.all():
+            out, state, uncertainty = _one_step(
+                graphdef, parameters, batch, state, jnp.int32(step), batch_key, current
+            )
+            step += 1
+            out, sure = np.asarray(out), np.asarray(uncertainty) < entropy
+            chosen = out.copy() if chosen is None else np.where(left[:, None], chosen, out)
+            time[sure & ~left] = step
+            left |= sure
+        logits.append(chosen)
+        times.append(time)
+        computed.append(step)
+    return ExitResult(np.concatenate(logits), np.concatenate(times), tuple(computed))  # type: ignore[arg-type]
+
+
+def accuracy_curve(
+    outputs: Float[Array, "time count classes"], labels: Any, thresholds: Sequence[float]
+) -> list[tuple[float, float, float]]:
+    """Accuracy against mean timesteps, from the outputs of all timesteps.
+
+    **Arguments:**
+
+    - `outputs`: what [`Network.outputs`][jaxsnn.network.Network.outputs] returned.
+    - `thresholds`: on the normalised entropy.
+
+    **Returns:** (threshold, mean timesteps, accuracy as a fraction) for each threshold.
+    """
+    sure_by_step = np.asarray(normalized_entropy(outputs))
+    right = np.asarray(jnp.argmax(outputs, axis=-1)) == np.asarray(labels)
+    last = len(sure_by_step) - 1
+    curve = []
+    for threshold in thresholds:
+        sure = sure_by_step < threshold
+        exits = np.where(sure.any(0), sure.argmax(0), last)
+        curve.append(
+            (threshold, float(exits.mean() + 1), float(right[exits, np.arange(right.shape[1])].mean()))
+        )
+    return curve

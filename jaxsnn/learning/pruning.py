@@ -1,0 +1,111 @@
+"""Magnitude pruning with masks, and lottery tickets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsnn.data.datasets import Dataset
+from jaxsnn.learning.quantization import map_kernels
+from jaxsnn.learning.training import TrainConfig, fit, split_parameters
+from jaxsnn.network import Network
+
+
+def _kernels(params: Any) -> list[np.ndarray]:
+    found: list[np.ndarray] = []
+    map_kernels(lambda kernel: found.append(np.asarray(kernel)) or kernel, params)  # type: ignore[func-returns-value]
+    return found
+
+
+def magnitude_masks(params: Any, sparsity: float, *, scope: str = "global") -> Any:
+    """Masks that keep the largest kernel weights: zeros and ones for kernels, ones for other parameters.
+
+    **Arguments:**
+
+    - `params`: as from [`jaxsnn.learning.training.split_parameters`][].
+    - `sparsity`: fraction of the kernel weights to remove, in [0, 1).
+    - `scope`: "global" compares all kernels with each other, "layer" removes the same share of each.
+    """
+    if not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity is a fraction in [0, 1), got {sparsity}.")
+    if scope not in ("global", "layer"):
+        raise ValueError(f"scope must be 'global' or 'layer', got {scope!r}.")
+    everything = np.concatenate([np.abs(kernel).ravel() for kernel in _kernels(params)])
+
+    def cut(magnitudes):
+        removed = round(sparsity * magnitudes.size)
+        return -1.0 if removed == 0 else np.sort(magnitudes, axis=None)[removed - 1]
+
+    common = cut(everything)
+
+    def mask(kernel):
+        limit = common if scope == "global" else cut(np.abs(np.asarray(kernel)))
+        return (jnp.abs(kernel) > limit).astype(kernel.dtype)
+
+    return map_kernels(mask, params, otherwise=jnp.ones_like)
+
+
+def masked(masks: Any) -> Callable[..., Any]:
+    """A `transform` for [`jaxsnn.learning.training.fit`][]: removed weights stay zero and get no gradient."""
+
+    def transform(params, key=None):
+        return jax.tree.map(lambda value, mask: value * mask, params, masks)
+
+    return transform
+
+
+def sparsity_of(params: Any) -> float:
+    """The fraction of kernel weights that are exactly zero."""
+    kernels = _kernels(params)
+    return float(sum((kernel == 0).sum() for kernel in kernels) / sum(kernel.size for kernel in kernels))
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """One round of [`lottery_ticket`][]: sparsity in training, test accuracy after it, the masks."""
+
+    sparsity: float
+    test_accuracy: float
+    masks: Any
+
+
+def lottery_ticket(
+    network: Network,
+    dataset: Dataset,
+    config: TrainConfig,
+    *,
+    rounds: int,
+    prune_per_round: float = 0.2,
+    scope: str = "global",
+) -> list[Ticket]:
+    """Train, remove the smallest weights, rewind the others to their start, and again.
+
+    Frankle and Carbin, 2019; Kim et al., "Exploring lottery ticket hypothesis in SNNs", 2022. Round 0 trains
+    the dense network; round r removes a further share of what is left.
+
+    **Arguments:** `network` ends with the last round's trained weights, the removed ones being zero.
+
+    **Returns:** `rounds + 1` [`Ticket`][]s, dense first.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, got {rounds}.")
+    if not 0 < prune_per_round < 1:
+        raise ValueError(f"prune_per_round is a fraction between 0 and 1, got {prune_per_round}.")
+    graphdef, initial, rest = split_parameters(network)
+    initial, rest = jax.tree.map(jnp.array, (initial, rest))
+    masks = jax.tree.map(jnp.ones_like, initial)
+    tickets = []
+    for number in range(rounds + 1):
+        trial = nnx.merge(graphdef, initial, rest, copy=True)
+        result = fit(trial, dataset, config, transform=masked(masks))
+        trained = masked(masks)(split_parameters(trial)[1])
+        tickets.append(Ticket(sparsity_of(trained), result.test_accuracy, masks))
+        if number < rounds:
+            next_sparsity = 1 - (1 - prune_per_round) ** (number + 1)
+            masks = magnitude_masks(trained, next_sparsity, scope=scope)
+    nnx.update(network, trained, split_parameters(trial)[2])
+    return tickets

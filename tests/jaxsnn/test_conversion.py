@@ -1,0 +1,142 @@
+"""ANN to SNN: thresholds against a NumPy loop of algorithm 1, and what conversion keeps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsnn.data.datasets import load
+from jaxsnn.encoding import Direct, Poisson
+from jaxsnn.layers import Block, Linear
+from jaxsnn.learning.conversion import convert
+from jaxsnn.learning.training import TrainConfig, evaluate, fit
+from jaxsnn.models.digits import digits_convnet
+from jaxsnn.models.resnet import resnet
+from jaxsnn.models.vgg import vgg
+from jaxsnn.network import Network
+from jaxsnn.neuron import IF, LIF, Readout, ReLU, Reset
+from jaxsnn.normalization import BatchNorm
+
+
+def ann(use_bias=False):
+    options = {"use_bias": use_bias, "param_dtype": jnp.float64}
+    sizes = [9, 12, 8, 3]
+    neurons = [ReLU(), ReLU(), Readout()]
+    blocks = [
+        Block(f"fc{i + 1}", Linear(sizes[i], sizes[i + 1], rngs=nnx.Rngs(i), **options), neurons[i])
+        for i in range(3)
+    ]
+    if use_bias:
+        for i, block in enumerate(blocks):
+            block.synapse.bias[...] = jnp.linspace(-0.2, 0.3, sizes[i + 1])
+    return Network(blocks)
+
+
+IMAGES = np.random.default_rng(0).uniform(0, 1, (7, 3, 3, 1))
+
+
+def algorithm_1(kernels, biases, images, timesteps, scale_bias):
+    """The paper's loop with direct input: θ_l is the largest current while layers below fire."""
+    thresholds = []
+    for layer in range(len(kernels) - 1):
+        potentials = [0.0] * layer
+        largest = -np.inf
+        for _ in range(timesteps):
+            out, scale = images.reshape(len(images), -1), 1.0
+            for below in range(layer):
+                potentials[below] = (
+                    potentials[below] + out @ kernels[below] + scale_bias * biases[below] / scale
+                )
+                spikes = potentials[below] > thresholds[below]
+                potentials[below] = np.where(spikes, 0.0, potentials[below])
+                out, scale = spikes.astype(float), scale * thresholds[below]
+            largest = max(largest, (out @ kernels[layer] + scale_bias * biases[layer] / scale).max())
+        thresholds.append(largest)
+    return thresholds
+
+
+@pytest.mark.parametrize(("use_bias", "bias"), [(False, "scale"), (True, "scale"), (True, "drop")])
+def test_thresholds_are_those_of_algorithm_1(use_bias, bias):
+    source = ann(use_bias)
+    snn, thresholds = convert(
+        source, jnp.asarray(IMAGES), timesteps=6, encoding=Direct(), bias=bias, batch_size=4
+    )
+    kernels = [np.asarray(layer.synapse.kernel[...]) for layer in source.layers]
+    biases = [np.asarray(layer.synapse.bias[...]) if use_bias else 0.0 for layer in source.layers]
+    expected = algorithm_1(kernels, biases, IMAGES, 6, bias == "scale")
+    np.testing.assert_allclose(list(thresholds.values()), expected, rtol=1e-10)
+    assert list(thresholds) == ["fc1", "fc2"]
+    assert [type(layer.neuron) for layer in snn.layers] == [IF, IF, Readout]
+    assert isinstance(source.layers[0].neuron, ReLU)
+    for a, b in zip(source.layers, snn.layers, strict=True):
+        np.testing.assert_array_equal(a.synapse.kernel[...], b.synapse.kernel[...])
+
+
+def test_spikes_come_at_the_anns_rates():
+    """With soft reset and much time, each layer's rate is its ReLU over the thresholds so far."""
+    source = ann(use_bias=True)
+    images = jnp.asarray(IMAGES)
+    snn, thresholds = convert(
+        source, images, timesteps=8, encoding=Direct(), reset=Reset.SUBTRACT, bias="scale"
+    )
+    scale = np.prod(list(thresholds.values()))
+    target, _ = source(images, timesteps=1)
+    logits, _ = snn(images, timesteps=4000)
+    np.testing.assert_allclose(np.asarray(logits) * scale, target, atol=0.01 * np.abs(target).max())
+
+
+def test_a_lower_quantile_lowers_the_thresholds():
+    _, highest = convert(ann(), jnp.asarray(IMAGES), timesteps=4, encoding=Direct())
+    _, lower = convert(ann(), jnp.asarray(IMAGES), timesteps=4, encoding=Direct(), quantile=0.9)
+    assert lower["fc1"] < highest["fc1"]
+    currents = IMAGES.reshape(7, -1) @ np.asarray(ann().layers[0].synapse.kernel[...])
+    np.testing.assert_allclose(lower["fc1"], np.quantile(currents, 0.9), rtol=1e-10)
+
+
+def test_digits_survive_conversion():
+    data = load("digits")
+    network = digits_convnet(width=8, neuron=ReLU, rngs=nnx.Rngs(0))
+    trained = fit(network, data, TrainConfig(epochs=15, timesteps=1))
+    images = jnp.asarray(data.scale(data.train_images[:64]))
+    snn, _ = convert(network, images, timesteps=10, key=jax.random.key(0), reset=Reset.SUBTRACT)
+    assert isinstance(snn.encoding, Poisson)
+    result = evaluate(
+        snn, data.test_images, data.test_labels, timesteps=40, key=jax.random.key(1), batch_size=360
+    )
+    assert trained.test_accuracy > 0.96
+    assert result.accuracy > trained.test_accuracy - 0.03
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"quantile": 0.0}, r"quantile must lie in \(0, 1\]"),
+        ({"bias": "keep"}, "bias must be 'scale' or 'drop'"),
+        ({"images": jnp.zeros((0, 3, 3, 1))}, "needs images to find thresholds on, got none"),
+        ({"images": jnp.zeros((2, 3, 3, 1))}, "'fc1' has no positive current"),
+    ],
+)
+def test_bad_options_are_named(change, message):
+    arguments = {"images": jnp.asarray(IMAGES), "timesteps": 2, "encoding": Direct()} | change
+    with pytest.raises(ValueError, match=message):
+        convert(ann(), arguments.pop("images"), **arguments)
+
+
+SMALL = {"image_size": 4, "in_channels": 1, "rngs": nnx.Rngs(0)}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: vgg(((2, "P"), ()), neuron=LIF, **SMALL), "nothing was converted"),
+        (lambda: vgg(((2, "P"), ()), neuron=ReLU, norm=BatchNorm, **SMALL), "'conv1' has a normalisation"),
+        (
+            lambda: resnet(((2, 1),), stem=2, neuron=ReLU, norm=None, **SMALL),
+            "a Residual cannot be converted",
+        ),
+    ],
+)
+def test_what_cannot_be_converted_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        convert(make(), jnp.ones((2, 4, 4, 1)), timesteps=2)

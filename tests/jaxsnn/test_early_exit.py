@@ -1,0 +1,84 @@
+"""DT-SNN: entropy, exits, and the steps that are truly saved."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsnn.encoding import Poisson
+from jaxsnn.learning.early_exit import accuracy_curve, normalized_entropy, run_until_sure
+from jaxsnn.models.mlp import mlp
+
+
+def network(**options):
+    return mlp((20,), in_features=16, classes=4, param_dtype=jnp.float64, rngs=nnx.Rngs(0), **options)
+
+
+IMAGES = jax.random.uniform(jax.random.key(0), (30, 4, 4, 1), jnp.float64) * 2
+
+
+def test_entropy_is_one_for_ignorance_and_zero_for_certainty():
+    logits = jnp.asarray([[0.0, 0.0, 0.0], [200.0, 0.0, 0.0], [1.0, 0.0, -1.0]])
+    p = np.exp([1.0, 0.0, -1.0]) / np.exp([1.0, 0.0, -1.0]).sum()
+    expected = [1.0, 0.0, -(p * np.log(p)).sum() / np.log(3)]
+    np.testing.assert_allclose(normalized_entropy(logits), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"encoding": Poisson()}])
+def test_each_image_leaves_at_its_first_sure_step(options):
+    net, key, T = network(**options), jax.random.key(3), 6
+    outputs, _ = net.outputs(IMAGES, timesteps=T, key=jax.random.fold_in(key, 0))
+    entropy = np.asarray(normalized_entropy(outputs))
+    threshold = float(np.quantile(entropy.min(0), 0.6))
+    result = run_until_sure(net, IMAGES, timesteps=T, entropy=threshold, key=key)
+    sure = entropy < threshold
+    expected = np.where(sure.any(0), sure.argmax(0) + 1, T)
+    assert len(set(expected)) > 2
+    np.testing.assert_array_equal(result.timesteps, expected)
+    np.testing.assert_allclose(
+        result.logits, np.asarray(outputs)[expected - 1, np.arange(30)], rtol=1e-10, atol=1e-12
+    )
+    np.testing.assert_array_equal(result.histogram(T), [(expected == t).sum() for t in range(1, T + 1)])
+    assert result.mean_timesteps == expected.mean()
+
+
+def test_a_batch_that_has_left_is_not_computed_further():
+    net = network()
+    outputs, _ = net.outputs(IMAGES, timesteps=5)
+    entropy = np.asarray(normalized_entropy(outputs))
+    order = np.argsort(entropy[1])  # the surest after two steps come first
+    threshold = float(entropy[1][order[9]]) * (1 + 1e-9)
+    result = run_until_sure(net, IMAGES[order], timesteps=5, entropy=threshold, batch_size=10)
+    assert result.steps_computed[0] <= 2
+    assert result.steps_computed[2] == 5
+    assert run_until_sure(net, IMAGES, timesteps=5, entropy=0.0).steps_computed == (5,)
+    assert run_until_sure(net, IMAGES, timesteps=5, entropy=1.0).mean_timesteps < 5
+
+
+def test_the_curve_agrees_with_running():
+    net = network()
+    outputs, _ = net.outputs(IMAGES, timesteps=5)
+    labels = np.arange(30) % 4
+    thresholds = [0.0, float(np.median(normalized_entropy(outputs)[1])), 1.0]
+    curve = accuracy_curve(outputs, labels, thresholds)
+    for (threshold, mean, accuracy), entropy in zip(curve, thresholds, strict=True):
+        result = run_until_sure(net, IMAGES, timesteps=5, entropy=entropy)
+        assert threshold == entropy
+        assert mean == pytest.approx(result.mean_timesteps)
+        assert accuracy == pytest.approx(np.mean(result.logits.argmax(-1) == labels))
+    assert curve[0][1] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"timesteps": 0}, "timesteps must be at least 1"),
+        ({"entropy": 1.5}, r"entropy threshold lies in \[0, 1\]"),
+        ({"images": IMAGES[:0]}, "needs images, got none"),
+    ],
+)
+def test_bad_options_are_named(change, message):
+    arguments = {"images": IMAGES, "timesteps": 2, "entropy": 0.5} | change
+    with pytest.raises(ValueError, match=message):
+        run_until_sure(network(), arguments.pop("images"), **arguments)

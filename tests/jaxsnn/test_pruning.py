@@ -1,0 +1,94 @@
+"""Magnitude masks and lottery tickets."""
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsnn.learning.pruning import lottery_ticket, magnitude_masks, masked, sparsity_of
+from jaxsnn.learning.training import TrainConfig, fit, split_parameters
+from jaxsnn.models.vgg import vgg
+from jaxsnn.normalization import TdBN
+from tests.jaxsnn.test_training import few_digits
+
+
+def network():
+    return vgg(((4, "P"), (16,)), image_size=8, in_channels=1, norm=TdBN, rngs=nnx.Rngs(0))
+
+
+def kernels(params):
+    flat = jax.tree_util.tree_flatten_with_path(params)[0]
+    return {jax.tree_util.keystr(p): np.asarray(x) for p, x in flat if "kernel" in jax.tree_util.keystr(p)}
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_masks_remove_the_smallest(scope):
+    params = split_parameters(network())[1]
+    masks = magnitude_masks(params, 0.7, scope=scope)
+    values, kept = kernels(params), kernels(masks)
+    groups = [list(values)] if scope == "global" else [[name] for name in values]
+    for group in groups:
+        magnitude = np.concatenate([np.abs(values[name]).ravel() for name in group])
+        mask = np.concatenate([kept[name].ravel() for name in group]) == 1
+        assert mask.sum() == magnitude.size - round(0.7 * magnitude.size)
+        assert magnitude[~mask].max() < magnitude[mask].min()
+    others = [
+        x for p, x in jax.tree_util.tree_flatten_with_path(masks)[0] if "norm" in jax.tree_util.keystr(p)
+    ]
+    assert others
+    assert all(np.all(np.asarray(x) == 1) for x in others)
+
+
+def test_no_sparsity_keeps_everything():
+    params = split_parameters(network())[1]
+    assert all(np.all(mask == 1) for mask in kernels(magnitude_masks(params, 0.0)).values())
+
+
+def test_removed_weights_stay_removed_and_the_rest_learns():
+    net = network()
+    params = split_parameters(net)[1]
+    masks = magnitude_masks(params, 0.5)
+    start, mask = kernels(params), kernels(masks)
+    fit(net, few_digits(), TrainConfig(epochs=1, timesteps=2, batch_size=32), transform=masked(masks))
+    end = kernels(split_parameters(net)[1])
+    for name in start:
+        gone = mask[name] == 0
+        np.testing.assert_array_equal(end[name][gone], start[name][gone])
+        assert np.mean(end[name][~gone] != start[name][~gone]) > 0.5
+    assert sparsity_of(masked(masks)(split_parameters(net)[1])) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_ticket_is_the_start_under_the_mask_of_the_end():
+    net, data = network(), few_digits()
+    config = TrainConfig(epochs=1, timesteps=2, batch_size=32)
+    dense = network()
+    fit(dense, data, config)
+    tickets = lottery_ticket(net, data, config, rounds=2, prune_per_round=0.4)
+    np.testing.assert_allclose([t.sparsity for t in tickets], [0, 0.4, 0.64], atol=2e-3)
+    expected = magnitude_masks(split_parameters(dense)[1], 0.4)
+    for a, b in zip(kernels(expected).values(), kernels(tickets[1].masks).values(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # The second mask only removes further, and the network ends pruned.
+    for a, b in zip(kernels(tickets[1].masks).values(), kernels(tickets[2].masks).values(), strict=True):
+        assert np.all(b <= a)
+    assert sparsity_of(split_parameters(net)[1]) == pytest.approx(0.64, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p: magnitude_masks(p, 1.0), r"sparsity is a fraction in \[0, 1\)"),
+        (lambda p: magnitude_masks(p, 0.5, scope="all"), "scope must be 'global' or 'layer'"),
+        (
+            lambda p: lottery_ticket(network(), few_digits(), TrainConfig(), rounds=0),
+            "rounds must be at least 1",
+        ),
+        (
+            lambda p: lottery_ticket(network(), few_digits(), TrainConfig(), rounds=1, prune_per_round=1.5),
+            "prune_per_round is a fraction",
+        ),
+    ],
+)
+def test_bad_options_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(split_parameters(network())[1])

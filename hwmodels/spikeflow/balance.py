@@ -2,7 +2,7 @@
 
 import heapq
 
-from hwmodels.rounding import as_scalar, is_number
+from hwmodels.rounding import as_scalar, ceil_divide, is_number
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.conventions import CORRECTED, Conventions
 from hwmodels.spikeflow.energy import evaluations, output_positions, serial_cycles
@@ -37,14 +37,18 @@ def balance(
         raise ValueError(f"pes must be at least {need}, what one copy of every layer takes, got {pes}.")
     positions = [output_positions(layer, conventions) for layer in workload.layers]
     timesteps = as_scalar(workload.timesteps)
-    work = [
-        count * serial_cycles(layer, chip) * evaluations(layer, timesteps, conventions)
-        for count, layer in zip(positions, workload.layers, strict=True)
+    cycles = [
+        serial_cycles(layer, chip) * evaluations(layer, timesteps, conventions) for layer in workload.layers
     ]
     sizes = [layer.working_pes for layer in placement.layers]
-    copies = [1] * len(work)
+    copies = [1] * len(cycles)
     free = pes - need
-    queue = [(-load, index) for index, load in enumerate(work)]
+
+    def load(index: int) -> tuple[int | float, int]:
+        # Negative, because a heap yields its smallest.
+        return -ceil_divide(positions[index], copies[index]) * cycles[index], index
+
+    queue = [load(index) for index in range(len(cycles))]
     heapq.heapify(queue)
     while queue:
         _, slowest = heapq.heappop(queue)
@@ -53,5 +57,5 @@ def balance(
             break
         copies[slowest] += 1
         free -= sizes[slowest]
-        heapq.heappush(queue, (-work[slowest] / copies[slowest], slowest))
+        heapq.heappush(queue, load(slowest))
     return tuple(copies)

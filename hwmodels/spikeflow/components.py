@@ -49,8 +49,8 @@ RRAM = Cell(name="rram", bits=4, read_j=1.76423e-12, area_um2=26.2144)
 """E. The area is 4 F² a cell at F = 40 nm; four bits a cell as the same repository's `--b_size 4`."""
 
 SRAM = Cell(name="sram", bits=1, read_j=671.089e-12, area_um2=671.089, cmos=True)
-"""E. Energy (pJ) and area (µm²) are digit for digit the same number in the script, and the area alone follows
-from its comment (102.4 F² a cell at F = 40 nm): the energy is most likely a slip. It stands as published."""
+"""E. Energy (pJ) and area (µm²) are digit for digit the same number in the script, and as an area it makes
+sense (102.4 F² a cell at F = 40 nm): the energy is most likely a slip. It stands as published."""
 
 
 class Adc(eqx.Module):

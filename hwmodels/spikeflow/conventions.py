@@ -24,9 +24,9 @@ class Conventions(eqx.Module):
       1.15e-6 pJ is five orders below that.
     - `mux_rounds`: `mux_ratio` read rounds and columns/`mux_ratio` converters per PE. The tool takes X/8 for
       both (the same at X = 64).
-    - `scaled_parts`: parts grow with the parameter they serve: crossbars with rows × columns, buffers and
-      H-tree with columns, membrane fetch with its bits, H-tree with PEs per tile, time of a PE cycle with
-      its read rounds. The tool's constants hold for every size.
+    - `scaled_parts`: parts grow with the parameter they serve: crossbars with rows × columns, buffers, DIFF
+      and H-tree with columns, membrane fetch with its bits, H-tree with PEs per tile, time of a PE cycle
+      with its read rounds. The tool's constants hold for every size.
     - `membrane_everywhere`: every layer that keeps a potential has its memory. The tool counts the first
       five layers of the list.
     - `binary_maps`: the global buffer holds a spike in one bit and a pixel in its bits. The tool stores both

@@ -31,6 +31,7 @@ REFERENCE_CELLS = 64 * 64
 REFERENCE_COLUMNS = 64
 REFERENCE_PES = 8
 REFERENCE_MUX = 8
+REFERENCE_ADCS = 8
 REFERENCE_MEMBRANE_BITS = 22
 
 
@@ -57,7 +58,12 @@ def serial_cycles(layer: Layer, chip: Chip) -> Scalar:
 
 def evaluations(layer: Layer, timesteps: Scalar, conventions: Conventions) -> Scalar:
     """How often the layer's crossbars run in one inference: T, or once under direct encoding."""
-    return 1 if layer.analog_input and conventions.encode_once else timesteps
+    return 1 if is_encoded_once(layer, conventions) else timesteps
+
+
+def is_encoded_once(layer: Layer, conventions: Conventions) -> bool:
+    """Whether the layer's crossbars run once per inference, and not at every timestep."""
+    return layer.analog_input and conventions.encode_once
 
 
 def read_rounds(chip: Chip, conventions: Conventions) -> Scalar:
@@ -105,20 +111,23 @@ def layer_energy(
     width: Scalar = 1.0
     tree: Scalar = 1.0
     fetch: Scalar = 1.0
+    lanes: Scalar = 1.0
     if conventions.scaled_parts:
         size = rows * columns / REFERENCE_CELLS
         width = columns / REFERENCE_COLUMNS
         # At a fixed pitch an H-tree's root-to-leaf path grows as the square root of its leaves.
         tree = width * (chip.pes_per_tile / REFERENCE_PES) ** 0.5
         fetch = chip.membrane_bits / REFERENCE_MEMBRANE_BITS
+        lanes = adcs / REFERENCE_ADCS
     energy: dict[str, Scalar] = dict.fromkeys(ENERGY_COMPONENTS, 0.0)
     energy["crossbar"] = crossbar_cycles * rounds * chip.cell.read_j * size * driven
     conversions = pe_cycles * rounds * adcs * converting
     energy["adc"] = conversions * chip.adc.energy_j * chip.adc.growth(chip.adc_bits)
     energy["mux"] = conversions * parts.mux_j
     subtraction_j = parts.adder_8_bit_j if conventions.diff_energy else parts.subtractor_j
-    energy["diff"] = pe_cycles * rounds * parts.subtractors_per_round * subtraction_j * converting
-    energy["pe_buffer"] = pe_cycles * rounds * parts.pe_buffer_j
+    subtractions = pe_cycles * rounds * parts.subtractors_per_round * lanes
+    energy["diff"] = subtractions * subtraction_j * converting
+    energy["pe_buffer"] = pe_cycles * rounds * parts.pe_buffer_j * lanes
     energy["tile_buffer"] = pe_cycles * parts.tile_buffer_j * width
     energy["h_tree"] = pe_cycles * parts.h_tree_j * tree
 
@@ -172,7 +181,7 @@ def _add_whole_chip(
     if index == 0:
         read_bits = read_bits + inputs * input_width(layer, chip)  # the input is loaded once
     written_bits = 0.0 if last else outputs / layer.pool**2 * width * timesteps
-    if layer.analog_input and conventions.encode_once:
+    if is_encoded_once(layer, conventions):
         # The result of the one evaluation is written once and read at every timestep.
         kept = outputs * chip.membrane_bits
         read_bits, written_bits = read_bits + kept * timesteps, written_bits + kept

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from hwmodels.rounding import floor, maximum
+from hwmodels.rounding import ceil_divide, floor, maximum
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.conventions import Conventions
 from hwmodels.spikeflow.energy import (
     REFERENCE_MUX,
     evaluations,
+    is_encoded_once,
     output_positions,
     read_rounds,
     serial_cycles,
@@ -67,11 +68,10 @@ def timing(workload: Workload, chip: Chip, placement: Placement, conventions: Co
     total: list[Scalar] = []
     pace: Scalar = 0.0
     for layer, placed in zip(workload.layers, placement.layers, strict=True):
-        positions = output_positions(layer, conventions) * serial_cycles(layer, chip)
-        once.append(maximum(positions / placed.duplicates, 1) * cycle)
-        runs = evaluations(layer, timesteps, conventions)
-        total.append(once[-1] * runs)
-        if runs is timesteps:
+        positions = ceil_divide(output_positions(layer, conventions), placed.duplicates)
+        once.append(positions * serial_cycles(layer, chip) * cycle)
+        total.append(once[-1] * evaluations(layer, timesteps, conventions))
+        if not is_encoded_once(layer, conventions):
             pace = maximum(pace, once[-1])
     if chip.schedule == "sequential":
         return Timing(by_layer_s=dict(zip(names, total, strict=True)), period_s=_sum(total))
@@ -86,7 +86,7 @@ def timing(workload: Workload, chip: Chip, placement: Placement, conventions: Co
         # The last output needs the last input, and takes one more cycle.
         finish = maximum(start + duration, end + cycle)
         paces: Scalar = 0.0
-        if pipelined and evaluations(layer, timesteps, conventions) is timesteps:
+        if pipelined and not is_encoded_once(layer, conventions):
             # The further timesteps are those of the first layer that sets the pace.
             paces = waiting * _indicator(duration == pace)
             waiting = waiting - paces

@@ -18,8 +18,8 @@ NODES_NM = (7.0, 10.0, 14.0, 16.0, 20.0, 32.0, 45.0, 65.0, 90.0, 130.0, 180.0)
 _SUPPLY_V = (0.7, 0.75, 0.8, 0.85, 0.9, 0.9, 1.0, 1.1, 1.2, 1.3, 1.8)
 
 # Stillmaker and Baas, "Scaling equations for the accurate prediction of CMOS device performance from 180 nm
-# to 7 nm", Integration 58, 2017: area relative to 65 nm (table 2), and the high-performance polynomials in
-# the supply, highest power first, of delay (third order) and energy (second order), tables 3 and 5.
+# to 7 nm", Integration 58, 2017: area relative to 65 nm, and the high-performance polynomials in the
+# supply, highest power first, of delay (third order) and of energy (second order).
 _AREA = (0.039, 0.068, 0.12, 0.13, 0.14, 0.31, 0.66, 1.0, 1.9, 4.3, 12.0)
 _DELAY = (
     (-28.58, 76.6, -70.26, 24.69),

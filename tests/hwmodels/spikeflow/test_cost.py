@@ -232,11 +232,12 @@ def test_unused_pes_have_their_own_row():
 
 def test_a_whole_chip_can_be_an_argument():
     """Of compiled and of differentiated functions, with every number an array."""
+    workload = Workload(NETWORK.layers[:3], 3)
     chip = jax.tree.map(lambda x: jnp.asarray(x, float), spikeflow.Chip(activity="spikes"))
-    compiled = jax.jit(spikeflow.evaluate)(NETWORK, chip)
-    expected = spikeflow.evaluate(NETWORK, spikeflow.Chip(activity="spikes"))
+    compiled = jax.jit(spikeflow.evaluate)(workload, chip)
+    expected = spikeflow.evaluate(workload, spikeflow.Chip(activity="spikes"))
     np.testing.assert_allclose(_totals(compiled), _totals(expected), rtol=1e-12)
-    slopes = jax.grad(lambda c: spikeflow.evaluate(NETWORK, c).edp * 1e9)(chip)
+    slopes = jax.grad(lambda c: spikeflow.evaluate(workload, c).edp * 1e9)(chip)
     assert all(np.isfinite(leaf) for leaf in jax.tree.leaves(slopes))
     assert slopes.components.tile_buffer_j > 0
 

@@ -1,8 +1,8 @@
 """Inverses of small matrices, batched, by matrix products.
 
-The networks' matrices need no pivoting (their symmetric part is positive definite), so an inverse is a few
-products per level of a recursion over halves. LAPACK's batched factorisations are slower here, and two of
-them at a time can block each other in XLA's CPU thread pool.
+The networks' matrices need no pivoting (diagonally dominant, or a product of two positive ones plus the
+identity), so an inverse is a few products per level of a recursion over halves. LAPACK's batched
+factorisations are slower here, and two of them at a time can block each other in XLA's CPU thread pool.
 """
 
 import jax
@@ -12,22 +12,73 @@ from jaxtyping import Array, Float
 _SMALL = 8
 
 
+@jax.custom_vjp
 def inverse(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
     """The inverse of matrices whose leading minors are all far from singular."""
+    return _inverse(matrix, None)
+
+
+@jax.custom_vjp
+def laplacian_inverse(
+    matrix: Float[Array, "*batch n n"], excess: Float[Array, "*batch n"]
+) -> Float[Array, "*batch n n"]:
+    """The inverse of an M-matrix whose row sums `excess` are known to full precision.
+
+    Off-diagonal elements are at most zero and row sums are positive. Every diagonal element that the
+    elimination makes is put together again from them, as a sum of positive terms, so that nothing cancels
+    even where the matrix is almost a Laplacian (Grassmann, Taksar & Heyman, Operations Research 33, 1985).
+    `excess` is no variable of its own: all derivatives go to `matrix`.
+    """
+    return _inverse(matrix, excess)
+
+
+def _forward(matrix, *excess):
+    found = _inverse(matrix, *(excess or (None,)))
+    return found, found
+
+
+def _derivative(found, cotangent):
+    transposed = jnp.swapaxes(found, -1, -2)
+    return -(transposed @ (cotangent @ transposed))
+
+
+inverse.defvjp(_forward, lambda found, cotangent: (_derivative(found, cotangent),))
+laplacian_inverse.defvjp(
+    _forward, lambda found, cotangent: (_derivative(found, cotangent), jnp.zeros_like(found[..., 0]))
+)
+
+
+def with_row_sums(
+    matrix: Float[Array, "*batch n n"], sums: Float[Array, "*batch n"]
+) -> Float[Array, "*batch n n"]:
+    """The matrix with the diagonal that gives it these row sums."""
+    eye = jnp.eye(matrix.shape[-1], dtype=bool)
+    rest = jnp.where(eye, 0, matrix)
+    return jnp.where(eye, (sums - rest.sum(-1))[..., None], rest)
+
+
+def _inverse(matrix, excess):
     n = matrix.shape[-1]
     if n <= _SMALL:
         return _gauss_jordan(matrix)
     half = n // 2
     a, b = matrix[..., :half, :half], matrix[..., :half, half:]
     c, d = matrix[..., half:, :half], matrix[..., half:, half:]
-    a = inverse(a)
-    left, right = c @ a, a @ b
-    d = inverse(d - left @ b)
+    if excess is None:
+        a = _inverse(a, None)
+        left, right = c @ a, a @ b
+        d = _inverse(d - left @ b, None)
+    else:
+        top, bottom = excess[..., :half], excess[..., half:]
+        a = _inverse(a, top - b.sum(-1))
+        left, right = c @ a, a @ b
+        bottom = bottom - (left @ top[..., None])[..., 0]
+        d = _inverse(with_row_sums(d - left @ b, bottom), bottom)
     corner = right @ d
     return jnp.concatenate(
         [
             jnp.concatenate([a + corner @ left, -corner], axis=-1),
-            jnp.concatenate([-d @ left, d], axis=-1),
+            jnp.concatenate([-(d @ left), d], axis=-1),
         ],
         axis=-2,
     )

@@ -67,7 +67,8 @@ def effective_conductance(
     **Raises:** `ValueError` for fewer than two axes; an error, also under `jit`, for a negative or non-finite
     conductance and for a negative or NaN resistance.
     """
-    return transfer(*checked(G, wires))
+    G, resistances = checked(G, wires)
+    return transfer(G.reshape(-1, *G.shape[-2:]), resistances).reshape(G.shape)
 
 
 def checked(G: Array, wires: Wires | None) -> tuple[Array, Array]:

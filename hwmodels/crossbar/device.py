@@ -1,25 +1,33 @@
 """What a memory cell does to a conductance, and when."""
 
-from typing import Literal
+from typing import Literal, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-Scalar = float | int | Float[Array | np.ndarray, ""]
+from hwmodels.crossbar._checks import Scalar, require, require_traced
+from hwmodels.crossbar._straight_through import rounded
+
+_SIGMA = "{name} is σ/µ, a fraction of zero or more; got {{}}."
+_RATE = "Faults.{name} is the fraction of cells with that fault, 0 to 1; got {{}}."
+_RANGE = "a device needs 0 ≤ g_min_siemens < g_max_siemens < ∞, got {} and {}; R ohm are 1/R siemens."
 
 
-def _concrete(value: object) -> bool:
-    return isinstance(value, int | float | np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer)
+def _is_sigma(sigma):
+    return sigma >= 0
+
+
+def _is_range(low, high):
+    return (low >= 0) & (low < high) & (high < float("inf"))
 
 
 class Variation(eqx.Module):
     """Device-to-device variation of the conductance, drawn once, **at programming**.
 
     Gaussian: `G·(1 + σ·ε)`, cut at zero. Log-normal: `G·exp(s·ε − s²/2)` with `s² = ln(1 + σ²)`, of the same
-    mean and σ/µ. `ε` is standard normal and independent for every device.
+    mean and σ/µ. `ε` is standard normal and independent for every device. Differentiable to G and σ.
 
     **Arguments:**
 
@@ -37,12 +45,14 @@ class Variation(eqx.Module):
             raise ValueError(
                 f'Variation.distribution must be "gaussian" or "lognormal", got {self.distribution!r}.'
             )
-        if _concrete(self.sigma) and not np.all(np.asarray(self.sigma) >= 0):
-            raise ValueError(f"Variation.sigma is σ/µ, a fraction of zero or more; got {self.sigma}.")
+        require(_is_sigma, _SIGMA.format(name="Variation.sigma"), self.sigma)
 
     def __call__(self, G: Float[Array, "*shape"], key: PRNGKeyArray) -> Float[Array, "*shape"]:
         noise = jax.random.normal(key, G.shape, G.dtype)
         sigma = jnp.asarray(self.sigma).astype(G.dtype)
+        sigma = require_traced(
+            sigma, _is_sigma, "Variation.sigma is σ/µ and must be zero or more.", self.sigma
+        )
         if self.distribution == "gaussian":
             return G * jnp.maximum(1 + sigma * noise, 0)
         variance = jnp.log1p(sigma**2)
@@ -51,19 +61,138 @@ class Variation(eqx.Module):
         return G * jnp.exp(spread * noise - variance / 2)
 
 
+class Faults(eqx.Module):
+    """Cells that ignore programming, drawn once, **at programming**.
+
+    Every cell is independently stuck at `G_max`, stuck at `G_min`, open (no current), or sound. One uniform
+    number decides each cell, so that with one key a greater `stuck_on` rate only adds stuck cells.
+    Differentiable to the conductances of sound cells and to `G_min` and `G_max`; the rates have no slope.
+
+    **Arguments:**
+
+    - `stuck_on`, `stuck_off`, `open`: rates, fractions of all cells; their sum is at most 1.
+
+    **Raises:** `ValueError` for rates outside 0 to 1, or a sum above 1; traced rates, when they are used.
+    """
+
+    stuck_on: Scalar = 0.0
+    stuck_off: Scalar = 0.0
+    open: Scalar = 0.0
+
+    def __check_init__(self):
+        for name in ("stuck_on", "stuck_off", "open"):
+            require(lambda rate: (rate >= 0) & (rate <= 1), _RATE.format(name=name), getattr(self, name))
+        rates = (self.stuck_on, self.stuck_off, self.open)
+        require(_are_rates, "the rates of Faults add up to at most 1, got {} + {} + {}.", *rates)
+
+    def __call__(
+        self,
+        G: Float[Array, "*shape"],
+        low: Float[Array, ""],
+        high: Float[Array, ""],
+        key: PRNGKeyArray,
+    ) -> Float[Array, "*shape"]:
+        """`G` with the faults put in; `low` and `high` are what cells are stuck at, in siemens."""
+        rates = (self.stuck_on, self.stuck_off, self.open)
+        on, off, broken = (jnp.asarray(rate).astype(G.dtype) for rate in rates)
+        on = require_traced(on, _are_rates, "the rates of Faults are 0 to 1 and add up to at most 1.", *rates)
+        lot = jax.random.uniform(key, G.shape, G.dtype)
+        G = jnp.where(lot < on + off + broken, 0, G)
+        return jnp.where(lot < on, high, jnp.where(lot < on + off, low, G))
+
+
+def _are_rates(on, off, broken):
+    # Not exactly 1: 0.1 + 0.2 + 0.7 is above it in binary.
+    return (on >= 0) & (off >= 0) & (broken >= 0) & (on + off + broken <= 1 + 1e-6)
+
+
+class Drift(eqx.Module):
+    """Retention drift `G(t) = G₀·(t/t₀)^−ν` since programming; certain, unless ν itself varies.
+
+    With `spread`, the exponent of every device is `ν·(1 + spread·ε)`, drawn once, **at programming**.
+    Differentiable to all four numbers.
+
+    **Arguments:**
+
+    - `exponent`: ν, dimensionless; 0 for none.
+    - `time_s`, `reference_s`: t and t₀ after programming, in seconds, above zero.
+    - `spread`: σ/µ of ν between devices, a fraction.
+
+    **Raises:** `ValueError` for times of zero or less, or a negative spread; traced values, when used.
+    """
+
+    exponent: Scalar = 0.05
+    time_s: Scalar = 1.0
+    reference_s: Scalar = 1.0
+    spread: Scalar = 0.0
+
+    def __check_init__(self):
+        message = "Drift needs time_s > 0, reference_s > 0 and a finite exponent, got {}, {} and {}."
+        require(_is_drift, message, self.time_s, self.reference_s, self.exponent)
+        require(_is_sigma, _SIGMA.format(name="Drift.spread"), self.spread)
+
+    def __call__(self, G: Float[Array, "*shape"], key: PRNGKeyArray) -> Float[Array, "*shape"]:
+        values = (self.time_s, self.reference_s, self.exponent)
+        time, reference, exponent = (jnp.asarray(value).astype(G.dtype) for value in values)
+        message = "Drift needs time_s > 0, reference_s > 0 and a finite exponent."
+        time = require_traced(time, _is_drift, message, *values)
+        spread = jnp.asarray(self.spread).astype(G.dtype)
+        spread = require_traced(spread, _is_sigma, "Drift.spread is σ/µ, zero or more.", self.spread)
+        noise = jax.random.normal(key, G.shape, G.dtype)
+        return G * jnp.exp(-exponent * (1 + spread * noise) * jnp.log(time / reference))
+
+
+def _is_drift(time, reference, exponent):
+    return (time > 0) & (reference > 0) & (jnp.abs(exponent) < float("inf"))
+
+
+class ReadNoise(eqx.Module):
+    """Cycle-to-cycle noise, drawn **at each read**: every device reads as `G·(1 + σ·ε)`.
+
+    A programmed kernel is a fixed matrix and has none; [`hwmodels.crossbar.TileProduct`][] draws it anew for
+    every input vector. The current of a column is a sum over devices, so its noise is
+    `σ·√(Σ_i (V_i·G_eff,ij)²)·ε`: exact without parasitics, and to first order in σ with them. Differentiable
+    to G and σ.
+
+    **Arguments:**
+
+    - `sigma`: σ/µ of one device from read to read, a fraction, zero or more.
+
+    **Raises:** `ValueError` for a negative `sigma`; a traced one, when it is used.
+    """
+
+    sigma: Scalar = 0.01
+
+    def __check_init__(self):
+        require(_is_sigma, _SIGMA.format(name="ReadNoise.sigma"), self.sigma)
+
+    def __call__(
+        self, current: Float[Array, "*shape"], squares: Float[Array, "*shape"], key: PRNGKeyArray
+    ) -> Float[Array, "*shape"]:
+        """Noisy column currents from the exact ones and from `squares`, `Σ_i (V_i·G_eff,ij)²`."""
+        sigma = jnp.asarray(self.sigma).astype(current.dtype)
+        sigma = require_traced(sigma, _is_sigma, "ReadNoise.sigma is σ/µ, zero or more.", self.sigma)
+        # √ has no slope at zero, where no current flows.
+        root = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+        return current + sigma * root * jax.random.normal(key, current.shape, current.dtype)
+
+
 def _as_variation(value) -> Variation | None:
     return Variation(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 class Device(eqx.Module):
-    """A memory cell: its range of conductance and its imperfections.
+    """A memory cell: its range of conductance, its levels and its imperfections.
 
     **Arguments:**
 
     - `g_min_siemens`, `g_max_siemens`: the conductances of the least and the greatest level.
     - `variation`: device-to-device variation; a number is the σ/µ of a Gaussian; None for none.
+    - `bits`: a cell holds one of `2^bits` equally spaced conductances; None for any conductance between.
+      Rounding is straight-through: its derivative is 1.
+    - `faults`, `drift`, `read_noise`: see [`Faults`][], [`Drift`][], [`ReadNoise`][]; None for none.
 
-    **Raises:** `ValueError` unless `0 ≤ g_min < g_max < ∞`.
+    **Raises:** `ValueError` unless `0 ≤ g_min < g_max < ∞`, and for fewer bits than one.
 
     Defaults: Bhattacharjee et al., "Examining the robustness of SNNs on non-ideal memristive crossbars",
     section IV-B (20 kΩ to 200 kΩ, σ/µ = 10 %).
@@ -72,22 +201,105 @@ class Device(eqx.Module):
     g_min_siemens: Scalar = 1 / 200e3
     g_max_siemens: Scalar = 1 / 20e3
     variation: Variation | None = eqx.field(converter=_as_variation, default=0.1)
+    bits: int | None = eqx.field(static=True, default=None)
+    faults: Faults | None = None
+    drift: Drift | None = None
+    read_noise: ReadNoise | None = None
 
     def __check_init__(self):
-        if _concrete(self.g_min_siemens) and _concrete(self.g_max_siemens):
-            low, high = float(self.g_min_siemens), float(self.g_max_siemens)
-            if not 0 <= low < high < float("inf"):
-                raise ValueError(
-                    "a device needs 0 ≤ g_min_siemens < g_max_siemens < ∞, got "
-                    f"{self.g_min_siemens} and {self.g_max_siemens}; a resistance R is a conductance 1/R."
-                )
+        if self.bits is not None and not 1 <= self.bits <= 16:
+            raise ValueError(f"Device.bits must be 1 to 16, or None for continuous levels; got {self.bits}.")
+        require(_is_range, _RANGE, self.g_min_siemens, self.g_max_siemens)
+
+    @classmethod
+    def from_on_off_ratio(cls, g_max_siemens: Scalar, on_off_ratio: Scalar, **settings) -> Self:
+        """A device with `G_min = G_max / on_off_ratio`; `settings` are the other arguments."""
+        require(
+            lambda ratio: (ratio > 1) & (ratio < float("inf")),
+            "on_off_ratio is G_max/G_min and must be above 1 and finite, got {}.",
+            on_off_ratio,
+        )
+        return cls(g_max_siemens / on_off_ratio, g_max_siemens, **settings)
+
+    @property
+    def on_off_ratio(self) -> Scalar:
+        """`G_max / G_min`; infinite for devices that block."""
+        low = self.g_min_siemens
+        return float("inf") if isinstance(low, int | float) and low == 0 else self.g_max_siemens / low
+
+    def limits(self, dtype) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """`G_min` and `G_max` in siemens; an error, also under `jit`, unless `0 ≤ G_min < G_max < ∞`."""
+        low = jnp.asarray(self.g_min_siemens).astype(dtype)
+        high = jnp.asarray(self.g_max_siemens).astype(dtype)
+        message = "a device needs 0 ≤ g_min_siemens < g_max_siemens < ∞."
+        low = require_traced(low, _is_range, message, self.g_min_siemens, self.g_max_siemens)
+        return low, high
+
+    def quantise(self, level: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """The nearest level in [0, 1] that a cell has; straight-through."""
+        if self.bits is None:
+            return level
+        steps = 2**self.bits - 1
+        return rounded(level * steps) / steps
 
     def target(self, level: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """The conductance meant for a level in [0, 1]: `G_min + level·(G_max − G_min)`, in siemens."""
-        low = jnp.asarray(self.g_min_siemens).astype(level.dtype)
-        high = jnp.asarray(self.g_max_siemens).astype(level.dtype)
+        low, high = self.limits(level.dtype)
         return low + level * (high - low)
 
     def program(self, G: Float[Array, "*shape"], key: PRNGKeyArray) -> Float[Array, "*shape"]:
-        """What the cells hold after an attempt to program `G`, in siemens."""
-        return G if self.variation is None else self.variation(G, key)
+        """What the cells hold when they are read after an attempt to program `G`, in siemens.
+
+        Variation, then drift; cells with a fault do neither.
+        """
+        if self.variation is not None:
+            G = self.variation(G, key)
+        # Streams of their own: adding one imperfection leaves the draws of the others as they were.
+        if self.drift is not None:
+            G = self.drift(G, jax.random.fold_in(key, 1))
+        if self.faults is not None:
+            G = self.faults(G, *self.limits(G.dtype), jax.random.fold_in(key, 2))
+        return G
+
+
+class BitResistors(Device):
+    """One resistor per bit, in parallel, as in SpikeSim's code: `G = Σ_b (2^b/unit if bit b else 1/clear)`.
+
+    It is a [`Device`][] of `2^bits` levels whose steps are not exactly equal: a clear bit still conducts.
+
+    **Arguments:**
+
+    - `bits`: resistors per cell, 1 to 16.
+    - `unit_ohm`: the resistance of bit 0 when it is set; bit b has `unit_ohm / 2^b`.
+    - `clear_ohm`: of any clear bit.
+    - the others: as for [`Device`][].
+
+    Defaults: Moitra et al., "SpikeSim", whose code has 19.139 kΩ and 100 MΩ.
+    """
+
+    def __init__(
+        self,
+        bits: int = 4,
+        unit_ohm: Scalar = 19.139e3,
+        clear_ohm: Scalar = 100e6,
+        variation: Variation | float | None = None,
+        faults: Faults | None = None,
+        drift: Drift | None = None,
+        read_noise: ReadNoise | None = None,
+    ):
+        self.g_min_siemens = bits / clear_ohm
+        self.g_max_siemens = (2**bits - 1) / unit_ohm
+        self.variation = _as_variation(variation)
+        self.bits = bits
+        self.faults, self.drift, self.read_noise = faults, drift, read_noise
+
+    def target(self, level: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """The conductance for one of the cell's levels in [0, 1], in siemens."""
+        low, high = self.limits(level.dtype)
+        count = self.bits
+        assert count is not None
+        number = jnp.round(jax.lax.stop_gradient(level) * (2**count - 1))
+        halves = jnp.stack([jnp.floor(number / 2**bit) for bit in range(count)])
+        ones = jnp.sum(halves - 2 * jnp.floor(halves / 2), axis=0)
+        # The straight line between the ends, and how far the number of clear bits is from it.
+        return low + level * (high - low) + jax.lax.stop_gradient(level * count - ones) * (low / count)

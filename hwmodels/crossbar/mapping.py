@@ -1,4 +1,4 @@
-"""From weight kernels to tiles of conductances, and back to the weights that the tiles realise."""
+"""A crossbar design, and how it cuts weight kernels into tiles."""
 
 import math
 from typing import Literal
@@ -11,7 +11,7 @@ from hwmodels.crossbar.circuit import Wires
 from hwmodels.crossbar.device import Device
 
 Partition = Literal["flatten", "kernel-split"]
-Signs = Literal["differential"]
+Signs = Literal["differential", "offset", "nice"]
 Calibration = Literal["none", "tile", "column"]
 
 
@@ -24,10 +24,16 @@ class Crossbar(eqx.Module):
     - `wires`, `device`: its circuit.
     - `partition`: "flatten" cuts the kernel as a matrix (kernel height · width · in, out) into tiles;
       "kernel-split" gives every kernel position tiles of its own (SpikeSim).
-    - `signs`: "differential": two devices per weight, `W = (G⁺ − G⁻)·w_max/(G_max − G_min)`.
-    - `calibration`: digital gain on the measured currents: "none", one per "tile", or one per "column".
+    - `signs`: how a weight of either sign becomes conductances, see [`hwmodels.crossbar.encoding`][]:
+      "differential" (two devices per weight), "offset" (one, and one reference column in every tile) or
+      "nice" (one, and a digital correction; SpikeSim).
+    - `calibration`: digital gain on the measured currents, `ΣG / ΣG_eff` with the intended conductances above:
+      "none", one per "tile", or one per "column".
+    - `slices`: cells per weight and sign, each of `device.bits` bits; their currents are shifted and added
+      digitally, each slice on tiles of its own.
 
-    **Raises:** `ValueError` for sizes below one and for unknown names.
+    **Raises:** `ValueError` for sizes below one, unknown names, slices of devices without `bits`, and for
+    signs that the levels or the columns do not suffice for.
     """
 
     rows: int = eqx.field(static=True, default=64)
@@ -37,13 +43,14 @@ class Crossbar(eqx.Module):
     partition: Partition = eqx.field(static=True, default="flatten")
     signs: Signs = eqx.field(static=True, default="differential")
     calibration: Calibration = eqx.field(static=True, default="none")
+    slices: int = eqx.field(static=True, default=1)
 
     def __check_init__(self):
         if min(self.rows, self.columns) < 1:
             raise ValueError(f"a tile needs at least one row and column, got {self.rows}×{self.columns}.")
         for name, allowed in (
             ("partition", ("flatten", "kernel-split")),
-            ("signs", ("differential",)),
+            ("signs", ("differential", "offset", "nice")),
             ("calibration", ("none", "tile", "column")),
         ):
             if getattr(self, name) not in allowed:
@@ -51,10 +58,35 @@ class Crossbar(eqx.Module):
                     f"Crossbar.{name} must be one of {', '.join(map(repr, allowed))}, "
                     f"got {getattr(self, name)!r}."
                 )
+        if self.slices < 1 or (self.slices > 1 and self.device.bits is None):
+            raise ValueError(
+                f"Crossbar.slices is the number of cells per weight, at least 1, and above 1 the cells need "
+                f"levels (Device.bits); got {self.slices} slices of {self.device.bits} bits."
+            )
+        if self.weight_bits is not None and self.weight_bits > 20:
+            raise ValueError(f"a weight has at most 20 bits, got {self.weight_bits}.")
+        if self.signs == "offset" and (self.columns < 2 or self.weight_bits == 1):
+            raise ValueError(
+                'signs="offset" needs a reference column beside the weights (columns of at least 2) and, '
+                f"around its level, at least 2 bits per weight; got {self.columns} and {self.weight_bits}."
+            )
+
+    @property
+    def weight_bits(self) -> int | None:
+        """Bits of all slices of a weight together; None if its level is continuous."""
+        return None if self.device.bits is None else self.device.bits * self.slices
+
+    @property
+    def weight_columns(self) -> int:
+        """Columns of a tile that hold weights: all but a reference column."""
+        return self.columns - (self.signs == "offset")
 
 
 class Layout(eqx.Module):
-    """How one kernel is cut into tiles: `groups` matrices of (inputs, outputs), each a grid of tiles."""
+    """How one kernel is cut into tiles: `groups` matrices of (inputs, outputs), each a grid of tiles.
+
+    `columns` are the columns of weights in a tile.
+    """
 
     shape: tuple[int, ...] = eqx.field(static=True)
     groups: int = eqx.field(static=True)
@@ -86,9 +118,11 @@ class Layout(eqx.Module):
 
 def layout(shape: tuple[int, ...], crossbar: Crossbar) -> Layout:
     """The layout of a kernel of `shape`: (in, out) or (kernel height, kernel width, in, out)."""
+    if len(shape) < 2 or 0 in shape:
+        raise ValueError(f"a kernel has at least two axes and none of length zero, got shape {shape}.")
     *positions, inputs, outputs = shape
     if crossbar.partition == "kernel-split":
         groups, fan_in = math.prod(positions), inputs
     else:
         groups, fan_in = 1, math.prod(positions) * inputs
-    return Layout(shape, groups, fan_in, outputs, crossbar.rows, crossbar.columns)
+    return Layout(shape, groups, fan_in, outputs, crossbar.rows, crossbar.weight_columns)

@@ -1,0 +1,107 @@
+"""How weights of either sign become levels of cells, and how digital logic makes weights of currents again.
+
+With x = w / w_max in −1 to 1, levels from 0 to 1, and L = 2^bits − 1 steps if the cells have levels:
+
+- "differential": a pair of cells holds max(x, 0) and max(−x, 0); `x = level⁺ − level⁻`.
+- "offset": one cell holds z + h·x and a reference column holds z (z = h = 1/2; with levels z = 2^(bits−1)/L
+  and h = z − 1/L); `x = (level − level_reference)/h`.
+- "nice": SpikeSim's non-ideality-aware weight encoding. k = round(x·2^m), m = bits − 1; a negative k is
+  stored as u = k + 2^m, a level of u/L; the digital DIFF module subtracts 2^m for every active row of
+  negative weight, here the linear `correction`. Without levels u = x + [x < 0]. What cells conduct at level
+  zero is subtracted there too, for every active row.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hwmodels.crossbar._straight_through import rounded, straight_through
+from hwmodels.crossbar.mapping import Crossbar, Layout, layout
+
+
+class Encoded(eqx.Module):
+    """The cells meant for one kernel.
+
+    **Arguments:**
+
+    - `targets`: conductances in siemens, zero where a tile is unused; planes are (signs, slices), flattened.
+    - `used`: 1 where a cell is in use, else 0.
+    - `coefficients`: what one siemens in each plane is worth, in units of the weight.
+    - `correction`: weights that the digital logic subtracts; None if nothing is.
+    - `reference`: whether the last column of a tile is subtracted from the others.
+    - `plan`: the layout of the kernel.
+    """
+
+    targets: Float[Array, "planes groups down across rows columns"]
+    used: Float[Array, "groups down across rows columns"]
+    coefficients: Float[Array, " planes"]
+    correction: Float[Array, "groups down across rows weights"] | None
+    reference: bool = eqx.field(static=True)
+    plan: Layout = eqx.field(static=True)
+
+    def decode(
+        self, currents: Float[Array, "planes groups down across lines columns"]
+    ) -> Float[Array, "groups down across lines weights"]:
+        """The weights, or products with weights, that currents of all planes are, before the correction."""
+        if self.reference:
+            currents = currents[..., :-1] - currents[..., -1:]
+        return jnp.tensordot(self.coefficients, currents, 1)
+
+
+def encode(kernel: Float[Array, "*kernel"], crossbar: Crossbar) -> Encoded:
+    """The conductances that a design means for a kernel of shape (in, out) or (height, width, in, out)."""
+    plan = layout(kernel.shape, crossbar)
+    largest = jnp.max(jnp.abs(kernel))
+    scale = jnp.where(largest > 0, largest, 1)
+    x = plan.cut(kernel / scale)
+    used = plan.cut(jnp.ones_like(kernel))
+    bits = crossbar.weight_bits
+    steps = 1 if bits is None else 2**bits - 1
+    half = 1 if bits is None else 2 ** (bits - 1)
+    low, high = crossbar.device.limits(kernel.dtype)
+
+    correction = None
+    if crossbar.signs == "differential":
+        signs, height = (1, -1), 1.0
+        levels = jnp.maximum(jnp.stack([x, -x]), 0)
+    elif crossbar.signs == "offset":
+        signs, zero = (1,), 0.5 if bits is None else half / steps
+        height = 0.5 if bits is None else (half - 1) / steps
+        used = jnp.concatenate([used, used[..., :1]], axis=-1)
+        levels = jnp.pad(height * x, (*((0, 0),) * (x.ndim - 1), (0, 1)))[None] + zero
+    else:
+        signs, height = (1,), half / steps
+        negative = ((x if bits is None else jnp.round(x * half)) < 0).astype(x.dtype)
+        levels = ((x + negative) * height)[None]
+        correction = scale * (negative + low / ((high - low) * height) * used)
+    levels, places = _sliced(levels, crossbar)
+    targets = crossbar.device.target(levels) * used
+    worth = scale / ((high - low) * height)
+    coefficients = (jnp.asarray(signs, kernel.dtype)[:, None] * places * worth).reshape(-1)
+    return Encoded(
+        targets=targets.reshape(-1, *used.shape),
+        used=used,
+        coefficients=coefficients,
+        correction=correction,
+        reference=crossbar.signs == "offset",
+        plan=plan,
+    )
+
+
+def _sliced(levels, crossbar):
+    """Levels of the single cells, slices on the second axis, and what each slice is worth.
+
+    The slope of every slice is that of the whole level: the worths add up to 1, so theirs do too.
+    """
+    bits, slices = crossbar.device.bits, crossbar.slices
+    if bits is None:
+        return levels[:, None], jnp.ones(1, levels.dtype)
+    steps = 2 ** (bits * slices) - 1
+    number = rounded(levels * steps)
+    cells = []
+    for index in range(slices):
+        above = jnp.floor(number / 2 ** (bits * index))
+        digit = above - 2**bits * jnp.floor(above / 2**bits)
+        cells.append(straight_through(digit / (2**bits - 1), number / steps))
+    places = [2 ** (bits * index) * (2**bits - 1) / steps for index in range(slices)]
+    return jnp.stack(cells, axis=1), jnp.asarray(places, levels.dtype)

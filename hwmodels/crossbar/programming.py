@@ -1,0 +1,94 @@
+"""Kernels written to tiles, and the circuits of the tiles solved."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from hwmodels.crossbar.circuit import effective_conductance
+from hwmodels.crossbar.encoding import Encoded, encode
+from hwmodels.crossbar.mapping import Crossbar
+
+
+class ProgrammedKernel(eqx.Module):
+    """One kernel on its tiles.
+
+    **Arguments:**
+
+    - `conductances`: what the cells hold, siemens, shape (planes, groups, down, across, rows, columns).
+    - `effective`: the same tiles as their inputs see them, siemens.
+    - `gain`: the digital gain of every column's current; it has one row.
+    - `encoded`: what was meant.
+    - `weights`: the kernel that the tiles realise.
+    """
+
+    conductances: Float[Array, "planes groups down across rows columns"]
+    effective: Float[Array, "planes groups down across rows columns"]
+    gain: Float[Array, "planes groups down across 1 columns"]
+    encoded: Encoded
+    weights: Float[Array, "*kernel"]
+
+    @property
+    def targets(self) -> Float[Array, "planes groups down across rows columns"]:
+        """What was meant, siemens; zero where a tile is unused."""
+        return self.encoded.targets
+
+    @property
+    def used(self) -> Float[Array, "groups down across rows columns"]:
+        """1 where a cell is in use, else 0."""
+        return self.encoded.used
+
+
+def program(kernel: Float[Array, "*kernel"], crossbar: Crossbar, key: PRNGKeyArray) -> ProgrammedKernel:
+    """Puts one kernel on tiles and solves their circuits.
+
+    **Arguments:**
+
+    - `kernel`: shape (in, out) or (kernel height, kernel width, in, out), float32 or float64.
+    - `crossbar`: the design.
+    - `key`: of everything that is drawn at programming.
+
+    **Raises:** an error, also under `jit`, for weights that are NaN or infinite.
+    """
+    return program_all([jnp.asarray(kernel)], crossbar, [key])[0]
+
+
+def program_all(
+    kernels: Sequence[Float[Array, "..."]], crossbar: Crossbar, keys: Sequence[PRNGKeyArray]
+) -> list[ProgrammedKernel]:
+    """Puts kernels of one dtype on tiles, each from its own key; one batch solves all their circuits."""
+    written = [_write(kernel, crossbar, key) for kernel, key in zip(kernels, keys, strict=True)]
+    tiles = [held.reshape(-1, crossbar.rows, crossbar.columns) for held, _ in written]
+    effective = effective_conductance(jnp.concatenate(tiles), crossbar.wires)
+    cuts = np.cumsum([len(tile) for tile in tiles])[:-1]
+    return [
+        _read(held, encoded, found.reshape(held.shape), crossbar)
+        for (held, encoded), found in zip(written, jnp.split(effective, cuts), strict=True)
+    ]
+
+
+def _write(kernel, crossbar, key):
+    kernel = eqx.error_if(
+        kernel,
+        ~jnp.all(jnp.isfinite(kernel)),
+        "crossbar: a kernel to be programmed holds a weight that is NaN or infinite.",
+    )
+    encoded = encode(kernel, crossbar)
+    # Cells outside the kernel are deselected, whatever their fault.
+    return crossbar.device.program(encoded.targets, key) * encoded.used, encoded
+
+
+def _read(conductances, encoded, effective, crossbar):
+    if crossbar.calibration == "none":
+        gain = jnp.ones_like(effective[..., :1, :])
+    else:
+        axes = (-2, -1) if crossbar.calibration == "tile" else (-2,)
+        total = effective.sum(axes, keepdims=True)
+        gain = encoded.targets.sum(axes, keepdims=True) / jnp.where(total > 0, total, 1)
+        gain = jnp.broadcast_to(gain, effective[..., :1, :].shape)
+    weights = encoded.decode(effective * gain)
+    if encoded.correction is not None:
+        weights = weights - encoded.correction
+    return ProgrammedKernel(conductances, effective, gain, encoded, encoded.plan.join(weights))

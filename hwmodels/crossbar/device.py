@@ -1,6 +1,6 @@
 """What a memory cell does to a conductance, and when."""
 
-from typing import Literal, Self
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -211,15 +211,15 @@ class Device(eqx.Module):
             raise ValueError(f"Device.bits must be 1 to 16, or None for continuous levels; got {self.bits}.")
         require(_is_range, _RANGE, self.g_min_siemens, self.g_max_siemens)
 
-    @classmethod
-    def from_on_off_ratio(cls, g_max_siemens: Scalar, on_off_ratio: Scalar, **settings) -> Self:
+    @staticmethod
+    def from_on_off_ratio(g_max_siemens: Scalar, on_off_ratio: Scalar, **settings) -> "Device":
         """A device with `G_min = G_max / on_off_ratio`; `settings` are the other arguments."""
         require(
             lambda ratio: (ratio > 1) & (ratio < float("inf")),
             "on_off_ratio is G_max/G_min and must be above 1 and finite, got {}.",
             on_off_ratio,
         )
-        return cls(g_max_siemens / on_off_ratio, g_max_siemens, **settings)
+        return Device(g_max_siemens / on_off_ratio, g_max_siemens, **settings)
 
     @property
     def on_off_ratio(self) -> Scalar:

@@ -27,8 +27,8 @@ class Crossbar(eqx.Module):
     - `signs`: how a weight of either sign becomes conductances, see [`hwmodels.crossbar.encoding`][]:
       "differential" (two devices per weight), "offset" (one, and one reference column in every tile) or
       "nice" (one, and a digital correction; SpikeSim).
-    - `calibration`: digital gain on the measured currents, `ΣG / ΣG_eff` with the intended conductances above:
-      "none", one per "tile", or one per "column".
+    - `calibration`: digital gain on the measured currents, intended `ΣG` over `ΣG_eff`: "none", one per
+      "tile", or one per "column".
     - `slices`: cells per weight and sign, each of `device.bits` bits; their currents are shifted and added
       digitally, each slice on tiles of its own.
 

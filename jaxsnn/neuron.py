@@ -38,11 +38,11 @@ class Neuron(nnx.Module):
 
     spiking = True
 
-    def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+    def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
         """The potential at rest, zeros in the shape of the current and in at least float32."""
         return jnp.zeros(shape, dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32)
 
-    def __call__(self, current: Array, state: Array) -> tuple[Array, Array]:
+    def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
         raise NotImplementedError
 
 
@@ -141,6 +141,28 @@ class IF(LIF):
         super().__init__(
             leak=1.0, threshold=threshold, reset=reset, detach_reset=detach_reset, surrogate=surrogate
         )
+
+
+class CubaLIF(LIF):
+    """[`LIF`][] behind a leaky synapse: `i = λ_i·i + I`, and i drives the potential in the same timestep.
+
+    **Arguments:** `current_leak`: λ_i in [0, 1]; the others as for [`LIF`][]. Its state is (i, u).
+    """
+
+    def __init__(self, *, current_leak: float = 0.5, **options):
+        super().__init__(**options)
+        _check_leak(current_leak)
+        self.current_leak = current_leak
+
+    def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
+        rest = super().initial_state(shape, dtype)
+        return rest, rest
+
+    def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
+        synaptic, potential = state
+        synaptic = self.current_leak * synaptic + current.astype(synaptic.dtype)
+        spikes, potential = super().__call__(synaptic, potential)
+        return spikes.astype(current.dtype), (synaptic, potential)
 
 
 class SharedLIF(LIF):

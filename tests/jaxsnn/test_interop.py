@@ -1,0 +1,280 @@
+"""NIR and torch: against a NumPy interpreter of the graph, and weights laid out as the authors' files."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsnn.interop.nir import from_nir, to_nir
+from jaxsnn.interop.torch import load_weights, read_state_dict
+from jaxsnn.layers import Block, Conv, Linear
+from jaxsnn.models.resnet import resnet
+from jaxsnn.models.vgg import vgg, vgg9
+from jaxsnn.network import Network
+from jaxsnn.neuron import IF, LIF, CubaLIF, Integration, Readout, Reset
+from jaxsnn.normalization import BNTT, BatchNorm
+
+nir = pytest.importorskip("nir")
+
+DT = 1e-3
+X = np.random.default_rng(0).uniform(0, 2, (2, 6, 4, 2))
+
+
+def network(neurons, readout=None, use_bias=False):
+    options = {"param_dtype": jnp.float64, "use_bias": use_bias}
+    net = Network(
+        [
+            Block("a", Conv(2, 3, rngs=nnx.Rngs(0), **options), neurons[0], pool=2),
+            Block("b", Conv(3, 4, 3, stride=(2, 1), rngs=nnx.Rngs(1), **options), neurons[1]),
+            Block("c", Linear(4 * 2 * 2, 7, rngs=nnx.Rngs(2), **options), neurons[2]),
+            Block("d", Linear(7, 5, rngs=nnx.Rngs(3), **options), readout or Readout()),
+        ]
+    )
+    if use_bias:
+        for layer in net.layers:
+            layer.synapse.bias[...] = jnp.linspace(-0.3, 0.5, layer.synapse.out_channels)
+    return net
+
+
+def interpret(graph, images, timesteps):
+    """NIR's equations by Euler's method in NumPy, channels first, node after node; the last potential."""
+    order = [next(name for name, node in graph.nodes.items() if isinstance(node, nir.Input))]
+    following = dict(graph.edges)
+    while order[-1] in following:
+        order.append(following[order[-1]])
+    v, i = dict.fromkeys(order, 0.0), dict.fromkeys(order, 0.0)
+
+    def conv(x, node):
+        ph, pw = node.padding
+        x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+        kh, kw = node.weight.shape[2:]
+        rows = range(0, x.shape[2] - kh + 1, node.stride[0])
+        columns = range(0, x.shape[3] - kw + 1, node.stride[1])
+        parts = [
+            [np.einsum("bchw,ochw->bo", x[:, :, r : r + kh, c : c + kw], node.weight) for c in columns]
+            for r in rows
+        ]
+        return np.moveaxis(np.array(parts), (0, 1), (2, 3)) + np.asarray(node.bias)[:, None, None]
+
+    fired = 0
+    for _ in range(timesteps):
+        x = images.transpose(0, 3, 1, 2)
+        for name in order:
+            node = graph.nodes[name]
+            if isinstance(node, nir.Conv2d):
+                x = conv(x, node)
+            elif isinstance(node, nir.Linear | nir.Affine):
+                x = x @ node.weight.T + getattr(node, "bias", 0.0)
+            elif isinstance(node, nir.Flatten):
+                x = x.reshape(len(x), -1)
+            elif isinstance(node, nir.AvgPool2d):
+                k = int(node.kernel_size[0])
+                x = x.reshape(*x.shape[:2], x.shape[2] // k, k, x.shape[3] // k, k).mean((3, 5))
+            elif isinstance(node, nir.I | nir.LI | nir.IF | nir.LIF | nir.CubaLIF):
+                if isinstance(node, nir.CubaLIF):
+                    i[name] = i[name] + DT / node.tau_syn * (node.w_in * x - i[name])
+                    x = i[name]
+                if isinstance(node, nir.I | nir.IF):
+                    v[name] = v[name] + DT * node.r * x
+                else:
+                    tau = node.tau_mem if isinstance(node, nir.CubaLIF) else node.tau
+                    v[name] = v[name] + DT / tau * (node.v_leak - v[name] + node.r * x)
+                if isinstance(node, nir.I | nir.LI):
+                    x = v[name]
+                else:
+                    x = (v[name] > node.v_threshold).astype(float)
+                    v[name] = np.where(x == 1, node.v_reset, v[name])
+                    fired += x.sum()
+    return x, fired
+
+
+CASES = [
+    ([LIF(leak=0.7), LIF(leak=0.5, threshold=0.8), LIF(leak=0.9)], None, False),
+    ([LIF(leak=0.6, integration=Integration.AVERAGE, threshold=0.3), IF(threshold=0.6), IF()], None, True),
+    ([CubaLIF(leak=0.7, current_leak=0.4), IF(), LIF(leak=0.0)], Readout(leak=0.8), False),
+]
+
+
+@pytest.mark.parametrize(("neurons", "readout", "use_bias"), CASES)
+def test_nir_means_the_same_to_others_and_back(tmp_path, neurons, readout, use_bias):
+    net = network(neurons, readout, use_bias)
+    logits, record = net(jnp.asarray(X), timesteps=5)
+    path = tmp_path / "graph.nir"
+    nir.write(path, to_nir(net, (6, 4, 2), dt=DT))
+    graph = nir.read(path)
+    expected, fired = interpret(graph, X, 5)
+    assert fired > 0
+    np.testing.assert_allclose(np.asarray(logits) * 5, expected, rtol=1e-6, atol=1e-9)
+    back = from_nir(graph, dt=DT, dtype=jnp.float64)
+    again, record_back = back(jnp.asarray(X), timesteps=5)
+    np.testing.assert_allclose(again, logits, rtol=1e-6, atol=1e-9)
+    assert [r.spike_rate for r in record] == [r.spike_rate for r in record_back]
+    assert [type(layer.neuron) for layer in back.layers] == [type(layer.neuron) for layer in net.layers]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: network([LIF(reset=Reset.SUBTRACT), IF(), IF()]), "'a': NIR resets to a value"),
+        (
+            lambda: vgg(((2, "P"), ()), image_size=4, norm=BatchNorm, rngs=nnx.Rngs(0)),
+            "'conv1': normalisation",
+        ),
+        (
+            lambda: resnet(((2, 1),), stem=2, norm=None, image_size=4, rngs=nnx.Rngs(0)),
+            "a Residual cannot be written",
+        ),
+    ],
+)
+def test_what_nir_cannot_express_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        to_nir(make(), (4, 4, 3))
+
+
+def changed(change):
+    graph = to_nir(network([LIF(leak=0.7), LIF(leak=0.5), LIF()]), (6, 4, 2), dt=DT)
+    change(graph.nodes)
+    return graph
+
+
+def replaced(name, node):
+    return lambda nodes: nodes.__setitem__(name, node)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda nodes: nodes["b_neuron"].v_leak.__iadd__(0.1), "'b_neuron': v_leak must be 0"),
+        (lambda nodes: nodes["b_neuron"].r.__imul__(1.7), "'b_neuron': r is .* and must be 1 or tau/dt"),
+        (lambda nodes: nodes["c_neuron"].tau.__setitem__(0, 5.0), "'c_neuron': tau differs between neurons"),
+        (lambda nodes: nodes["d_neuron"].r.__imul__(2.0), "'d_neuron': r is .* and must be 1/dt"),
+        (replaced("a_pool", nir.SumPool2d(*(np.array([2, 2]),) * 3)), "'a_pool': a SumPool2d cannot be read"),
+        (replaced("a_pool", nir.AvgPool2d(*(np.array([2, 2]),) * 3)), "'a_pool': only a square average"),
+        (replaced("c_neuron", nir.Scale(np.ones(7))), "'c_neuron': a Scale cannot be read"),
+        (
+            replaced("d_neuron", nir.IF(np.full(5, 1 / DT), np.ones(5))),
+            "'d_neuron': the last neurons must be",
+        ),
+    ],
+)
+def test_nodes_that_cannot_be_read_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        from_nir(changed(change), dt=DT)
+
+
+def test_only_chains_are_read():
+    graph = changed(lambda nodes: None)
+    graph.edges.append(("a", "c"))
+    with pytest.raises(ValueError, match="node 'a': only chains can be read"):
+        from_nir(graph, dt=DT)
+
+
+def bntt_file(timesteps=3):
+    """A VGG9 state dict laid out as the BNTT authors' code registers it."""
+    rng = np.random.default_rng(0)
+    convs = [(3, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16), (16, 16)]
+    tensors = {f"conv{i + 1}.weight": rng.normal(size=(o, c, 3, 3)) for i, (c, o) in enumerate(convs)}
+    tensors |= {"fc1.weight": rng.normal(size=(64, 16)), "fc2.weight": rng.normal(size=(10, 64))}
+    norms = {f"bntt{i + 1}": out for i, (_, out) in enumerate(convs)} | {"bntt_fc": 64}
+    for name, size in norms.items():
+        for t in range(timesteps):
+            tensors[f"{name}.{t}.weight"] = rng.uniform(1, 2, size)
+            tensors[f"{name}.{t}.running_mean"] = rng.normal(size=size)
+            tensors[f"{name}.{t}.running_var"] = rng.uniform(1, 2, size)
+            tensors[f"{name}.{t}.num_batches_tracked"] = np.array(7)
+    return {name: np.asarray(value, np.float32) for name, value in tensors.items()}
+
+
+def test_a_bntt_file_fills_vgg9(tmp_path):
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    tensors = bntt_file()
+    save_file(
+        {name: np.ascontiguousarray(value) for name, value in tensors.items()}, tmp_path / "n.safetensors"
+    )
+    net = vgg9(
+        image_size=8, width=1 / 16, norm=lambda channels: BNTT(channels, timesteps=3), rngs=nnx.Rngs(0)
+    )
+    load_weights(net, read_state_dict(tmp_path / "n.safetensors"))
+    for i in range(7):
+        block = net.layers[i]
+        np.testing.assert_array_equal(
+            block.synapse.kernel[...], tensors[f"conv{i + 1}.weight"].transpose(2, 3, 1, 0)
+        )
+        for t in range(3):
+            np.testing.assert_array_equal(block.norm.scale[t], tensors[f"bntt{i + 1}.{t}.weight"])
+            np.testing.assert_array_equal(block.norm.mean[t], tensors[f"bntt{i + 1}.{t}.running_mean"])
+    np.testing.assert_array_equal(net.layers[7].norm.variance[2], tensors["bntt_fc.2.running_var"])
+    np.testing.assert_array_equal(net.layers[8].synapse.kernel[...], tensors["fc2.weight"].T)
+
+
+def test_the_flattened_map_changes_its_order():
+    """A linear layer over (c, h, w) gives the same numbers over (h, w, c), with biases in place."""
+    net = vgg(((2, "P", 3, "P"), (5,)), image_size=8, in_channels=1, use_bias=True, rngs=nnx.Rngs(0))
+    rng = np.random.default_rng(1)
+    shapes = {"conv1": (2, 1, 3, 3), "conv2": (3, 2, 3, 3), "fc1": (5, 12), "fc2": (10, 5)}
+    tensors = {f"{name}.weight": rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    tensors |= {
+        f"{name}.bias": rng.normal(size=shape[0]).astype(np.float32) for name, shape in shapes.items()
+    }
+    load_weights(net, tensors)
+    maps = rng.normal(size=(1, 1, 2, 2, 3)).astype(np.float32)
+    expected = maps[0].transpose(0, 3, 1, 2).reshape(1, 12) @ tensors["fc1.weight"].T + tensors["fc1.bias"]
+    np.testing.assert_allclose(net.layers[2].synapse(jnp.asarray(maps))[0], expected, rtol=1e-5)
+
+
+def test_batch_norm_is_read_by_its_four_tensors():
+    net = vgg(((2, "P"), ()), image_size=4, in_channels=1, classes=3, norm=BatchNorm, rngs=nnx.Rngs(0))
+    norm = {"weight": [1, 2], "bias": [3, 4], "running_mean": [5, 6], "running_var": [7, 8]}
+    tensors = {f"features.1.{k}": np.asarray(v, np.float32) for k, v in norm.items()}
+    tensors |= {"features.0.weight": np.ones((2, 1, 3, 3)), "classifier.weight": np.ones((3, 8))}
+    load_weights(net, tensors)
+    fields = ("scale", "offset", "mean", "variance")
+    found = [np.asarray(getattr(net.layers[0].norm, field)[...]).tolist() for field in fields]
+    assert found == list(norm.values())
+    del tensors["features.1.bias"]
+    with pytest.raises(ValueError, match=r"the file lacks features\.1\.bias"):
+        load_weights(net, tensors)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"conv7.weight": None}, "file has 6 Conv weights.*network has 7"),
+        ({"conv3.weight": np.ones((8, 4, 5, 5))}, r"conv3.weight has shape \(5, 5, 4, 8\)"),
+        ({"fc1.bias": np.ones(64)}, "fc1.bias is in the file only"),
+        ({"bntt9.0.running_mean": np.ones(3)}, "file has 9 normalisations and the network has 8"),
+        ({"bntt1.1.weight": None}, r"the file lacks bntt1\.1\.weight"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_named(change, message):
+    tensors = {k: v for k, v in (bntt_file() | change).items() if v is not None}
+    net = vgg9(
+        image_size=8, width=1 / 16, norm=lambda channels: BNTT(channels, timesteps=3), rngs=nnx.Rngs(0)
+    )
+    with pytest.raises(ValueError, match=message):
+        load_weights(net, tensors)
+
+
+def test_damaged_and_foreign_files_are_refused(tmp_path):
+    pytest.importorskip("safetensors")
+    (tmp_path / "x.safetensors").write_bytes(b"\x00" * 20)
+    with pytest.raises(ValueError, match="damaged or no safetensors file"):
+        read_state_dict(tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match=r"must end in \.safetensors, \.pt or \.pth"):
+        read_state_dict(tmp_path / "x.pkl")
+
+
+def test_residual_networks_are_not_matched_by_order():
+    net = resnet(((2, 1),), stem=2, norm=None, image_size=4, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="residual networks cannot be matched"):
+        load_weights(net, {})
+
+
+def test_a_pickle_is_not_opened(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"a": torch.ones(2)}, tmp_path / "good.pt")
+    assert list(read_state_dict(tmp_path / "good.pt")["a"]) == [1, 1]
+    torch.save({"a": jax.ShapeDtypeStruct((1,), np.float32)}, tmp_path / "bad.pt")
+    with pytest.raises(ValueError, match="was not unpickled"):
+        read_state_dict(tmp_path / "bad.pt")

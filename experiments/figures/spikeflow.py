@@ -42,12 +42,17 @@ def layers_figure(cost: spikeflow.Cost) -> Figure:
     """Energy of each layer, its components stacked, and the time that each layer adds."""
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    names = list(cost.energy_table_j)
+    names = list(cost.energy_by_layer_and_component_j)
     total = cost.energy_by_component_j
     components = [name for name in spikeflow.ENERGY_COMPONENTS if total[name] >= 0.01 * cost.energy_j]
     rest = [name for name in spikeflow.ENERGY_COMPONENTS if name not in components]
-    stacks = {name: [1e6 * row[name] for row in cost.energy_table_j.values()] for name in components}
-    stacks["rest"] = [1e6 * sum(row[name] for name in rest) for row in cost.energy_table_j.values()]
+    stacks = {
+        name: [1e6 * row[name] for row in cost.energy_by_layer_and_component_j.values()]
+        for name in components
+    }
+    stacks["rest"] = [
+        1e6 * sum(row[name] for name in rest) for row in cost.energy_by_layer_and_component_j.values()
+    ]
     bottom: list[Any] = [0.0] * len(names)
     for (name, values), color in zip(stacks.items(), _colors(list(stacks)).values(), strict=True):
         left.bar(names, values, bottom=bottom, label=name, color=color)

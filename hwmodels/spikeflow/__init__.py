@@ -19,6 +19,7 @@ from hwmodels.spikeflow.early_exit import expected_cost as expected_cost
 from hwmodels.spikeflow.early_exit import maximum_entropy_exits as maximum_entropy_exits
 from hwmodels.spikeflow.effects import convention_effects as convention_effects
 from hwmodels.spikeflow.energy import ENERGY_COMPONENTS as ENERGY_COMPONENTS
+from hwmodels.spikeflow.latency import LATENCY_COMPONENTS as LATENCY_COMPONENTS
 from hwmodels.spikeflow.networks import VGG9 as VGG9
 from hwmodels.spikeflow.networks import VGG16 as VGG16
 from hwmodels.spikeflow.networks import resnet18 as resnet18

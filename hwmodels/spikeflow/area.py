@@ -13,7 +13,7 @@ from hwmodels.spikeflow.energy import (
     keeps_potential,
     serial_cycles,
 )
-from hwmodels.spikeflow.placement import Placement, columns_per_weight
+from hwmodels.spikeflow.placement import Placement, columns_per_weight, is_projection
 from hwmodels.workload import Scalar, Workload
 
 AREA_COMPONENTS = (
@@ -128,7 +128,7 @@ def _map_bits(workload: Workload, index: int, chip: Chip, conventions: Conventio
     inputs = float(layer.height * layer.width * layer.in_channels)
     if not conventions.binary_maps:
         return inputs * PUBLISHED_WORD_BITS
-    if not layer.spiking and layer is not workload.layers[-1]:
+    if is_projection(layer, workload):
         return 0.0  # a projection reads the map of the branch that it runs beside
     shortcut = float(layer.outputs) if layer.residual_add else 0.0  # it waits for its branch
     return inputs * input_width(layer, chip) + shortcut

@@ -33,7 +33,7 @@ def balance(
     need = placement.pes
     if not is_number(need):
         raise ValueError("balance places on the host: chip and workload must be concrete, got a traced size.")
-    if need > pes:
+    if not need <= pes:
         raise ValueError(f"pes must be at least {need}, what one copy of every layer takes, got {pes}.")
     positions = [output_positions(layer, conventions) for layer in workload.layers]
     timesteps = as_scalar(workload.timesteps)

@@ -4,9 +4,11 @@ import math
 from typing import Any, Literal, get_args
 
 import equinox as eqx
+import jax
+import numpy as np
 
-from hwmodels.rounding import as_scalar, is_number
 from hwmodels.spikeflow.components import RRAM, Adc, Cell, Components, Mesh
+from hwmodels.spikeflow.technology import NODES_NM, Rule
 from hwmodels.workload import Scalar
 
 Partition = Literal["kernel-split", "flatten"]
@@ -38,8 +40,11 @@ class Chip(eqx.Module):
     - `clock_hz`: clock.
     - `cycle_clocks`: clocks of a PE cycle.
     - `pipeline_start`: fraction of a layer's outputs after which the next layer starts, in (0, 1].
-    - `node_nm`: technology node that the components belong to; [`scale_to_node`][] changes all of them.
+    - `node_nm`: technology node that the chip is built in. The constants are scaled to it; the clock is a
+      parameter of its own, which [`scale_to_node`][] moves along.
     - `cell`, `adc`, `components`, `mesh`: constants with their sources.
+    - `constants_nm`: node at which those constants hold.
+    - `node_rule`: how they are scaled, see [`scaling`][].
     - `partition`: how a kernel is cut. `"kernel-split"`: one crossbar per kernel position and per
       `crossbar_rows` input channels (SpikeSim). `"flatten"`: the (k·k·C_in, C_out) matrix in blocks.
     - `schedule`: `"overlapped"`: a layer runs all its timesteps and the next one starts when
@@ -78,6 +83,8 @@ class Chip(eqx.Module):
     adc: Adc = Adc()
     components: Components = Components()
     mesh: Mesh = Mesh()
+    constants_nm: Scalar = 65.0
+    node_rule: str = eqx.field(static=True, default="nominal-voltage")
     partition: str = eqx.field(static=True, default="kernel-split")
     schedule: str = eqx.field(static=True, default="overlapped")
     activity: str = eqx.field(static=True, default="dense")
@@ -89,6 +96,10 @@ class Chip(eqx.Module):
 
     def check(self) -> None:
         """Raises for a parameter out of its range; values under trace are not looked at."""
+        parts = (("cell", Cell), ("adc", Adc), ("components", Components), ("mesh", Mesh))
+        for name, kind in parts:
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be a spikeflow.{kind.__name__}, got {getattr(self, name)!r}.")
         for name in ("crossbar_rows", "crossbar_columns"):
             _within(name, getattr(self, name), 1, 4096)
         _within("kernel", self.kernel, 1, 64)
@@ -102,33 +113,47 @@ class Chip(eqx.Module):
         _within("clock_hz", self.clock_hz, 1e3, 1e11)
         _within("cycle_clocks", self.cycle_clocks, 1, 1e6)
         _within("pipeline_start", self.pipeline_start, 1e-6, 1)
-        _within("node_nm", self.node_nm, 1, 1000)
+        _within("node_nm", self.node_nm, NODES_NM[0], NODES_NM[-1])
+        _within("constants_nm", self.constants_nm, NODES_NM[0], NODES_NM[-1])
         _within("cell.bits", self.cell.bits, 1, 16)
         _within("adc.capacitor_share", self.adc.capacitor_share, 0, 1)
         _within("adc.reference_bits", self.adc.reference_bits, 1, 16)
-        constants = [("cell", self.cell), ("adc", self.adc), ("components", self.components)]
-        for owner, module in [*constants, ("mesh", self.mesh)]:
-            for name, value in vars(module).items():
-                if name.endswith(("_j", "_um2")):
+        for owner, _ in parts:
+            for name, value in vars(getattr(self, owner)).items():
+                if name.endswith(("_j", "_um2", "_per_round")):
                     _within(f"{owner}.{name}", value, 0, math.inf)
         for name, word, allowed in (
             ("partition", self.partition, Partition),
             ("schedule", self.schedule, Schedule),
             ("activity", self.activity, Activity),
             ("neuron", self.neuron, Neuron),
+            ("node_rule", self.node_rule, Rule),
             ("adc.kind", self.adc.kind, AdcKind),
         ):
             if word not in get_args(allowed):
                 raise ValueError(
                     f"{name} must be one of {', '.join(map(repr, get_args(allowed)))}, got {word!r}."
                 )
-        columns, mux = as_scalar(self.crossbar_columns), as_scalar(self.mux_ratio)
-        if is_number(columns, mux) and mux > columns:
+        if not isinstance(self.entropy_module, bool):
+            raise ValueError(f"entropy_module must be True or False, got {self.entropy_module!r}.")
+        columns, mux = self.crossbar_columns, self.mux_ratio
+        if not is_traced(columns) and not is_traced(mux) and np.any(np.asarray(mux) > np.asarray(columns)):
             raise ValueError(f"mux_ratio must lie in [1, crossbar_columns = {columns}], got {mux}.")
 
 
+def is_traced(value: Any) -> bool:
+    """Whether a value is not known yet, so that its range cannot be looked at."""
+    return isinstance(value, jax.core.Tracer)
+
+
 def _within(name: str, value: Any, low: int | float, high: int | float) -> None:
-    value = as_scalar(value)
+    if is_traced(value):
+        return
+    number = isinstance(value, int | float | np.number | np.ndarray | jax.Array) and value is not True
     # A NaN fails the comparison, and so is named like any other value out of range.
-    if is_number(value) and not low <= value <= high:
-        raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value}.")
+    if not number or not np.all((low <= np.asarray(value)) & (np.asarray(value) <= high)):
+        raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {_shown(value)}.")
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) or value is None else str(value)

@@ -13,9 +13,10 @@ from hwmodels.spikeflow.area import AREA_COMPONENTS, area_table
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.conventions import Conventions, resolve
 from hwmodels.spikeflow.energy import ENERGY_COMPONENTS, layer_energy
-from hwmodels.spikeflow.latency import timing
-from hwmodels.spikeflow.noc import mean_hops
+from hwmodels.spikeflow.latency import LATENCY_COMPONENTS, timing
+from hwmodels.spikeflow.noc import routes
 from hwmodels.spikeflow.placement import Placement, place
+from hwmodels.spikeflow.scale import at_its_node
 from hwmodels.workload import Scalar, Workload
 
 _Tree = TypeVar("_Tree")
@@ -26,34 +27,45 @@ class Cost(eqx.Module):
 
     **Arguments:**
 
-    - `energy_table_j`: joule by layer and component.
-    - `latency_by_layer_s`: second that each layer adds to the latency. The PE cycle is timed as a whole, so
-      there is no latency by component.
+    - `energy_by_layer_and_component_j`: joule.
+    - `latency_by_layer_and_component_s`: second that each layer adds to the latency.
+    - `busy_by_layer_s`: time that each layer works on one inference; layers overlap.
     - `period_s`: time between two results when inferences follow one another.
-    - `area_table_mm2`: mm² by layer and component; the row `unused` holds PEs that no layer needs.
+    - `area_by_layer_and_component_mm2`: mm²; the row `unused` holds PEs that no layer needs.
     - `placement`: where the layers lie.
     """
 
-    energy_table_j: dict[str, dict[str, Scalar]]
-    latency_by_layer_s: dict[str, Scalar]
+    energy_by_layer_and_component_j: dict[str, dict[str, Scalar]]
+    latency_by_layer_and_component_s: dict[str, dict[str, Scalar]]
+    busy_by_layer_s: dict[str, Scalar]
     period_s: Scalar
-    area_table_mm2: dict[str, dict[str, Scalar]]
+    area_by_layer_and_component_mm2: dict[str, dict[str, Scalar]]
     placement: Placement
 
     @property
     def energy_by_layer_j(self) -> dict[str, Scalar]:
         """Joule by layer."""
-        return {name: _sum(row.values()) for name, row in self.energy_table_j.items()}
+        return _by_row(self.energy_by_layer_and_component_j)
 
     @property
     def energy_by_component_j(self) -> dict[str, Scalar]:
         """Joule by component; see `spikeflow.ENERGY_COMPONENTS`."""
-        return {name: _sum(row[name] for row in self.energy_table_j.values()) for name in ENERGY_COMPONENTS}
+        return _by_column(self.energy_by_layer_and_component_j, ENERGY_COMPONENTS)
 
     @property
     def energy_j(self) -> Scalar:
         """Energy of one inference, all timesteps."""
         return _sum(self.energy_by_layer_j.values())
+
+    @property
+    def latency_by_layer_s(self) -> dict[str, Scalar]:
+        """Second that each layer adds to the latency."""
+        return _by_row(self.latency_by_layer_and_component_s)
+
+    @property
+    def latency_by_component_s(self) -> dict[str, Scalar]:
+        """What the latency is spent on; see `spikeflow.LATENCY_COMPONENTS`."""
+        return _by_column(self.latency_by_layer_and_component_s, LATENCY_COMPONENTS)
 
     @property
     def latency_s(self) -> Scalar:
@@ -63,12 +75,12 @@ class Cost(eqx.Module):
     @property
     def area_by_layer_mm2(self) -> dict[str, Scalar]:
         """Area by layer, and of unused PEs; tiles are divided among layers by their PEs."""
-        return {name: _sum(row.values()) for name, row in self.area_table_mm2.items()}
+        return _by_row(self.area_by_layer_and_component_mm2)
 
     @property
     def area_by_component_mm2(self) -> dict[str, Scalar]:
         """Area by component; see `spikeflow.AREA_COMPONENTS`."""
-        return {name: _sum(row[name] for row in self.area_table_mm2.values()) for name in AREA_COMPONENTS}
+        return _by_column(self.area_by_layer_and_component_mm2, AREA_COMPONENTS)
 
     @property
     def area_mm2(self) -> Scalar:
@@ -84,6 +96,11 @@ class Cost(eqx.Module):
     def throughput(self) -> Scalar:
         """Inferences per second when they follow one another."""
         return 1.0 / self.period_s
+
+    @property
+    def throughput_by_layer(self) -> dict[str, Scalar]:
+        """Inferences per second that each layer alone could sustain; the least bounds the chip's."""
+        return {name: 1.0 / value for name, value in self.busy_by_layer_s.items()}
 
     @property
     def power_w(self) -> Scalar:
@@ -147,27 +164,31 @@ def evaluate(
     **Source:** the energy-latency-area engine of SpikeSim (Moitra et al., IEEE TCAD 2023) and its script.
     """
     chip = Chip() if chip is None else chip
+    if not isinstance(workload, Workload):
+        raise TypeError(f"workload must be a hwmodels.workload.Workload, got {workload!r}.")
+    if not isinstance(chip, Chip):
+        raise TypeError(f"chip must be a spikeflow.Chip, got {chip!r}.")
     chip.check()
     switches = resolve(conventions)
-    workload, chip = _scalars(workload), _scalars(chip)
+    workload, chip = _scalars(workload), at_its_node(_scalars(chip))
     if chip.neuron == "relu" and is_number(workload.timesteps) and workload.timesteps != 1:
         raise ValueError(
             f"an ANN (neuron='relu') runs once: timesteps must be 1, got {workload.timesteps}; "
             "see spikeflow.as_ann."
         )
     placement = place(workload, chip, switches, duplicates)
-    hops = mean_hops(placement)
     table = {
-        layer.name: layer_energy(workload, index, chip, placement, hops[index], switches)
-        for index, layer in enumerate(workload.layers)
+        layer.name: layer_energy(workload, index, chip, placement, route, switches)
+        for index, (layer, route) in enumerate(zip(workload.layers, routes(workload), strict=True))
     }
     times = timing(workload, chip, placement, switches)
     area_um2 = area_table(workload, chip, placement, switches)
     return Cost(
-        energy_table_j=table,
-        latency_by_layer_s=times.by_layer_s,
+        energy_by_layer_and_component_j=table,
+        latency_by_layer_and_component_s=times.table_s,
+        busy_by_layer_s=times.busy_s,
         period_s=times.period_s,
-        area_table_mm2={
+        area_by_layer_and_component_mm2={
             layer: {name: value * 1e-6 for name, value in row.items()} for layer, row in area_um2.items()
         },
         placement=placement,
@@ -176,6 +197,14 @@ def evaluate(
 
 def _scalars(tree: _Tree) -> _Tree:
     return jax.tree.map(as_scalar, tree)
+
+
+def _by_row(table: dict[str, dict[str, Scalar]]) -> dict[str, Scalar]:
+    return {name: _sum(row.values()) for name, row in table.items()}
+
+
+def _by_column(table: dict[str, dict[str, Scalar]], names: Sequence[str]) -> dict[str, Scalar]:
+    return {name: _sum(row[name] for row in table.values()) for name in names}
 
 
 def _sum(values: Iterable[Any]) -> Any:

@@ -52,7 +52,7 @@ def expected_cost(
     chances = [as_scalar(p) for p in exits]
     if not chances:
         raise ValueError("exits must have at least one probability, got none.")
-    if is_number(*chances) and (min(chances) < 0 or abs(sum(chances) - 1) > 1e-6):
+    if is_number(*chances) and not (min(chances) >= 0 and abs(sum(chances) - 1) <= 1e-6):
         raise ValueError(f"exits must be probabilities that sum to 1, got {list(exits)}.")
     total: dict[str, Any] = dict.fromkeys(("timesteps", "energy_j", "latency_s", "edp"), 0.0)
     for step, chance in enumerate(chances, start=1):

@@ -4,7 +4,8 @@ from hwmodels.rounding import ceil_divide, maximum
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import Components
 from hwmodels.spikeflow.conventions import Conventions
-from hwmodels.spikeflow.placement import LayerPlacement, Placement, columns_per_weight
+from hwmodels.spikeflow.noc import Route, mean_hops
+from hwmodels.spikeflow.placement import LayerPlacement, Placement, columns_per_weight, is_projection
 from hwmodels.workload import Layer, Scalar, Workload
 
 ENERGY_COMPONENTS = (
@@ -80,7 +81,7 @@ def converters(chip: Chip, conventions: Conventions) -> Scalar:
 
 def keeps_potential(layer: Layer, workload: Workload, chip: Chip) -> bool:
     """Whether the layer's outputs have a membrane: spiking layers, and the readout that accumulates."""
-    return chip.neuron != "relu" and (layer.spiking or layer is workload.layers[-1])
+    return chip.neuron != "relu" and not is_projection(layer, workload)
 
 
 def layer_energy(
@@ -88,7 +89,7 @@ def layer_energy(
     index: int,
     chip: Chip,
     placement: Placement,
-    hops: Scalar,
+    route: Route,
     conventions: Conventions,
 ) -> dict[str, Scalar]:
     """Energy of one layer over the whole inference, by component, in joule.
@@ -133,7 +134,7 @@ def layer_energy(
 
     if conventions.neuron_per_output:
         # A block of outputs meets its neurons once a timestep, however many PEs and input bits fed it.
-        has_neuron = int(layer.spiking or layer is workload.layers[-1])
+        has_neuron = int(not is_projection(layer, workload))
         blocks = placed.column_blocks * float(positions) * timesteps * has_neuron
     else:
         blocks = pe_cycles
@@ -146,7 +147,7 @@ def layer_energy(
             kept = float(positions * layer.out_channels * keeps_potential(layer, workload, chip))
             energy["membrane"] = 2 * kept * timesteps * chip.membrane_bits * parts.global_buffer_bit_j
     if conventions.whole_chip:
-        _add_whole_chip(energy, workload, index, chip, placed, hops, conventions)
+        _add_whole_chip(energy, workload, index, chip, placement, route, conventions)
     return energy
 
 
@@ -155,11 +156,11 @@ def _add_whole_chip(
     workload: Workload,
     index: int,
     chip: Chip,
-    placed: LayerPlacement,
-    hops: Scalar,
+    placement: Placement,
+    route: Route,
     conventions: Conventions,
 ) -> None:
-    layer, parts = workload.layers[index], chip.components
+    layer, placed, parts = workload.layers[index], placement.layers[index], chip.components
     timesteps = workload.timesteps
     evaluated = evaluations(layer, timesteps, conventions)
     serial = serial_cycles(layer, chip)
@@ -180,13 +181,21 @@ def _add_whole_chip(
     read_bits = inputs * input_width(layer, chip) * evaluated
     if index == 0:
         read_bits = read_bits + inputs * input_width(layer, chip)  # the input is loaded once
-    written_bits = 0.0 if last else outputs / layer.pool**2 * width * timesteps
+    # A projection's sums go on to the addition, and no map of them is kept.
+    no_map = last or is_projection(layer, workload)
+    written_bits = 0.0 if no_map else outputs / layer.pool**2 * width * timesteps
+    travelling = inputs * input_width(layer, chip) * evaluated * mean_hops(placement, route.source, index)
+    if route.shortcut is not None:
+        # Spikes out of the buffer, or the sums of a projection.
+        shortcut_bits = outputs * timesteps * (chip.membrane_bits if route.projected else width)
+        read_bits = read_bits if route.projected else read_bits + shortcut_bits
+        travelling = travelling + shortcut_bits * mean_hops(placement, route.shortcut, index)
     if is_encoded_once(layer, conventions):
         # The result of the one evaluation is written once and read at every timestep.
         kept = outputs * chip.membrane_bits
         read_bits, written_bits = read_bits + kept * timesteps, written_bits + kept
     energy["global_buffer"] = (read_bits + written_bits) * parts.global_buffer_bit_j
-    energy["noc"] = inputs * input_width(layer, chip) * evaluated * hops * chip.mesh.hop_bit_j
+    energy["noc"] = travelling * chip.mesh.hop_bit_j
     if layer.pool > 1:
         energy["pooling"] = outputs * timesteps * parts.adder_4_bit_j
     if last and chip.entropy_module:

@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -21,25 +21,46 @@ from hwmodels.spikeflow.energy import (
 from hwmodels.spikeflow.placement import Placement
 from hwmodels.workload import Scalar, Workload
 
+LATENCY_COMPONENTS = ("read", "mux", "adc", "bit_serial")
+"""The names in every latency breakdown.
 
-def cycle_s(chip: Chip, conventions: Conventions) -> Scalar:
-    """Time of one PE cycle, in second.
+- `read`: one read round for each output position: crossbar, flash conversion, DIFF, H-tree and buffers. The
+  tool times a PE cycle as a whole, 26 clocks, so these cannot be told apart.
+- `mux`: the further read rounds, which columns take because they share a converter.
+- `adc`: the further clocks of a SAR conversion.
+- `bit_serial`: the further PE cycles of an input of several bits that enter one by one.
+"""
+
+
+def cycle_parts_s(chip: Chip, conventions: Conventions) -> tuple[Scalar, dict[str, Scalar]]:
+    """Time of one PE cycle in second, and its shares by [`LATENCY_COMPONENTS`][], which sum to one.
 
     Published: `cycle_clocks` whatever the chip. Scaled: the clocks are spent on read rounds, so they grow
-    with `mux_ratio`, and a SAR converter adds the clocks of its further bits to every round.
+    with `mux_ratio`, and a SAR converter adds the clocks of its further bits to every round. All rounds are
+    taken to last equally long.
     """
+    rounds = read_rounds(chip, conventions)
     clocks = chip.cycle_clocks
+    serial: Scalar = 0.0
     if conventions.scaled_parts:
-        rounds = read_rounds(chip, conventions)
-        extra = chip.adc.conversion_clocks(chip.adc_bits) - 1
-        clocks = clocks * rounds / REFERENCE_MUX + rounds * extra
-    return clocks / chip.clock_hz
+        clocks = clocks * rounds / REFERENCE_MUX
+        serial = rounds * (chip.adc.conversion_clocks(chip.adc_bits) - 1)
+    whole = clocks + serial
+    reading = clocks / whole
+    first = reading / maximum(rounds, 1)
+    return whole / chip.clock_hz, {
+        "read": first,
+        "mux": reading - first,
+        "adc": serial / whole,
+    }
 
 
 class Timing(NamedTuple):
-    """What each layer adds to the latency, and the time between two results, in second."""
+    """What each layer adds to the latency and by which component, how long each layer works on one
+    inference, and the time between two results, all in second."""
 
-    by_layer_s: dict[str, Scalar]
+    table_s: dict[str, dict[str, Scalar]]
+    busy_s: dict[str, Scalar]
     period_s: Scalar
 
 
@@ -57,13 +78,14 @@ def timing(workload: Workload, chip: Chip, placement: Placement, conventions: Co
 
     The period of the overlapped and the pipelined schedule is the slowest layer's $e_l d_l$.
 
+    What a layer adds is divided among components as its PE cycles are; see [`LATENCY_COMPONENTS`][].
+
     **Source:** SpikeSim's latency script for the last, from which `overlapped` takes its rule (f = 0.75).
     """
-    cycle = cycle_s(chip, conventions)
+    cycle, shares = cycle_parts_s(chip, conventions)
     if not conventions.column_parallel:
-        return _published(workload, chip, conventions, cycle)
+        return _published(workload, chip, conventions, cycle, shares)
     timesteps = workload.timesteps
-    names = [layer.name for layer in workload.layers]
     once: list[Scalar] = []
     total: list[Scalar] = []
     pace: Scalar = 0.0
@@ -74,14 +96,14 @@ def timing(workload: Workload, chip: Chip, placement: Placement, conventions: Co
         if not is_encoded_once(layer, conventions):
             pace = maximum(pace, once[-1])
     if chip.schedule == "sequential":
-        return Timing(by_layer_s=dict(zip(names, total, strict=True)), period_s=_sum(total))
+        return Timing(_table(workload, chip, total, shares), _named(workload, total), _sum(total))
 
     # What runs before the next layer may start: a timestep in the pipeline, else all of them.
     pipelined = chip.schedule == "pipelined"
     start: Scalar = 0.0
     end: Scalar = 0.0
     waiting: Scalar = 1.0
-    by_layer: dict[str, Scalar] = {}
+    added: list[Scalar] = []
     for layer, duration in zip(workload.layers, once if pipelined else total, strict=True):
         # The last output needs the last input, and takes one more cycle.
         finish = maximum(start + duration, end + cycle)
@@ -90,22 +112,44 @@ def timing(workload: Workload, chip: Chip, placement: Placement, conventions: Co
             # The further timesteps are those of the first layer that sets the pace.
             paces = waiting * _indicator(duration == pace)
             waiting = waiting - paces
-        by_layer[layer.name] = finish - end + paces * (timesteps - 1) * pace
+        added.append(finish - end + paces * (timesteps - 1) * pace)
         start, end = start + chip.pipeline_start * duration, finish
     period: Scalar = 0.0
     for value in total:
         period = maximum(period, value)
-    return Timing(by_layer_s=by_layer, period_s=period)
+    return Timing(_table(workload, chip, added, shares), _named(workload, total), period)
 
 
-def _published(workload: Workload, chip: Chip, conventions: Conventions, cycle: Scalar) -> Timing:
-    by_layer: dict[str, Scalar] = {}
+def _table(
+    workload: Workload, chip: Chip, added: Sequence[Scalar], shares: dict[str, Scalar]
+) -> dict[str, dict[str, Scalar]]:
+    """Divides what each layer adds to the latency among components."""
+    table: dict[str, dict[str, Scalar]] = {}
+    for layer, value in zip(workload.layers, added, strict=True):
+        first = value / serial_cycles(layer, chip)
+        row = {name: first * share for name, share in shares.items()}
+        table[layer.name] = row | {"bit_serial": value - first}
+    return table
+
+
+def _named(workload: Workload, values: Sequence[Scalar]) -> dict[str, Scalar]:
+    return {layer.name: value for layer, value in zip(workload.layers, values, strict=True)}
+
+
+def _published(
+    workload: Workload, chip: Chip, conventions: Conventions, cycle: Scalar, shares: dict[str, Scalar]
+) -> Timing:
+    table: dict[str, dict[str, Scalar]] = {}
+    busy: dict[str, Scalar] = {}
     for layer in workload.layers:
         outputs = output_positions(layer, conventions) * layer.out_channels
         last = layer is workload.layers[-1]
         begun = outputs if last else floor(chip.pipeline_start * outputs)
-        by_layer[layer.name] = begun * workload.timesteps * cycle
-    return Timing(by_layer_s=by_layer, period_s=_sum(by_layer.values()))
+        added = begun * workload.timesteps * cycle
+        # The script has no bit-serial inputs.
+        table[layer.name] = {name: added * share for name, share in shares.items()} | {"bit_serial": 0.0}
+        busy[layer.name] = outputs * workload.timesteps * cycle
+    return Timing(table, busy, _sum(value for row in table.values() for value in row.values()))
 
 
 def _sum(values: Iterable[Scalar]) -> Scalar:

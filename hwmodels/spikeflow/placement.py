@@ -1,6 +1,9 @@
 """Layers to crossbars, PEs and tiles."""
 
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import equinox as eqx
 
@@ -108,6 +111,11 @@ def place(
     return Placement(layers=tuple(placed), pes_per_tile=as_scalar(chip.pes_per_tile))
 
 
+def is_projection(layer: Layer, workload: Workload) -> bool:
+    """Whether the layer projects a shortcut: it has no neurons, and is not the readout."""
+    return not layer.spiking and layer is not workload.layers[-1]
+
+
 def columns_per_weight(chip: Chip, conventions: Conventions) -> Scalar:
     """Columns that one weight takes: its bits over those of a cell. The DIFF module needs no second one."""
     return ceil_divide(chip.weight_bits, chip.cell.bits) if conventions.weight_slices else 1
@@ -117,26 +125,49 @@ def _place_layer(
     layer: Layer, chip: Chip, conventions: Conventions, duplicates: Scalar, first_pe: Scalar
 ) -> LayerPlacement:
     rows, columns, kernel = map(as_scalar, (chip.crossbar_rows, chip.crossbar_columns, chip.kernel))
-    slots = kernel * kernel
-    positions = layer.kernel[0] * layer.kernel[1]
     used_columns = layer.out_channels * columns_per_weight(chip, conventions)
-    column_blocks = ceil_divide(used_columns, columns)
-    if not conventions.packed_pes:
-        pes_per_block = ceil_divide(layer.in_channels, rows)
-        row_blocks = pes_per_block * slots
-    else:
-        if chip.partition == "kernel-split":
-            row_blocks = positions * ceil_divide(layer.in_channels, rows)
-        else:
-            row_blocks = ceil_divide(positions * layer.in_channels, rows)
-        pes_per_block = ceil_divide(row_blocks, slots)
-    cells = column_blocks * pes_per_block * slots * rows * columns
+    sizes = (used_columns, rows, columns, kernel)
+    count: Callable[..., _Blocks] = _host_blocks if is_number(*sizes) else _blocks
+    partition = chip.partition if conventions.packed_pes else None
+    blocks = count(math.prod(layer.kernel), layer.in_channels, *sizes, partition)
+    cells = blocks.columns * blocks.pes_each * kernel * kernel * rows * columns
     return LayerPlacement(
         name=layer.name,
-        column_blocks=column_blocks,
-        row_blocks=row_blocks,
-        pes_per_block=pes_per_block,
+        column_blocks=blocks.columns,
+        row_blocks=blocks.rows,
+        pes_per_block=blocks.pes_each,
         duplicates=duplicates,
         first_pe=first_pe,
-        utilisation=positions * layer.in_channels * used_columns / cells,
+        utilisation=math.prod(layer.kernel) * layer.in_channels * used_columns / cells,
     )
+
+
+class _Blocks(NamedTuple):
+    columns: Scalar
+    rows: Scalar
+    pes_each: Scalar
+
+
+def _blocks(
+    positions: int,
+    inputs: int,
+    used_columns: Scalar,
+    rows: Scalar,
+    columns: Scalar,
+    kernel: Scalar,
+    partition: str | None,
+) -> _Blocks:
+    """Column blocks, row blocks in each, and PEs in each; no partition: a PE for every block of inputs."""
+    slots = kernel * kernel
+    column_blocks = ceil_divide(used_columns, columns)
+    if partition is None:
+        pes_each = ceil_divide(inputs, rows)
+        return _Blocks(column_blocks, pes_each * slots, pes_each)
+    if partition == "kernel-split":
+        row_blocks = positions * ceil_divide(inputs, rows)
+    else:
+        row_blocks = ceil_divide(positions * inputs, rows)
+    return _Blocks(column_blocks, row_blocks, ceil_divide(row_blocks, slots))
+
+
+_host_blocks = functools.lru_cache(maxsize=65536)(_blocks)

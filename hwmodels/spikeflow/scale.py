@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TypeVar
 
-from hwmodels.rounding import as_scalar
+from hwmodels.rounding import as_scalar, is_number
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import SRAM
 from hwmodels.spikeflow.technology import Scaling, scaling
@@ -13,9 +13,7 @@ _Module = TypeVar("_Module")
 
 
 def scale_to_node(chip: Chip, node_nm: Scalar, rule: str = "nominal-voltage") -> Chip:
-    """The chip in another technology: CMOS constants scaled, and the clock by the inverse of the delay.
-
-    Cells that are no transistors (RRAM) keep size and read energy: their feature size is their own.
+    """The chip in another technology: its node and rule set, and its clock by the inverse of the delay.
 
     **Arguments:** `chip`; `node_nm`: the new node; `rule`: see [`scaling`][].
 
@@ -24,10 +22,21 @@ def scale_to_node(chip: Chip, node_nm: Scalar, rule: str = "nominal-voltage") ->
     **Raises:** `ValueError` for an unknown rule or a node outside its tables.
     """
     factors = scaling(chip.node_nm, node_nm, rule)
+    clock_hz = as_scalar(chip.clock_hz) / factors.delay
+    return dataclasses.replace(chip, node_nm=node_nm, node_rule=rule, clock_hz=clock_hz)
+
+
+def at_its_node(chip: Chip) -> Chip:
+    """The chip with its CMOS constants scaled from `constants_nm` to `node_nm`.
+
+    Cells that are no transistors (RRAM) keep size and read energy: their feature size is their own.
+    """
+    if is_number(chip.node_nm, chip.constants_nm) and chip.node_nm == chip.constants_nm:
+        return chip
+    factors = scaling(chip.constants_nm, chip.node_nm, chip.node_rule)
     return dataclasses.replace(
         chip,
-        node_nm=node_nm,
-        clock_hz=as_scalar(chip.clock_hz) / factors.delay,
+        constants_nm=chip.node_nm,
         components=_scaled(chip.components, factors),
         adc=_scaled(chip.adc, factors),
         mesh=_scaled(chip.mesh, factors),

@@ -47,6 +47,8 @@ def test_breakdowns_sum_to_the_totals(timesteps, schedule, neuron, entropy, acti
         assert math.isclose(sum(parts.values()), total, rel_tol=1e-12)
     assert min(cost.area_by_layer_mm2.values()) >= -1e-12
     assert math.isclose(sum(cost.latency_by_layer_s.values()), cost.latency_s, rel_tol=1e-12)
+    assert math.isclose(sum(cost.latency_by_component_s.values()), cost.latency_s, rel_tol=1e-12)
+    assert math.isclose(min(cost.throughput_by_layer.values()), cost.throughput) or schedule == "sequential"
     assert min(cost.energy_by_component_j.values()) >= 0
     assert min(cost.latency_by_layer_s.values()) >= 0
     assert math.isclose(cost.edp, cost.energy_j * cost.latency_s)
@@ -64,14 +66,15 @@ def test_cost_is_affine_in_t_with_a_part_that_does_not_grow(schedule):
 
 
 def test_only_the_image_and_the_encoding_layer_are_free_of_t():
-    once = spikeflow.evaluate(_at(1)).energy_table_j["conv1"]
-    often = spikeflow.evaluate(_at(4)).energy_table_j["conv1"]
+    once = spikeflow.evaluate(_at(1)).energy_by_layer_and_component_j["conv1"]
+    often = spikeflow.evaluate(_at(4)).energy_by_layer_and_component_j["conv1"]
     for component in ("crossbar", "adc", "mux", "diff", "h_tree", "tile_buffer"):
         assert once[component] == often[component] > 0
     assert math.isclose(4 * once["neuron"], often["neuron"])
-    spiking = spikeflow.evaluate(_at(4)).energy_table_j["conv2"]
+    spiking = spikeflow.evaluate(_at(4)).energy_by_layer_and_component_j["conv2"]
     assert math.isclose(
-        spiking["crossbar"], 4 * spikeflow.evaluate(_at(1)).energy_table_j["conv2"]["crossbar"]
+        spiking["crossbar"],
+        4 * spikeflow.evaluate(_at(1)).energy_by_layer_and_component_j["conv2"]["crossbar"],
     )
 
 
@@ -83,6 +86,28 @@ def test_an_event_driven_input_has_no_such_part():
         assert math.isclose(cost.latency_s, t * base.latency_s)
         loading = 32 * 32 * 3 * spikeflow.Components().global_buffer_bit_j
         assert math.isclose(cost.energy_j - loading, t * (base.energy_j - loading))
+
+
+def test_what_the_latency_is_spent_on():
+    """Eight rounds of 26/8 clocks: one to read, seven for the sharing; then what SAR and bits add."""
+    chip = spikeflow.Chip(schedule="sequential")
+    base = spikeflow.evaluate(NETWORK, chip)
+    parts, positions = base.latency_by_component_s, base.latency_s / 26 * 250e6
+    assert parts["adc"] == parts["bit_serial"] == 0
+    assert math.isclose(parts["read"], positions * 26 / 8 / 250e6)
+    assert math.isclose(parts["mux"], 7 * parts["read"])
+    # Without sharing, a converter for every column, the part is gone and the rest as before.
+    alone = spikeflow.evaluate(NETWORK, dataclasses.replace(chip, mux_ratio=1)).latency_by_component_s
+    assert math.isclose(alone["read"], parts["read"])
+    assert alone["mux"] == 0
+    sar = dataclasses.replace(chip, adc=spikeflow.Adc(kind="sar"))
+    further = spikeflow.evaluate(NETWORK, sar).latency_by_component_s
+    assert math.isclose(further["adc"], positions * 8 * 3 / 250e6)
+    assert math.isclose(further["read"], parts["read"])
+    ann = spikeflow.evaluate(*spikeflow.as_ann(NETWORK, chip, activation_bits=4))
+    row = ann.latency_by_layer_and_component_s["conv2"]
+    assert math.isclose(row["bit_serial"], 3 * (row["read"] + row["mux"]))
+    assert ann.latency_by_layer_and_component_s["conv1"]["bit_serial"] == 0
 
 
 @pytest.mark.parametrize(
@@ -106,6 +131,9 @@ def test_an_event_driven_input_has_no_such_part():
         ("adc", spikeflow.Adc(kind="sar"), "latency"),
         ("components", spikeflow.Components(tile_buffer_j=0.0), "energy"),
         ("mesh", spikeflow.Mesh(hop_bit_j=0.0), "energy"),
+        ("node_nm", 28, "energy area"),
+        ("constants_nm", 45, "energy area"),
+        ("partition", "flatten", "energy"),
         ("schedule", "sequential", "latency"),
         ("activity", "spikes", "energy"),
         ("entropy_module", True, "energy area"),
@@ -140,7 +168,7 @@ def test_knobs_of_an_ann():
 def test_flattened_first_layer_reads_one_crossbar_instead_of_nine():
     split = spikeflow.evaluate(NETWORK, spikeflow.Chip(partition="kernel-split"))
     flat = spikeflow.evaluate(NETWORK, spikeflow.Chip(partition="flatten"))
-    tables = [cost.energy_table_j["conv1"]["crossbar"] for cost in (split, flat)]
+    tables = [cost.energy_by_layer_and_component_j["conv1"]["crossbar"] for cost in (split, flat)]
     assert math.isclose(tables[0], 9 * tables[1])
 
 
@@ -171,7 +199,10 @@ def test_spike_dependent_energy():
     assert math.isclose(full.energy_j, dense.energy_j)
     assert math.isclose(rare.energy_by_component_j["crossbar"], 0.01 * full.energy_by_component_j["crossbar"])
     # 576 inputs at a rate of 0.01 all stay silent with probability 0.99^576 = 0.3 %.
-    conv = rare.energy_table_j["conv2"]["adc"] / full.energy_table_j["conv2"]["adc"]
+    conv = (
+        rare.energy_by_layer_and_component_j["conv2"]["adc"]
+        / full.energy_by_layer_and_component_j["conv2"]["adc"]
+    )
     assert math.isclose(conv, 1 - 0.99**576)
 
 
@@ -190,7 +221,7 @@ def test_the_converter_share_equals_a_count_of_silent_pes():
 
 def test_residual_additions_and_projections_are_charged():
     workload = spikeflow.resnet18(timesteps=2)
-    table = spikeflow.evaluate(workload).energy_table_j
+    table = spikeflow.evaluate(workload).energy_by_layer_and_component_j
     assert table["stage1.block1.conv2"]["accumulator"] > table["stage1.block1.conv1"]["accumulator"]
     assert table["stage2.block1.projection"]["neuron"] == 0
     assert table["stage2.block1.projection"]["crossbar"] > 0
@@ -223,7 +254,7 @@ def test_unused_pes_have_their_own_row():
     """81 PEs fill ten tiles of eight and an eighth of the next: seven eighths of a tile are unused."""
     cost = spikeflow.evaluate(NETWORK)
     assert cost.placement.pes == 81
-    rest = cost.area_table_mm2["unused"]
+    rest = cost.area_by_layer_and_component_mm2["unused"]
     assert math.isclose(rest["h_tree"], 7 / 8 * 433660e-6)
     assert rest["membrane"] == 0
     full = spikeflow.evaluate(NETWORK, spikeflow.Chip(pes_per_tile=81))

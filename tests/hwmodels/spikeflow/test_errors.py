@@ -3,6 +3,7 @@
 import math
 
 import equinox as eqx
+import jax.numpy as jnp
 import pytest
 
 from hwmodels import spikeflow
@@ -34,6 +35,19 @@ from hwmodels.workload import Layer, Workload
             r"components.neuron_j .* \[0, inf\], got -1",
         ),
         ("adc", spikeflow.Adc(capacitor_share=2.0), r"adc.capacitor_share must lie in \[0, 1\], got 2"),
+        ("crossbar_rows", jnp.asarray(-1.0), r"crossbar_rows must lie in \[1, 4096\], got -1"),
+        (
+            "mux_ratio",
+            jnp.asarray(65),
+            r"mux_ratio must lie in \[1, crossbar_columns = 64\], got 65",
+        ),
+        ("node_nm", 5, r"node_nm must lie in \[7, 180\], got 5"),
+        (
+            "components",
+            spikeflow.Components(subtractors_per_round=-1),
+            r"components.subtractors_per_round must lie in \[0, inf\], got -1",
+        ),
+        ("node_rule", "moore", "node_rule must be one of 'nominal-voltage', .*, got 'moore'"),
         ("partition", "rows", "partition must be one of 'kernel-split', 'flatten', got 'rows'"),
         ("schedule", "lazy", "schedule must be one of 'overlapped', 'pipelined', 'sequential', got 'lazy'"),
         ("activity", "sparse", "activity must be one of 'dense', 'spikes', got 'sparse'"),
@@ -59,6 +73,25 @@ def test_unknown_conventions():
         spikeflow.CORRECTED.replace(ghost=True)
     with pytest.raises(ValueError, match="'corrected', 'published' or a Conventions, got 'correct'"):
         spikeflow.evaluate(workload, conventions="correct")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"adc": "sar"}, {"cell": "sram"}, {"adc_bits": "4"}, {"membrane_bits": None}]
+)
+def test_parameters_of_another_kind(changes):
+    with pytest.raises((TypeError, ValueError), match=next(iter(changes))):
+        spikeflow.Chip(**changes)
+
+
+def test_arguments_in_another_order():
+    with pytest.raises(TypeError, match="chip"):
+        spikeflow.evaluate(spikeflow.vgg(spikeflow.VGG9), "published")
+
+
+def test_nan_is_no_probability_and_no_number_of_pes():
+    workload = spikeflow.vgg(spikeflow.VGG9)
+    with pytest.raises(ValueError, match="probabilities that sum to 1"):
+        spikeflow.expected_cost(workload, spikeflow.Chip(), [math.nan, 1.0])
 
 
 def test_an_ann_runs_once():

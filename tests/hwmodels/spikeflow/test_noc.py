@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwmodels import spikeflow
-from hwmodels.spikeflow.noc import mean_hops, mesh_width
-from hwmodels.workload import Workload
+from hwmodels.spikeflow.noc import mean_hops, mesh_width, routes
+from hwmodels.workload import Layer, Workload
 
 
 def _placement(sizes, pes_per_tile):
@@ -48,18 +48,78 @@ def _counted(placement):
     return hops
 
 
+def _chain(placement):
+    return [mean_hops(placement, index - 1, index) for index in range(len(placement.layers))]
+
+
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=6), st.integers(1, 9))
 def test_hops_equal_a_count_of_all_pairs(sizes, pes_per_tile):
     placement = _placement(sizes, pes_per_tile)
-    np.testing.assert_allclose(mean_hops(placement), _counted(placement), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(_chain(placement), _counted(placement), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_traced_hops_equal_the_host(dtype):
     for sizes, pes_per_tile in [((1, 2, 4, 8, 16, 30), 4), ((90, 3, 70), 1), ((5,), 8), ((16, 16), 4)]:
         placement = _placement(sizes, pes_per_tile)
-        traced = jax.jit(lambda p, s=sizes: mean_hops(_placement(s, p)))(jnp.asarray(pes_per_tile, dtype))
-        np.testing.assert_allclose(traced, mean_hops(placement), rtol=1e-5)
+        traced = jax.jit(lambda p, s=sizes: _chain(_placement(s, p)))(jnp.asarray(pes_per_tile, dtype))
+        np.testing.assert_allclose(traced, _chain(placement), rtol=1e-5)
+
+
+def _route_names(workload):
+    names = ["input", *(layer.name for layer in workload.layers)]
+    return {
+        layer.name: (names[route.source + 1], None if route.shortcut is None else names[route.shortcut + 1])
+        for layer, route in zip(workload.layers, routes(workload), strict=True)
+    }
+
+
+def test_routes_of_residual_blocks():
+    found = _route_names(spikeflow.resnet18())
+    assert found["stem"] == ("input", None)
+    assert found["stage1.block1.conv2"] == ("stage1.block1.conv1", "stem")
+    assert found["stage1.block2.conv2"] == ("stage1.block2.conv1", "stage1.block1.conv2")
+    # The projection reads where its block begins, and conv2 reads conv1 and not the projection before it.
+    assert found["stage2.block1.projection"] == ("stage1.block2.conv2", None)
+    assert found["stage2.block1.conv2"] == ("stage2.block1.conv1", "stage2.block1.projection")
+    assert found["fc"] == ("stage4.block2.conv2", None)
+
+
+@pytest.mark.parametrize("projection_first", [True, False])
+def test_routes_of_a_bottleneck(projection_first):
+    """A projection that keeps the size finds its block's beginning, wherever the list puts it."""
+
+    def conv(name, inputs, outputs, **options):
+        return Layer.conv(
+            name, height=8, width=8, in_channels=inputs, out_channels=outputs, kernel=1, **options
+        )
+
+    stem, head = conv("stem", 3, 64), conv("head", 256, 10)
+    branch = [conv("a", 64, 64), conv("b", 64, 64)]
+    projection = [conv("projection", 64, 256, spiking=False)]
+    block = [*projection, *branch] if projection_first else [*branch, *projection]
+    found = _route_names(Workload([stem, *block, conv("c", 64, 256, residual_add=True), head], 1))
+    assert found["projection"] == ("stem", None)
+    assert found["a"] == ("stem", None)
+    assert found["c"] == ("b", "projection")
+    assert found["head"] == ("c", None)
+
+
+def test_shortcuts_travel():
+    """One PE a tile: the stem's two tiles send their spikes past the branch, counted by hand."""
+
+    def conv(name, inputs, **options):
+        return Layer.conv(name, height=4, width=4, in_channels=inputs, out_channels=64, padding=1, **options)
+
+    def noc_j(residual):
+        layers = [conv("stem", 64), conv("a", 64), conv("b", 64, residual_add=residual), conv("c", 64)]
+        chip = spikeflow.Chip(pes_per_tile=1)
+        return spikeflow.evaluate(Workload(layers, 3), chip).energy_by_layer_and_component_j["b"]["noc"]
+
+    # Tiles 0, 1, 3, 2 of a 2×2 mesh hold stem, a, b, c: a lies one hop from b, the stem two.
+    per_hop = 4 * 4 * 64 * 3 * spikeflow.Mesh().hop_bit_j
+    assert math.isclose(noc_j(False), per_hop)
+    assert math.isclose(noc_j(True), 3 * per_hop)
 
 
 def test_neighbours_are_one_hop_apart():

@@ -80,7 +80,9 @@ def test_crossbar_energy_by_events_is_the_expectation(spikes):
     reports = _peer_energy("event", 3, spikes)
     rates = [float(x.mean()) for x in spikes]
     chip = spikeflow.Chip(activity="spikes")
-    ours = spikeflow.evaluate(_workload(3, rates), chip, conventions="published").energy_table_j
+    ours = spikeflow.evaluate(
+        _workload(3, rates), chip, conventions="published"
+    ).energy_by_layer_and_component_j
     for report, row in zip(reports, ours.values(), strict=True):
         # What is left is noise: at the border a spike meets fewer windows than in the centre.
         assert row["crossbar"] == pytest.approx(report.breakdown_pj["xbar_pj"] * 1e-12, rel=0.03)

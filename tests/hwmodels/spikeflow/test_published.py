@@ -56,3 +56,4 @@ def test_breakdowns_sum_to_the_totals():
         assert math.isclose(sum(cost.energy_by_component_j.values()), cost.energy_j, rel_tol=1e-12)
         assert math.isclose(sum(cost.area_by_component_mm2.values()), cost.area_mm2, rel_tol=1e-12)
         assert math.isclose(sum(cost.latency_by_layer_s.values()), cost.latency_s, rel_tol=1e-12)
+        assert math.isclose(sum(cost.latency_by_component_s.values()), cost.latency_s, rel_tol=1e-12)

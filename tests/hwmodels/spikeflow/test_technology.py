@@ -61,14 +61,37 @@ def test_traced_nodes_agree_with_the_host(rule):
 
 
 def test_cells_that_are_no_transistors_stay():
-    rram = spikeflow.scale_to_node(spikeflow.Chip(), 28)
-    assert rram.cell == spikeflow.RRAM
-    assert rram.adc.area_um2 < spikeflow.Adc().area_um2
-    sram = spikeflow.scale_to_node(spikeflow.with_sram(spikeflow.Chip()), 28)
-    assert sram.cell.area_um2 < spikeflow.SRAM.area_um2
-    assert math.isclose(rram.clock_hz, 250e6 * 65 / 28)
-    back = spikeflow.scale_to_node(rram, 65)
-    assert math.isclose(back.components.h_tree_j, spikeflow.Components().h_tree_j)
+    workload = spikeflow.vgg(spikeflow.VGG9)
+
+    def areas(chip):
+        return spikeflow.evaluate(workload, chip).area_by_component_mm2
+
+    old, new = spikeflow.Chip(), spikeflow.scale_to_node(spikeflow.Chip(), 28)
+    assert areas(new)["crossbar"] == areas(old)["crossbar"]
+    assert math.isclose(areas(new)["adc"], areas(old)["adc"] * (28 / 65) ** 2)
+    # SRAM cells shrink, whichever is asked for first.
+    sram = areas(spikeflow.with_sram(old))["crossbar"] * (28 / 65) ** 2
+    assert math.isclose(areas(spikeflow.with_sram(new))["crossbar"], sram)
+    assert math.isclose(areas(spikeflow.scale_to_node(spikeflow.with_sram(old), 28))["crossbar"], sram)
+    assert math.isclose(new.clock_hz, 250e6 * 65 / 28)
+    back = spikeflow.evaluate(workload, spikeflow.scale_to_node(new, 65))
+    assert math.isclose(back.edp, spikeflow.evaluate(workload).edp)
+
+
+def test_the_node_is_a_knob_of_the_chip():
+    """Constants follow the node, by the chip's rule; the clock stays where it was set."""
+    workload = spikeflow.vgg(spikeflow.VGG9)
+    old = spikeflow.evaluate(workload)
+    for rule in RULES:
+        new = spikeflow.evaluate(workload, spikeflow.Chip(node_nm=28, node_rule=rule))
+        factors = spikeflow.scaling(65, 28, rule)
+        energy, area = old.energy_by_component_j["adc"], old.area_by_component_mm2["adc"]
+        assert math.isclose(new.energy_by_component_j["adc"], energy * factors.energy)
+        assert math.isclose(new.area_by_component_mm2["adc"], area * factors.area)
+        assert new.latency_s == old.latency_s
+    # Constants that were measured at 28 nm say so, and grow.
+    measured = spikeflow.evaluate(workload, spikeflow.Chip(constants_nm=28))
+    assert measured.energy_by_component_j["adc"] > old.energy_by_component_j["adc"]
 
 
 def test_bad_nodes_and_rules():

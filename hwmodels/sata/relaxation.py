@@ -16,8 +16,19 @@ positions (W columns of the map, W_o of the output, stride s). Two regimes follo
   `a = c/(columns touched) − s·max(x/W_o, 1) + s`; k_h·k_w/b while b kernel columns fit,
   `b = 1 + (c − x)/s`; and at worst every demand misses.
 
-Under "is" a column block of pixels plays the fold. Under "ws" words return only after a whole map of their
-channels, so that nothing is kept but what neighbouring kernel positions of one fold share.
+Under "is" a column block of pixels plays the fold. With padding, `k_h` and `k_w` are the kernel rows and
+columns that fall on the map, on average over the outputs.
+
+Under "ws" kernel positions follow one another, each with a window of h × w positions of the map (its outputs,
+less those that see padding). If a window overflows the buffer, every demand misses but those that
+neighbouring kernel positions share within one fold. Else a phase spans the x kernel positions that touch c
+positions: a further one along a kernel row adds h·(W − w)/(k_w − 1), a further kernel row
+W·(H − h)/(k_h − 1), and a pass has k_h·k_w/x phases.
+
+On the 68 published layers, as the simulator sees them, the reads of the input map are within 15 % of the
+exact ones under every dataflow; with the layers' own padding within 20 % under all but "ws". Elsewhere it
+depends on the flushes' luck: where a map or a fold just fits, or just does not, they can be off by a factor
+of 2 to 5.
 
 The filters of "os" come in column blocks of w words, each demanded once per row block. When the buffer turns
 over inside a block, the whole block is loaded anew; `i = ⌈capacity/w⌉ − 1` blocks pass from one such event to
@@ -59,8 +70,7 @@ def relaxed_dram_counts(
     elif dataflow == "is":
         misses = input_capacity * _phases(g, columns, input_capacity)
     else:
-        shared = rounding.maximum(rows / g.channels, 1.0)
-        misses = rounding.ceil_divide(n, columns) * m * q / shared
+        misses = rounding.ceil_divide(n, columns) * _taps_misses(g, rows, input_capacity)
     ifmap = _choose(whole_map < input_capacity, whole_map, rounding.maximum(misses, whole_map))
 
     if dataflow == "os":
@@ -83,7 +93,7 @@ def relaxed_dram_counts(
 def _phases(g: Geometry, per_fold: Any, capacity: Any) -> Any:
     """Times the buffer turns over in one pass over all pixels, `per_fold` pixels at a time."""
     c = capacity / g.channels
-    kernel_height, kernel_width = float(g.kernel_height), float(g.kernel_width)
+    kernel_height, kernel_width = g.valid(0) / g.out_height, g.valid(1) / g.out_width
     down, right = min(float(g.stride_height), kernel_height), min(float(g.stride_width), kernel_width)
     pixels, out_width, width = float(g.pixels), float(g.out_width), float(max(g.covered(1), 1))
 
@@ -97,9 +107,9 @@ def _phases(g: Geometry, per_fold: Any, capacity: Any) -> Any:
     def fold(x: Any) -> Any:
         touched, extent = columns_touched(x), rows_touched(x)
         footprint = (extent + kernel_height - down) * touched / c
-        a = rounding.maximum(c / touched - extent + down, _TINY)
+        a = rounding.maximum(c / touched - extent * kernel_height / g.kernel_height + down, _TINY)
         b = rounding.minimum(rounding.maximum(1 + (c - x) / right, _TINY), kernel_width)
-        overflow = rounding.minimum(kernel_height / a, kernel_height * kernel_width / b)
+        overflow = rounding.minimum(g.kernel_height / a, kernel_height * kernel_width / b)
         worst = kernel_height * kernel_width * x / c
         return _choose(footprint <= 1.0, footprint, rounding.minimum(overflow, worst))
 
@@ -113,9 +123,26 @@ def _phases(g: Geometry, per_fold: Any, capacity: Any) -> Any:
     span = rounding.maximum(_choose(c >= kernel_height * width, of_rows, of_columns), _TINY)
     rest = full / (2 * kernel_height) * rounding.maximum(1 - full / span, 0.0)
     # Windows that hang over the lower edge demand less: count the rows of pixels that the map can fill.
-    filled = out_width * (float(max(g.covered(0), 1)) - kernel_height + g.stride_height) / g.stride_height
+    map_rows = float(max(g.covered(0), 1)) + 2 * g.pad_height
+    filled = out_width * (map_rows - kernel_height + g.stride_height) / g.stride_height
     together = rounding.minimum(pixels, filled) / (span + rest)
     return _choose(span >= full, rounding.minimum(alone, together), alone)
+
+
+def _taps_misses(g: Geometry, rows: Any, capacity: Any) -> Any:
+    """Words that one pass of "ws" over all kernel positions loads."""
+    c = capacity / g.channels
+    kernel_height, kernel_width = float(g.kernel_height), float(g.kernel_width)
+    height, width = g.valid(0) / kernel_height, g.valid(1) / kernel_width  # one window's, on average
+    whole_rows = height * g.covered(1)
+    more_columns = height * (g.covered(1) - width) / max(kernel_width - 1, 1.0)
+    more_rows = g.covered(1) * (g.covered(0) - height) / max(kernel_height - 1, 1.0)
+    along = rounding.minimum(1 + (c - height * width) / max(more_columns, _TINY), kernel_width)
+    down = kernel_width * (1 + (c - whole_rows) / max(more_rows, _TINY))
+    taps = rounding.maximum(_choose(c >= whole_rows, down, along), 1.0)
+    every = float(g.valid(0) * g.valid(1) * g.channels) / rounding.maximum(rows / g.channels, 1.0)
+    kept = rounding.minimum(capacity * kernel_height * kernel_width / taps, every)
+    return _choose(c >= height * width, kept, every)
 
 
 def _choose(condition: Any, yes: Any, no: Any) -> Any:

@@ -169,6 +169,23 @@ def test_closed_form_of_the_ifmap_is_within_15_percent(work):
         assert ifmap == pytest.approx(entry["counts"]["dram_ifmap_reads_words"], rel=0.15)
 
 
+@pytest.mark.parametrize("dataflow", ["os", "ws", "is"])
+@pytest.mark.parametrize("work", PUBLISHED)
+def test_closed_form_of_the_ifmap_is_within_15_percent_of_the_replay(work, dataflow):
+    for entry in PUBLISHED[work]["layers"]:
+        layer, machine = reference_layer(entry), (sata.Array(), sata.Buffers())
+        exact = sata.cycle_statistics(layer, *machine, dataflow).dram_ifmap_reads
+        ours = sata.cycle_statistics(layer, *machine, dataflow, dram="closed_form").dram_ifmap_reads
+        assert ours == pytest.approx(exact, rel=0.15)
+        if dataflow == "ws":
+            continue
+        exact, ours = (
+            sata.cycle_statistics(layer, *machine, dataflow, corrected=True, dram=how).dram_ifmap_reads
+            for how in ("exact", "closed_form")
+        )
+        assert ours == pytest.approx(exact, rel=0.2)
+
+
 def test_slopes_of_exact_counts_are_those_of_the_closed_form():
     layer = reference_layer(PUBLISHED["bntt"]["layers"][1])
     geometry = simulator_geometry(layer)

@@ -2,6 +2,9 @@
 
 from hwmodels.crossbar.circuit import Wires as Wires
 from hwmodels.crossbar.circuit import effective_conductance as effective_conductance
+from hwmodels.crossbar.converter import Converters as Converters
+from hwmodels.crossbar.converter import TileProduct as TileProduct
+from hwmodels.crossbar.converter import tile_products as tile_products
 from hwmodels.crossbar.deploy import deploy as deploy
 from hwmodels.crossbar.deploy import program_kernels as program_kernels
 from hwmodels.crossbar.device import BitResistors as BitResistors

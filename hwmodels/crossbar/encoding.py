@@ -39,13 +39,9 @@ class Encoded(eqx.Module):
     reference: bool = eqx.field(static=True)
     plan: Layout = eqx.field(static=True)
 
-    def decode(
-        self, currents: Float[Array, "planes groups down across lines columns"]
-    ) -> Float[Array, "groups down across lines weights"]:
-        """The weights, or products with weights, that currents of all planes are, before the correction."""
-        if self.reference:
-            currents = currents[..., :-1] - currents[..., -1:]
-        return jnp.tensordot(self.coefficients, currents, 1)
+    def without_reference(self, columns: Float[Array, "*any columns"]) -> Float[Array, "*any weights"]:
+        """Sums over planes, less those of the reference column if there is one."""
+        return columns[..., :-1] - columns[..., -1:] if self.reference else columns
 
 
 def encode(kernel: Float[Array, "*kernel"], crossbar: Crossbar) -> Encoded:
@@ -61,16 +57,17 @@ def encode(kernel: Float[Array, "*kernel"], crossbar: Crossbar) -> Encoded:
     low, high = crossbar.device.limits(kernel.dtype)
 
     correction = None
+    signs: tuple[int, ...] = (1,)
     if crossbar.signs == "differential":
         signs, height = (1, -1), 1.0
         levels = jnp.maximum(jnp.stack([x, -x]), 0)
     elif crossbar.signs == "offset":
-        signs, zero = (1,), 0.5 if bits is None else half / steps
+        zero = 0.5 if bits is None else half / steps
         height = 0.5 if bits is None else (half - 1) / steps
         used = jnp.concatenate([used, used[..., :1]], axis=-1)
         levels = jnp.pad(height * x, (*((0, 0),) * (x.ndim - 1), (0, 1)))[None] + zero
     else:
-        signs, height = (1,), half / steps
+        height = half / steps
         negative = ((x if bits is None else jnp.round(x * half)) < 0).astype(x.dtype)
         levels = ((x + negative) * height)[None]
         correction = scale * (negative + low / ((high - low) * height) * used)

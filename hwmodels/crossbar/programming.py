@@ -88,7 +88,7 @@ def _read(conductances, encoded, effective, crossbar):
         total = effective.sum(axes, keepdims=True)
         gain = encoded.targets.sum(axes, keepdims=True) / jnp.where(total > 0, total, 1)
         gain = jnp.broadcast_to(gain, effective[..., :1, :].shape)
-    weights = encoded.decode(effective * gain)
+    weights = encoded.without_reference(jnp.tensordot(encoded.coefficients, effective * gain, 1))
     if encoded.correction is not None:
         weights = weights - encoded.correction
     return ProgrammedKernel(conductances, effective, gain, encoded, encoded.plan.join(weights))

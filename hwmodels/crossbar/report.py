@@ -70,7 +70,9 @@ def _report(
         name=name,
         tiles=math.prod(chip.conductances.shape[:-2]),
         utilisation=float(np.mean(chip.used)),
-        attenuation=float(np.sum(np.asarray(chip.effective), dtype=np.float64) / total) if total > 0 else math.nan,
+        attenuation=float(np.sum(np.asarray(chip.effective), dtype=np.float64) / total)
+        if total > 0
+        else math.nan,
         weight_error=float(np.linalg.norm(error) / norm) if norm > 0 else float(np.linalg.norm(error)),
         histogram_edges_siemens=edges,
         histogram=np.histogram(cells, bins=edges)[0],

@@ -27,14 +27,14 @@ def _nir():
     return nir
 
 
-def to_nir(network: Network, input_shape: tuple[int, int, int], *, dt: float = 1e-3) -> Any:
+def to_nir(network: Network, input_shape: tuple[int, int, int], *, dt: float = 1e-4) -> Any:
     """A NIR graph of a network.
 
     **Arguments:**
 
     - `network`: plain blocks of [`LIF`][], [`IF`][], [`CubaLIF`][] and a [`Readout`][], not normalised.
     - `input_shape`: (height, width, channels) of an image.
-    - `dt`: seconds that a timestep stands for.
+    - `dt`: seconds that a timestep stands for; snnTorch assumes the default.
 
     **Raises:** `ValueError` that names the layer which NIR cannot express.
     """
@@ -115,7 +115,7 @@ def _neuron_to_nir(nir, layer: Block, shape: tuple[int, ...], dt: float):
     return nir.LIF(tau=full(tau), **common)
 
 
-def from_nir(graph: Any, *, dt: float = 1e-3, encoding: Encoding = Direct(), dtype=jnp.float32) -> Network:  # noqa: B008
+def from_nir(graph: Any, *, dt: float = 1e-4, encoding: Encoding = Direct(), dtype=jnp.float32) -> Network:  # noqa: B008
     """A network of a NIR graph that is a chain: weights, neurons, average pooling, flattening, a readout.
 
     **Arguments:** `dt` as in [`to_nir`][]; `encoding` and `dtype` of the network that is made.

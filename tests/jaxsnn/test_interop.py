@@ -278,3 +278,24 @@ def test_a_pickle_is_not_opened(tmp_path):
     torch.save({"a": jax.ShapeDtypeStruct((1,), np.float32)}, tmp_path / "bad.pt")
     with pytest.raises(ValueError, match="was not unpickled"):
         read_state_dict(tmp_path / "bad.pt")
+
+
+def test_snntorch_sees_the_same_spikes():
+    """The graph without its readout runs in snnTorch; its output currents, summed, are our potential.
+
+    One image, as snnTorch flattens from NIR's first axis, which is its own batch axis.
+    """
+    torch = pytest.importorskip("torch")
+    import_from_nir = pytest.importorskip("snntorch.import_nir").import_from_nir
+    net = network([LIF(leak=0.7), LIF(leak=0.5, threshold=0.8), LIF(leak=0.9)])
+    logits, _ = net(jnp.asarray(X[:1]), timesteps=5)
+    graph = to_nir(net, (6, 4, 2))
+    del graph.nodes["d_neuron"]
+    edges = [edge for edge in graph.edges if "d_neuron" not in edge]
+    theirs = import_from_nir(nir.NIRGraph(graph.nodes, [*edges, ("d", "output")]))
+    x, state, total = torch.tensor(X[:1].transpose(0, 3, 1, 2), dtype=torch.float32), None, 0.0
+    with torch.no_grad():
+        for _ in range(5):
+            out, state = theirs(x, state)
+            total = total + out
+    np.testing.assert_allclose(total.numpy() / 5, logits[0], rtol=1e-4, atol=1e-5)

@@ -71,7 +71,7 @@ def numpy_network(network, x, timesteps):
 
 def test_the_network_is_what_a_loop_computes():
     network, x = small(), images()
-    logits, record = network(x, timesteps=6)
+    logits, record = nnx.jit(lambda net: net(x, timesteps=6))(network)
     expected, rates = numpy_network(network, np.asarray(x), 6)
     assert np.abs(expected).max() > 0
     np.testing.assert_allclose(logits, expected, rtol=1e-12)
@@ -209,6 +209,6 @@ def test_mistakes_are_named(call, message):
 
 def test_the_digits_network_has_the_advertised_layers():
     network = digits_convnet(width=4, rngs=nnx.Rngs(0))
-    _, record = network(jnp.zeros((1, 8, 8, 1)), timesteps=1)
+    _, record = nnx.jit(lambda net: net(jnp.zeros((1, 8, 8, 1)), timesteps=1))(network)
     assert [(r.in_channels, r.out_channels) for r in record] == [(1, 4), (4, 8), (128, 16), (16, 10)]
     assert float(record[0].input_rate) == 0.0

@@ -56,7 +56,9 @@ def test_layers_take_turns_on_one_membrane(constant):
     ]
     x = jax.random.normal(jax.random.key(0), (1 if constant else 4, 2, 5, 5, 2), jnp.float64)
     signal = Signal(values=x, steps=4, analog=False)
-    out, state, records = SharedMembrane(blocks)(signal, None, start=0)
+    out, state, records = nnx.jit(lambda net, signal: net(signal, None, start=0))(
+        SharedMembrane(blocks), signal
+    )
     u = np.zeros((2, 5, 5, 2))
     for t in range(4):
         spikes = x[0 if constant else t]
@@ -74,11 +76,13 @@ def test_a_shared_network_runs_in_chunks_and_trains():
     options = {"image_size": 4, "in_channels": 1, "shared": [(2, 3)], "param_dtype": jnp.float64}
     network = vgg(((2, 3, 3, "P"), (4,)), rngs=nnx.Rngs(0), **options)
     images = jax.random.uniform(jax.random.key(1), (2, 4, 4, 1), jnp.float64) * 2
-    whole, record = network(images, timesteps=4)
-    np.testing.assert_allclose(network(images, timesteps=4, chunk=1)[0], whole, rtol=1e-12)
+    whole, record = nnx.jit(lambda net: net(images, timesteps=3))(network)
+    parts, _ = nnx.jit(lambda net: net(images, timesteps=3, chunk=1))(network)
+    np.testing.assert_allclose(parts, whole, rtol=1e-12)
     assert [layer.name for layer in record] == ["conv1", "conv2", "conv3", "fc1", "fc2"]
     graphdef, params = nnx.split(network)
-    gradient = jax.grad(lambda p: jnp.sum(nnx.merge(graphdef, p)(images, timesteps=4)[0] ** 2))(params)
+    loss = lambda p: jnp.sum(nnx.merge(graphdef, p)(images, timesteps=3)[0] ** 2)  # noqa: E731
+    gradient = jax.jit(jax.grad(loss))(params)
     assert all(np.any(leaf) for leaf in jax.tree.leaves(gradient))
 
 

@@ -1,16 +1,19 @@
 """What the wires of a crossbar do, as pictures."""
 
+from collections.abc import Mapping, Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from matplotlib.figure import Figure
 
-from hwmodels.crossbar import Crossbar, operating_point, program
+from hwmodels.crossbar import Crossbar, effective_conductance, operating_point, program
 
 
 def ir_drop_figure(kernel: jax.Array, crossbar: Crossbar, key: jax.Array) -> Figure:
     """The first tile of a kernel with every row at 1 V: what reaches each device, and its current."""
-    tile = program(kernel, crossbar, key).conductances[0, 0, 0, 0]
-    point = operating_point(tile, jnp.ones(crossbar.rows, tile.dtype), crossbar.wires)
+    tile = jax.jit(program)(kernel, crossbar, key).conductances[0, 0, 0, 0]
+    point = jax.jit(operating_point)(tile, jnp.ones(crossbar.rows, tile.dtype), crossbar.wires)
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     fields = {
         "programmed conductance [µS]": 1e6 * tile,
@@ -22,7 +25,45 @@ def ir_drop_figure(kernel: jax.Array, crossbar: Crossbar, key: jax.Array) -> Fig
         axes.set(title=title, xlabel="column (driver at the left)", ylabel="row (sense below)")
         figure.colorbar(image, ax=axes)
     power_mw = 1e3 * float(point.power_w)
-    figure.suptitle(
-        f"IR drop in one {crossbar.rows}×{crossbar.columns} tile, all rows at 1 V: {power_mw:.3g} mW"
-    )
+    size = f"{crossbar.rows}×{crossbar.columns}"
+    figure.suptitle(f"IR drop in one {size} tile, all rows at 1 V: {power_mw:.3g} mW")
+    return figure
+
+
+def weights_figure(kernel: jax.Array, designs: Mapping[str, Crossbar], key: jax.Array) -> Figure:
+    """Effective against ideal weights of one kernel, on each design."""
+    figure = Figure(figsize=(3.4 * len(designs), 3.6), layout="constrained")
+    ideal = np.asarray(kernel).ravel()
+    # Some thousand dots show the cloud; more only slow the file.
+    shown = np.linspace(0, len(ideal) - 1, min(len(ideal), 4000)).astype(int)
+    end = np.abs(ideal).max() * 1.05
+    panels = figure.subplots(1, len(designs), squeeze=False, sharey=True)[0]
+    for axes, (name, crossbar) in zip(panels, designs.items(), strict=True):
+        found = np.asarray(jax.jit(program)(kernel, crossbar, key).weights).ravel()
+        axes.plot([-end, end], [-end, end], color="grey", linewidth=1)
+        axes.plot(ideal[shown], found[shown], ".", markersize=2, color="#08519c", alpha=0.5)
+        axes.set(title=name, xlabel="ideal weight", xlim=(-end, end), ylim=(-end, end))
+    panels[0].set_ylabel("effective weight")
+    return figure
+
+
+def tile_size_figure(
+    crossbar: Crossbar, key: jax.Array, sizes: Sequence[int] = (8, 16, 32, 64, 128)
+) -> Figure:
+    """Loss of conductance against the size of a square tile, devices uniform between their limits."""
+    low, high = crossbar.device.limits(np.float32)
+    mean, worst = [], []
+    for size in sizes:
+        tile = jax.random.uniform(key, (size, size), jnp.float32, low, high)
+        kept = jax.jit(effective_conductance)(tile, crossbar.wires) / tile
+        mean.append(1 - float(kept.mean()))
+        worst.append(1 - float(kept.min()))
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(sizes, worst, "o-", label="worst device")
+    axes.plot(sizes, mean, "o-", label="mean")
+    axes.set(xlabel="rows = columns", ylabel="1 − G_eff / G", ylim=(0, 1), xscale="log")
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.legend()
     return figure

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from hwmodels.crossbar._inverse import inverse, laplacian_inverse, with_row_sums
 
 _STRIP = 8
-_LEAF = 4
+_LEAF = 2
 # What one chunk of conductances takes: on a processor, about a hundredth of what its solution takes.
 _CHUNK_BYTES = {"cpu": 2**17, "gpu": 2**26}
 _CHUNKS_KEPT = 32

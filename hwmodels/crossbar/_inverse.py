@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-_SMALL = 8
+_SMALL = 16
 
 
 @jax.custom_vjp
@@ -85,14 +85,19 @@ def _inverse(matrix, excess):
 
 
 def _gauss_jordan(matrix):
+    """Gauss-Jordan elimination, many matrices side by side along the last axis, where vector units reach."""
     n = matrix.shape[-1]
+    index = jnp.arange(n)[:, None]
 
-    def eliminate(k, matrix):
-        is_k = jnp.arange(n) == k
-        pivot = 1 / matrix[..., k, k]
-        row = jnp.where(is_k, pivot[..., None], matrix[..., k, :] * pivot[..., None])
-        column = jnp.where(is_k, -1, matrix[..., :, k])
-        rest = jnp.where(is_k | is_k[:, None], 0, matrix)
-        return rest - column[..., :, None] * row[..., None, :]
+    def eliminate(k, state):
+        is_k = index == k
+        row = jax.lax.dynamic_index_in_dim(state, k, axis=0, keepdims=False)
+        column = jax.lax.dynamic_index_in_dim(state, k, axis=1, keepdims=False)
+        pivot = 1 / jax.lax.dynamic_index_in_dim(row, k, axis=0)
+        row = jnp.where(is_k, pivot, row * pivot)
+        column = jnp.where(is_k, -1, column)
+        rest = jnp.where(is_k | is_k[:, None], 0, state)
+        return rest - column[:, None] * row[None, :]
 
-    return jax.lax.fori_loop(0, n, eliminate, matrix)
+    state = matrix.reshape(-1, n, n).transpose(1, 2, 0)
+    return jax.lax.fori_loop(0, n, eliminate, state).transpose(2, 0, 1).reshape(matrix.shape)

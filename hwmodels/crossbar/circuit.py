@@ -1,18 +1,14 @@
 """The resistive network of a crossbar tile, and the matrix that it is to its inputs."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hwmodels.crossbar._checks import require
 from hwmodels.crossbar._elimination import transfer
 
 Resistance = float | int | Float[Array | np.ndarray, ""]
-
-
-def _is_concrete(value: object) -> bool:
-    return not isinstance(value, jax.core.Tracer)
 
 
 class Wires(eqx.Module):
@@ -43,11 +39,8 @@ class Wires(eqx.Module):
     def __check_init__(self):
         for name in ("driver", "row", "column", "sense"):
             value = getattr(self, name)
-            if isinstance(value, int | float | np.ndarray | jax.Array) and _is_concrete(value):
-                if not np.all(np.asarray(value) >= 0):
-                    raise ValueError(
-                        f"Wires.{name} is a resistance in ohm and must be zero or more, got {value}."
-                    )
+            message = f"Wires.{name} is a resistance in ohm and must be zero or more, got {{}}."
+            require(lambda resistance: resistance >= 0, message, value)
 
 
 def effective_conductance(
@@ -84,7 +77,7 @@ def checked(G: Array, wires: Wires | None) -> tuple[Array, Array]:
         raise ValueError(f"G must be of a floating dtype, got {G.dtype}.")
     G = eqx.error_if(
         G,
-        ~jnp.all((G >= 0) & (G < jnp.inf)),
+        ~jnp.all((G >= 0) & jnp.isfinite(G)),
         "crossbar: a device conductance is negative, NaN or infinite; conductances are in "
         "siemens, zero (open) or more.",
     )
@@ -100,7 +93,7 @@ def checked(G: Array, wires: Wires | None) -> tuple[Array, Array]:
 
 
 def _without_cuts(G, resistances):
-    """The same circuit without infinite resistances: what they cut off carries no current, like an open device."""
+    """The same circuit without infinite resistances: what they cut off carries as little as open devices."""
     rows, columns = G.shape[-2:]
     cut = jnp.isinf(resistances)
     first = (jnp.arange(columns) == 0)[None, :]

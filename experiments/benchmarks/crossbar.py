@@ -1,0 +1,200 @@
+"""The crossbar solver beside badcrossbar, a sparse LU and ngspice: time and error of a 64×64 tile."""
+
+import importlib.util
+import logging
+import shutil
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hwmodels.crossbar import Wires, effective_conductance
+
+_WIRES = (1e3, 5.0, 10.0, 1e3)
+_G = (1 / 200e3, 1 / 20e3)
+
+
+def run() -> dict[str, Any]:
+    """Median time per tile, ratio to ours in float32, and the greatest relative error of an element."""
+    notes = [
+        "All elements of G_eff of one tile; ours solves a batch of 64 tiles. Errors against the sparse LU.",
+        "badcrossbar has neither driver nor sense resistances: its time is for the wires alone, "
+        "and its error is not comparable.",
+    ]
+    tile = np.random.default_rng(0).uniform(*_G, (64, 64))
+    rows: list[dict[str, Any]] = []
+    reference = tile
+    if importlib.util.find_spec("scipy"):
+        seconds, reference = _timed(lambda: _sparse_lu(tile), 5)
+        rows.append({"solver": "SciPy sparse LU", "size": 64, "ms_per_tile": 1e3 * seconds})
+    else:
+        notes.append("SciPy is not installed: skipped, and with it all errors.")
+    rows += _badcrossbar(tile, notes)
+    rows += _ngspice(tile, reference, notes)
+    rate = {dtype: _product_rate(dtype) for dtype in (np.float32, np.float64)}
+    for dtype in (np.float32, np.float64):
+        for size in (16, 32, 64, 128, 256):
+            rows.append(_ours(size, dtype, tile, reference, rate[dtype]))
+    ours = {row["dtype"]: row["ms_per_tile"] for row in rows if row["size"] == 64 and row["solver"] == "this"}
+    for row in rows:
+        if row["size"] == 64 and row["solver"] != "this":
+            row["times_ours_float32"] = row["ms_per_tile"] / ours["float32"]
+            row["times_ours_float64"] = row["ms_per_tile"] / ours["float64"]
+    for dtype, value in rate.items():
+        notes.append(f"Matrix products of this machine in {dtype.__name__}: {value / 1e9:.0f} GFLOP/s.")
+    return {"title": "Effective conductance of a crossbar tile", "rows": rows, "notes": notes}
+
+
+def _timed(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
+    result, seconds = function(), []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = jax.block_until_ready(function())
+        seconds.append(time.perf_counter() - start)
+    return median(seconds), result
+
+
+def _product_rate(dtype: Any) -> float:
+    matrix = jnp.ones((1536, 1536), dtype)
+    product = jax.jit(jnp.matmul)
+    return 2 * 1536**3 / _timed(lambda: product(matrix, matrix), 7)[0]
+
+
+def _operations(rows: int, columns: int, strip: int = 8, leaf: int = 2) -> float:
+    """Operations in the solver's matrix products and inverses for one tile, sizes powers of two of 8 or more.
+
+    The inverse of n×n and the product of n×n with n×m count 2·n³ and 2·n²·m.
+    """
+    strips, width = rows // strip, leaf
+    inner, ends = strip * leaf, 2 * (strip + leaf)
+    total = strips * columns / leaf * (2 * inner**3 + 2 * inner**2 * ends + 2 * inner * ends**2)
+    while width < columns:
+        kept = strip + 2 * width
+        join = 4 * strip**3 + 4 * 2 * strip**2 * kept + 3 * 2 * strip * kept**2
+        total += strips * columns / (2 * width) * join
+        width *= 2
+    step = 4 * columns**3 + 3 * 2 * columns**2 * (columns + strip) + 2 * columns**2 * rows
+    return total + strips * step + 2 * columns**3 + 2 * columns**2 * rows
+
+
+def _ours(size: int, dtype: Any, tile: np.ndarray, reference: np.ndarray, rate: float) -> dict[str, Any]:
+    batch = max(2, 64 * 64 * 64 // size**2)
+    tiles = np.random.default_rng(1).uniform(*_G, (batch, size, size))
+    if size == 64:
+        tiles[0] = tile
+    G, resistances = jnp.asarray(tiles, dtype), jnp.asarray(_WIRES, dtype)
+
+    def solve(G, resistances):
+        return effective_conductance(G, Wires(*resistances))
+
+    def value(G, resistances):
+        return jnp.sum(solve(G, resistances))
+
+    forward = jax.jit(solve)
+    seconds, found = _timed(lambda: forward(G, resistances), 7)
+    operations = _operations(size, size)
+    row = {
+        "solver": "this",
+        "size": size,
+        "dtype": np.dtype(dtype).name,
+        "ms_per_tile": 1e3 * seconds / batch,
+        "tiles_per_s": batch / seconds,
+        "mflop": operations / 1e6,
+        "of_product_rate": operations * batch / seconds / rate,
+    }
+    if size == 64:
+        gradient = jax.jit(jax.value_and_grad(value, (0, 1)))
+        row["gradient_over_forward"] = _timed(lambda: gradient(G, resistances), 5)[0] / seconds
+        row["error"] = float(np.max(np.abs(np.asarray(found[0], np.float64) / reference - 1)))
+    return row
+
+
+def _sparse_lu(tile: np.ndarray) -> np.ndarray:
+    """Nodal analysis with one factorisation and one right-hand side per row."""
+    import scipy.sparse
+    import scipy.sparse.linalg
+
+    driver, row, column, sense = _WIRES
+    rows, columns = tile.shape
+    upper = np.arange(tile.size).reshape(tile.shape)
+    lower = upper + tile.size
+    wires = [(1 / row, upper[:, :-1], upper[:, 1:]), (1 / column, lower[:-1], lower[1:])]
+    edges = [(np.full(a.size, g), a.ravel(), b.ravel()) for g, a, b in wires]
+    edges.append((tile.ravel(), upper.ravel(), lower.ravel()))
+    g, a, b = (np.concatenate(part) for part in zip(*edges, strict=True))
+    ends = np.concatenate([upper[:, 0], lower[-1]])
+    grounded = np.concatenate([np.full(rows, 1 / driver), np.full(columns, 1 / sense)])
+    matrix = scipy.sparse.coo_matrix(
+        (np.r_[g, g, -g, -g, grounded], (np.r_[a, b, a, b, ends], np.r_[a, b, b, a, ends]))
+    ).tocsc()
+    sources = np.zeros((2 * tile.size, rows))
+    sources[upper[:, 0], np.arange(rows)] = 1 / driver
+    return scipy.sparse.linalg.splu(matrix).solve(sources)[lower[-1]].T / sense
+
+
+def _badcrossbar(tile: np.ndarray, notes: list[str]) -> list[dict[str, Any]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            import badcrossbar
+
+            compute = badcrossbar.compute
+        except (ImportError, AttributeError):
+            notes.append("badcrossbar is not installed: skipped.")
+            return []
+        logging.getLogger("badcrossbar").setLevel(logging.ERROR)
+        logging.disable(logging.WARNING)
+        _, row, column, _ = _WIRES
+        seconds, _ = _timed(
+            lambda: np.asarray(
+                compute(np.eye(64), 1 / tile, r_i_word_line=row, r_i_bit_line=column).currents.output
+            ),
+            5,
+        )
+        logging.disable(logging.NOTSET)
+    return [{"solver": "badcrossbar", "size": 64, "ms_per_tile": 1e3 * seconds}]
+
+
+def _ngspice(tile: np.ndarray, reference: np.ndarray, notes: list[str]) -> list[dict[str, Any]]:
+    """One operating point for one row, times the number of rows: a whole tile takes minutes."""
+    if not shutil.which("ngspice"):
+        notes.append("ngspice is not installed: skipped.")
+        return []
+    driver, row, column, sense = _WIRES
+    rows, columns = tile.shape
+    lines = ["* one driven row", *(f"V{i} s{i} 0 {1 if i == 0 else 0}" for i in range(rows))]
+    lines += [f"RD{i} s{i} u{i}_0 {driver}" for i in range(rows)]
+    lines += [f"RS{j} v{rows - 1}_{j} 0 {sense}" for j in range(columns)]
+    for i in range(rows):
+        for j in range(columns):
+            lines.append(f"RG{i}_{j} u{i}_{j} v{i}_{j} {1 / tile[i, j]!r}")
+            if j:
+                lines.append(f"RR{i}_{j} u{i}_{j - 1} u{i}_{j} {row}")
+            if i:
+                lines.append(f"RC{i}_{j} v{i - 1}_{j} v{i}_{j} {column}")
+    prints = [f"print v(v{rows - 1}_{j})" for j in range(columns)]
+    lines += [".control", "set numdgt=15", "op", *prints, ".endc", ".end"]
+    with tempfile.TemporaryDirectory() as folder:
+        netlist = Path(folder) / "tile.cir"
+        netlist.write_text("\n".join(lines))
+        start = time.perf_counter()
+        try:
+            output = subprocess.run(
+                ["ngspice", "-b", str(netlist)], capture_output=True, text=True, timeout=120
+            ).stdout
+        except subprocess.TimeoutExpired:
+            notes.append("ngspice took more than two minutes for one row: skipped.")
+            return []
+        seconds = time.perf_counter() - start
+    found = [float(line.split("=")[1]) for line in output.splitlines() if line.startswith("v(v")]
+    error = float(np.max(np.abs(np.array(found) / sense / reference[0] - 1))) if found else float("nan")
+    notes.append(f"ngspice: measured with one driven row ({seconds:.2f} s), times {rows} rows.")
+    return [{"solver": "ngspice", "size": 64, "ms_per_tile": 1e3 * seconds * rows, "error": error}]

@@ -1,13 +1,14 @@
 """The SpikeFlow chip: tiles of PEs, PEs of crossbars, and what surrounds them."""
 
 import math
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import equinox as eqx
-import jax
 import numpy as np
 
+from hwmodels.spikeflow import ranges
 from hwmodels.spikeflow.components import RRAM, Adc, Cell, Components, Mesh
+from hwmodels.spikeflow.ranges import Limit
 from hwmodels.spikeflow.technology import NODES_NM, Rule
 from hwmodels.workload import Scalar
 
@@ -16,6 +17,26 @@ Schedule = Literal["overlapped", "pipelined", "sequential"]
 Activity = Literal["dense", "spikes"]
 Neuron = Literal["lif", "relu"]
 AdcKind = Literal["flash", "sar"]
+
+_RANGES: dict[str, tuple[int | float, int | float]] = {
+    "crossbar_rows": (1, 4096),
+    "crossbar_columns": (1, 4096),
+    "kernel": (1, 64),
+    "pes_per_tile": (1, 4096),
+    "mux_ratio": (1, 4096),
+    "adc_bits": (1, 16),
+    "weight_bits": (1, 16),
+    "input_bits": (1, 16),
+    "activation_bits": (1, 16),
+    "encoder_cycles": (1, 16),
+    "membrane_bits": (1, 64),
+    "channel_sharing": (1, 4096),
+    "clock_hz": (1e3, 1e11),
+    "cycle_clocks": (1, 1e6),
+    "pipeline_start": (1e-6, 1),
+    "node_nm": (NODES_NM[0], NODES_NM[-1]),
+    "constants_nm": (NODES_NM[0], NODES_NM[-1]),
+}
 
 
 class Chip(eqx.Module):
@@ -96,32 +117,10 @@ class Chip(eqx.Module):
 
     def check(self) -> None:
         """Raises for a parameter out of its range; values under trace are not looked at."""
-        parts = (("cell", Cell), ("adc", Adc), ("components", Components), ("mesh", Mesh))
-        for name, kind in parts:
+        for name, kind in (("cell", Cell), ("adc", Adc), ("components", Components), ("mesh", Mesh)):
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} must be a spikeflow.{kind.__name__}, got {getattr(self, name)!r}.")
-        for name in ("crossbar_rows", "crossbar_columns"):
-            _within(name, getattr(self, name), 1, 4096)
-        _within("kernel", self.kernel, 1, 64)
-        _within("pes_per_tile", self.pes_per_tile, 1, 4096)
-        _within("mux_ratio", self.mux_ratio, 1, 4096)
-        for name in ("adc_bits", "weight_bits", "input_bits", "activation_bits"):
-            _within(name, getattr(self, name), 1, 16)
-        _within("encoder_cycles", self.encoder_cycles, 1, 16)
-        _within("membrane_bits", self.membrane_bits, 1, 64)
-        _within("channel_sharing", self.channel_sharing, 1, 4096)
-        _within("clock_hz", self.clock_hz, 1e3, 1e11)
-        _within("cycle_clocks", self.cycle_clocks, 1, 1e6)
-        _within("pipeline_start", self.pipeline_start, 1e-6, 1)
-        _within("node_nm", self.node_nm, NODES_NM[0], NODES_NM[-1])
-        _within("constants_nm", self.constants_nm, NODES_NM[0], NODES_NM[-1])
-        _within("cell.bits", self.cell.bits, 1, 16)
-        _within("adc.capacitor_share", self.adc.capacitor_share, 0, 1)
-        _within("adc.reference_bits", self.adc.reference_bits, 1, 16)
-        for owner, _ in parts:
-            for name, value in vars(getattr(self, owner)).items():
-                if name.endswith(("_j", "_um2", "_per_round")):
-                    _within(f"{owner}.{name}", value, 0, math.inf)
+        ranges.check(self.limits())
         for name, word, allowed in (
             ("partition", self.partition, Partition),
             ("schedule", self.schedule, Schedule),
@@ -137,23 +136,22 @@ class Chip(eqx.Module):
         if not isinstance(self.entropy_module, bool):
             raise ValueError(f"entropy_module must be True or False, got {self.entropy_module!r}.")
         columns, mux = self.crossbar_columns, self.mux_ratio
-        if not is_traced(columns) and not is_traced(mux) and np.any(np.asarray(mux) > np.asarray(columns)):
+        known = not ranges.is_traced(columns) and not ranges.is_traced(mux)
+        if known and np.any(np.asarray(mux) > np.asarray(columns)):
             raise ValueError(f"mux_ratio must lie in [1, crossbar_columns = {columns}], got {mux}.")
 
-
-def is_traced(value: Any) -> bool:
-    """Whether a value is not known yet, so that its range cannot be looked at."""
-    return isinstance(value, jax.core.Tracer)
-
-
-def _within(name: str, value: Any, low: int | float, high: int | float) -> None:
-    if is_traced(value):
-        return
-    number = isinstance(value, int | float | np.number | np.ndarray | jax.Array) and value is not True
-    # A NaN fails the comparison, and so is named like any other value out of range.
-    if not number or not np.all((low <= np.asarray(value)) & (np.asarray(value) <= high)):
-        raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {_shown(value)}.")
-
-
-def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) or value is None else str(value)
+    def limits(self) -> list[Limit]:
+        """The range of every number."""
+        own = [Limit(name, getattr(self, name), *bounds) for name, bounds in _RANGES.items()]
+        parts = [
+            Limit("cell.bits", self.cell.bits, 1, 16),
+            Limit("adc.capacitor_share", self.adc.capacitor_share, 0, 1),
+            Limit("adc.reference_bits", self.adc.reference_bits, 1, 16),
+        ]
+        constants = [
+            Limit(f"{owner}.{name}", value, 0, math.inf)
+            for owner in ("cell", "adc", "components", "mesh")
+            for name, value in vars(getattr(self, owner)).items()
+            if name.endswith(("_j", "_um2", "_per_round"))
+        ]
+        return [*own, *parts, *constants]

@@ -114,11 +114,11 @@ class Components(eqx.Module):
     # Energy
     tile_buffer_j: Scalar = 397.0e-12  # E, per PE cycle
     pe_buffer_j: Scalar = 0.2e-12  # E ("temporary buffer"), per read round
-    subtractor_j: Scalar = 1.15e-18  # E; 16 a read round
+    subtractor_j: Scalar = 1.15e-18  # E; 16 a read round; without `diff_energy` alone
     subtractors_per_round: Scalar = 16  # E
     mux_j: Scalar = 0.094245e-12  # E, per conversion
     h_tree_j: Scalar = 157.12e-12  # E (19.64 pJ · 8), per PE cycle
-    membrane_fetch_j: Scalar = 4.64e-12  # E ("memory fetch")
+    membrane_fetch_j: Scalar = 4.64e-12  # E ("memory fetch"); without `membrane_words` alone
     neuron_j: Scalar = 5.096e-12  # E (1.274 pJ · 4)
     adder_4_bit_j: Scalar = _kernel_j(0.00873)  # K
     adder_8_bit_j: Scalar = _kernel_j(0.01689)  # K

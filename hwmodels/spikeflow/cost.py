@@ -1,6 +1,7 @@
 """Energy, latency and area of one inference on a SpikeFlow chip, each with its breakdown."""
 
 import functools
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from hwmodels.spikeflow.energy import ENERGY_COMPONENTS, layer_energy
 from hwmodels.spikeflow.latency import LATENCY_COMPONENTS, timing
 from hwmodels.spikeflow.noc import routes
 from hwmodels.spikeflow.placement import Placement, place
+from hwmodels.spikeflow.ranges import Limit, guard
 from hwmodels.spikeflow.scale import at_its_node
 from hwmodels.workload import Scalar, Workload
 
@@ -144,9 +146,12 @@ def evaluate(
     """Energy, latency and area of one inference of `workload` on `chip`.
 
     One code path: with Python numbers the result is exact host arithmetic in float64, whether or not JAX has
-    64 bits; with traced leaves it differentiates (counts straight-through), maps and compiles. Traced
-    values are not checked against their ranges. Transfers over the mesh are taken to hide behind the PE
-    cycles, and there is no leakage: the published tool has neither.
+    64 bits; with traced leaves it differentiates (counts straight-through), maps and compiles, and a traced
+    value out of its range raises at run time.
+
+    Not counted, as in the published tool: leakage, DACs of the encoding layer, and time on the mesh, which is
+    taken to hide behind the PE cycles. The multi-bit values that average pooling hands on are charged as
+    spikes.
 
     **Arguments:**
 
@@ -170,7 +175,8 @@ def evaluate(
         raise TypeError(f"chip must be a spikeflow.Chip, got {chip!r}.")
     chip.check()
     switches = resolve(conventions)
-    workload, chip = _scalars(workload), at_its_node(_scalars(chip))
+    workload, chip = _guarded(_scalars(workload), _scalars(chip))
+    chip = at_its_node(chip)
     if chip.neuron == "relu" and is_number(workload.timesteps) and workload.timesteps != 1:
         raise ValueError(
             f"an ANN (neuron='relu') runs once: timesteps must be 1, got {workload.timesteps}; "
@@ -193,6 +199,12 @@ def evaluate(
         },
         placement=placement,
     )
+
+
+def _guarded(workload: Workload, chip: Chip) -> tuple[Workload, Chip]:
+    rates = [Limit(f"layer {layer.name!r}: input_rate", layer.input_rate, 0, 1) for layer in workload.layers]
+    timesteps = Limit("timesteps", workload.timesteps, 1, math.inf)
+    return guard((workload, chip), [*chip.limits(), timesteps, *rates])
 
 
 def _scalars(tree: _Tree) -> _Tree:

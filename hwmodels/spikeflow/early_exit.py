@@ -45,6 +45,10 @@ def expected_cost(
     - `chip`: with `entropy_module=True` the exit decision is charged after every timestep.
     - `exits`: $p_1 \dots p_T$, at least zero, with sum 1.
 
+    - `conventions`: as for [`evaluate`][].
+
+    **Returns:** an [`ExpectedCost`][].
+
     **Raises:** `ValueError` for no exits, or for probabilities that are negative or do not sum to 1.
 
     **Source:** Li et al., "Input-Aware Dynamic Timestep Spiking Neural Networks", DAC 2023.
@@ -73,6 +77,8 @@ def maximum_entropy_exits(mean: int | float, last: int) -> tuple[float, ...]:
     A paper that prints the mean exit alone leaves the distribution open; this one assumes nothing more.
 
     **Arguments:** `mean`: in (1, `last`). `last`: the last timestep, at least 2.
+
+    **Returns:** `last` probabilities with sum 1.
 
     **Raises:** `ValueError` for a mean outside that range.
     """

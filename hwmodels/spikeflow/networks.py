@@ -27,7 +27,9 @@ def vgg(
 
     **Arguments:** `channels`: output channels in order, `"P"` for 2×2 average pooling behind the layer
     before. `size`: side of the RGB image. `hidden`: widths of the linear layers before the readout.
-    `input_rate`: spike rate of every layer but the first.
+    `classes`: outputs of the readout. `timesteps`: T. `input_rate`: spike rate of every layer but the first.
+
+    **Returns:** a workload of layers conv1, conv2, ..., fc1, ...
     """
     layers: list[Layer] = []
     inputs = 3
@@ -68,7 +70,12 @@ def resnet18(
     *, size: int = 64, classes: int = 200, timesteps: Scalar = 4, input_rate: Scalar = 0.1
 ) -> Workload:
     """ResNet18 (He et al., CVPR 2016) with the 3×3 stem of small images, direct encoding, projections as
-    layers of their own, and global average pooling before the readout."""
+    layers of their own, and global average pooling before the readout.
+
+    **Arguments:** as for [`vgg`][]; `size` must be a multiple of 8.
+
+    **Returns:** a workload of layers stem, stage1.block1.conv1, ..., fc.
+    """
 
     def conv(name: str, inputs: int, outputs: int, side: int, **options) -> Layer:
         options = {"padding": 1, "input_rate": input_rate} | options

@@ -28,7 +28,7 @@ def tile_position(tile: int, width: int) -> tuple[int, int]:
 
 
 def tile_range(placement: Placement, index: int) -> tuple[Scalar, Scalar]:
-    """First tile of a layer, and the first one behind it."""
+    """First tile of the layer with that index, and the first one behind it."""
     layer, size = placement.layers[index], placement.pes_per_tile
     # Half a PE keeps the quotients away from whole numbers, whatever the float type.
     first = floor((layer.first_pe + 0.5) / size)

@@ -86,9 +86,10 @@ def place(
     **Arguments:**
 
     - `workload`, `chip`: as for [`evaluate`][].
+    - `conventions`: its `packed_pes` and `weight_slices` change the place of layers.
     - `duplicates`: copies of each layer, at least 1 (default: one each); see [`balance`][].
 
-    **Returns:** a [`Placement`][]; Python integers when the chip is concrete.
+    **Returns:** a [`Placement`][]; Python integers, from a cache on the host, when the chip is concrete.
 
     **Raises:** `ValueError` for the wrong number of duplicates, or for fewer than one.
 

@@ -31,6 +31,10 @@ def figure_4a(mean_exit: float = 2.14, last: int = 4) -> list[Row]:
 
     The printed 10.4 is not reachable by the published script, whose energy and latency are exactly
     proportional to T (16). It takes a part that does not grow with T, and encoding the image once is one.
+
+    **Arguments:** `mean_exit`: mean timestep of exit. `last`: timesteps of the full network.
+
+    **Returns:** a row per way of counting, and the paper's.
     """
     workload = vgg(VGG16, size=64, classes=200)
     exits = maximum_entropy_exits(mean_exit, last)
@@ -72,6 +76,10 @@ def figure_6a(sharing: Sequence[int] = (1, 2, 4)) -> list[Row]:
     areas fall by 0.31 of the baseline, while a module divided by n can lose no more than 1/2 − 1/4 = 0.25
     of it. So the authors' C#2 must have shared fewer layers than their C#4 (a share of 0.55 of the memory
     against 0.78).
+
+    **Arguments:** `sharing`: the n of every row; the first is what reductions refer to.
+
+    **Returns:** a row per n; `paper` is None where it prints nothing.
     """
     rows: list[Row] = []
     for count in sharing:
@@ -90,6 +98,8 @@ def neuron_area_share() -> list[Row]:
     `published`: the script on the convolutions, which are all that it lists: memory of five layers at their
     size after pooling, no logic. `corrected`: the whole network, memory of all layers at their
     convolution's size, logic, and the kept result of the encoding layer.
+
+    **Returns:** a row per network, fractions in [0, 1].
     """
     networks = {
         "vgg9, 32×32": vgg(VGG9, size=32, classes=10, hidden=(1024,)),
@@ -124,7 +134,13 @@ def _figures(cost: Cost) -> Row:
 def snn_against_ann(
     workload: Workload, chip: Chip | None = None, timesteps: Sequence[int] = (1, 2, 4, 8), bits: int = 4
 ) -> list[Row]:
-    """The network at several T beside its ANN twin with `bits`-bit activations on the same chip."""
+    """The network at several T beside its ANN twin with `bits`-bit activations on the same chip.
+
+    **Arguments:** `workload`, `chip`: as for [`evaluate`][]. `timesteps`: of the SNN's rows. `bits`: of the
+    twin's activations.
+
+    **Returns:** a row per T and one for the twin: energy, latency, area, EDP, throughput and power.
+    """
     chip = Chip() if chip is None else chip
     rows = [
         {"network": f"SNN, T = {t}", **_figures(evaluate(at_timesteps(workload, t), chip))} for t in timesteps
@@ -138,6 +154,10 @@ def sram_against_rram(workload: Workload) -> list[Row]:
     The published read energy of SRAM is digit for digit its area in µm², so most likely a slip: `break_even`
     gives the energy of one read of a 64×64 array at which SRAM would cost as much as RRAM in all. It is
     negative where even a free read would not do, because four columns a weight cost their converters.
+
+    **Arguments:** `workload`: as for [`evaluate`][].
+
+    **Returns:** a row per cell.
     """
     rram = evaluate(workload, Chip())
     sram = evaluate(workload, with_sram(Chip()))
@@ -150,7 +170,12 @@ def sram_against_rram(workload: Workload) -> list[Row]:
 
 
 def crossbar_sizes(workload: Workload, sizes: Sequence[int] = (32, 64, 128)) -> list[Row]:
-    """Square crossbars of several sizes, eight columns a converter."""
+    """Square crossbars of several sizes, eight columns a converter.
+
+    **Arguments:** `workload`: as for [`evaluate`][]. `sizes`: rows, and columns.
+
+    **Returns:** a row per size: costs, tiles, and the share of cells in use.
+    """
     rows = []
     for size in sizes:
         cost = evaluate(workload, Chip(crossbar_rows=size, crossbar_columns=size))
@@ -163,7 +188,12 @@ def crossbar_sizes(workload: Workload, sizes: Sequence[int] = (32, 64, 128)) -> 
 
 
 def designer_table(workload: Workload, chip: Chip | None = None) -> list[Row]:
-    """What a designer asks first, layer by layer: where it lies, how full, how long, how much."""
+    """What a designer asks first, layer by layer: where it lies, how full, how long, how much.
+
+    **Arguments:** `workload`, `chip`: as for [`evaluate`][].
+
+    **Returns:** a row per layer; fractions in [0, 1].
+    """
     chip = Chip() if chip is None else chip
     cost = evaluate(workload, chip)
     energy, latency = cost.energy_by_layer_j, cost.latency_by_layer_s

@@ -229,8 +229,15 @@ def test_residual_additions_and_projections_are_charged():
 
 
 @pytest.mark.parametrize("x64", [True, False])
-@pytest.mark.parametrize("schedule", ["overlapped", "pipelined", "sequential"])
-@pytest.mark.parametrize("conventions", ["corrected", "published"])
+@pytest.mark.parametrize(
+    ("schedule", "conventions"),
+    [
+        ("overlapped", "corrected"),
+        ("pipelined", "corrected"),
+        ("sequential", "corrected"),
+        ("overlapped", "published"),  # which has one schedule, whatever the chip says
+    ],
+)
 def test_arrays_and_numbers_take_one_path(x64, schedule, conventions):
     def totals(rows, pes_per_tile, timesteps):
         chip = spikeflow.Chip(crossbar_rows=rows, pes_per_tile=pes_per_tile, schedule=schedule)
@@ -263,7 +270,7 @@ def test_unused_pes_have_their_own_row():
 
 def test_a_whole_chip_can_be_an_argument():
     """Of compiled and of differentiated functions, with every number an array."""
-    workload = Workload(NETWORK.layers[:3], 3)
+    workload = Workload(NETWORK.layers[:2], 3)
     chip = jax.tree.map(lambda x: jnp.asarray(x, float), spikeflow.Chip(activity="spikes"))
     compiled = jax.jit(spikeflow.evaluate)(workload, chip)
     expected = spikeflow.evaluate(workload, spikeflow.Chip(activity="spikes"))

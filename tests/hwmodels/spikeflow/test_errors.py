@@ -3,6 +3,7 @@
 import math
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -92,6 +93,45 @@ def test_nan_is_no_probability_and_no_number_of_pes():
     workload = spikeflow.vgg(spikeflow.VGG9)
     with pytest.raises(ValueError, match="probabilities that sum to 1"):
         spikeflow.expected_cost(workload, spikeflow.Chip(), [math.nan, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "message"),
+    [
+        ("crossbar_rows", 0.0, r"crossbar_rows must lie in \[1, 4096\]"),
+        ("adc_bits", math.nan, r"adc_bits must lie in \[1, 16\]"),
+        ("timesteps", 0.5, r"timesteps must lie in \[1, inf\]"),
+        ("input_rate", 1.5, r"layer 'fc': input_rate must lie in \[0, 1\]"),
+    ],
+)
+def test_traced_values_out_of_range(parameter, value, message):
+    good = {"crossbar_rows": 64.0, "adc_bits": 4.0, "timesteps": 4.0, "input_rate": 0.1}
+
+    @eqx.filter_jit
+    def energy(values):
+        layer = Layer.linear("fc", in_features=8, out_features=2, input_rate=values["input_rate"])
+        chip = spikeflow.Chip(crossbar_rows=values["crossbar_rows"], adc_bits=values["adc_bits"])
+        return spikeflow.evaluate(Workload([layer], values["timesteps"]), chip).energy_j
+
+    as_arrays = {name: jnp.asarray(x) for name, x in good.items()}
+    assert energy(as_arrays) > 0
+    with pytest.raises(Exception, match=message):
+        energy(as_arrays | {parameter: jnp.asarray(value)})
+
+
+def test_one_bad_design_of_a_sweep_is_found():
+    @eqx.filter_jit
+    def energies(rows):
+        layer = Layer.linear("fc", in_features=8, out_features=2)
+
+        def one(size):
+            return spikeflow.evaluate(Workload([layer], 1), spikeflow.Chip(crossbar_rows=size)).energy_j
+
+        return jax.vmap(jax.grad(one))(rows)
+
+    assert jnp.isfinite(energies(jnp.array([16.0, 64.0]))).all()
+    with pytest.raises(Exception, match=r"crossbar_rows must lie in \[1, 4096\]"):
+        energies(jnp.array([16.0, 8192.0]))
 
 
 def test_an_ann_runs_once():

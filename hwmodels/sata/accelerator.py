@@ -7,7 +7,7 @@ import equinox as eqx
 
 from hwmodels import rounding
 from hwmodels.sata.array import Array, Buffers, require
-from hwmodels.sata.memory import Sram, sram
+from hwmodels.sata.memory import Sram, require_block, sram
 from hwmodels.sata.other_dataflows import OTHER_DATAFLOWS, whole
 from hwmodels.sata.technology import (
     CLOCK_HZ,
@@ -34,11 +34,13 @@ class Accelerator(eqx.Module):
       and "is" repeat the traffic of that stationary dataflow at every timestep; "spinalflow" and "ptb" are
       those of other accelerators on the same components (see `other_dataflows.py` for what they leave out).
       As upstream, no dataflow moves membrane potentials: they stay in the elements.
-    - `lif_sharing`: n of EfficientLIF-Net's C#n: processing elements per LIF unit, at least 1.
+    - `lif_sharing`: n of EfficientLIF-Net's C#n: processing elements per LIF unit, at least 1. The updates
+      that a unit makes in turn are taken to hide behind the accumulation: they add no cycles.
     - `element`: "spiking" (AND gate and LIF unit) or "dense" (multiplier and rectifier, for the twin ANN).
     - `clock_hz`: clock frequency.
     - `time_window`: timesteps in a window of "ptb", at least 1.
-    - `sram_width_bytes`, `sram_banks`: block width and banks of all three buffers.
+    - `sram_width_bytes`, `sram_banks`: block width (8 to 64 bytes, acting up to 32) and banks (1 to 4) of all
+      three buffers.
 
     **Raises:** `ValueError` for values outside their range.
     """
@@ -62,11 +64,17 @@ class Accelerator(eqx.Module):
         )
         require(self.clock_hz, f"clock_hz must be at least 1 Hz, got {self.clock_hz}.", least=1)
         require(self.time_window, f"time_window must be at least 1, got {self.time_window}.", least=1)
+        require_block(self.sram_width_bytes, self.sram_banks)
         dataflows = (*DATAFLOWS, *OTHER_DATAFLOWS)
         if self.dataflow not in dataflows:
             raise ValueError(f"unknown dataflow {self.dataflow!r}; choose one of {', '.join(dataflows)}.")
         if self.element not in ("spiking", "dense"):
             raise ValueError(f"unknown element {self.element!r}; choose spiking or dense.")
+        if self.element == "dense" and self.dataflow in OTHER_DATAFLOWS:
+            raise ValueError(
+                f"the dataflow {self.dataflow!r} moves spikes and has no dense element; "
+                f"choose one of {', '.join(DATAFLOWS)}."
+            )
 
 
 class UnitCost(NamedTuple):

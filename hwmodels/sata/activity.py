@@ -8,7 +8,7 @@ from hwmodels.sata.accelerator import Accelerator
 from hwmodels.sata.array import padded_geometry, schedule, simulator_geometry
 from hwmodels.sata.conventions import CORRECTIONS
 from hwmodels.sata.other_dataflows import OTHER_DATAFLOWS, ptb_counts, spinalflow_counts, whole
-from hwmodels.sata.traffic import cycle_statistics
+from hwmodels.sata.traffic import cycle_statistics, require_count
 from hwmodels.workload import Layer
 
 DRIVERS = (
@@ -47,6 +47,7 @@ def layer_activity(
     **Returns:** a dictionary with the keys of `DRIVERS`, and "slots": the products that the array could have
     done, were it busy in every cycle, against which utilisation is measured.
     """
+    require_count(layer, dram)
     if chip.dataflow in OTHER_DATAFLOWS:
         return _other_activity(layer, timesteps, chip, corrections, dram)
     rate, pruned = rounding.as_scalar(layer.input_rate), rounding.as_scalar(layer.weight_sparsity)
@@ -106,10 +107,8 @@ def layer_activity(
         counts["sram_ifmap_writes"] = counts["dram_ifmap_reads"]
         counts["sram_filter_writes"] = counts["dram_filter_reads"]
         counts["sram_ofmap_reads"] = counts["dram_ofmap_writes"]
-    if "neurons" in corrections and layer.residual_add:  # the shortcut's operand comes from the output buffer
-        counts["sram_ofmap_reads"] = (
-            counts["sram_ofmap_reads"] + updates * rounding.as_scalar(p.output) / byte
-        )
+    if "neurons" in corrections:
+        counts["sram_ofmap_reads"] = counts["sram_ofmap_reads"] + _shortcut_words(layer, updates, chip, byte)
     elements = whole(chip.array.rows) * whole(chip.array.columns)
     counts["slots"] = counts["cycles"] * elements
     counts["dense_macs"] = products * repeats
@@ -132,7 +131,8 @@ def _other_activity(
     counts["additions"] = _additions(layer, layer.outputs * timesteps)
     counts["sram_ifmap_writes"] = counts["dram_ifmap_reads"]
     counts["sram_filter_writes"] = counts["dram_filter_reads"]
-    counts["sram_ofmap_reads"] = counts["dram_ofmap_writes"]
+    shortcut = _shortcut_words(layer, layer.outputs * timesteps, chip, 8)
+    counts["sram_ofmap_reads"] = counts["dram_ofmap_writes"] + shortcut
     # SpinalFlow sees no zeros, so its slots are filled by spikes alone
     busy = counts["macs"] if chip.dataflow == "spinalflow" else layer.macs * timesteps
     elements = whole(chip.array.rows) * whole(chip.array.columns)
@@ -142,6 +142,11 @@ def _other_activity(
 def _additions(layer: Layer, updates: Any) -> Any:
     """One addition per output for a shortcut, and one per output for averaging."""
     return updates * (int(layer.residual_add) + int(layer.pool > 1))
+
+
+def _shortcut_words(layer: Layer, updates: Any, chip: Accelerator, byte: int) -> Any:
+    """Words of a shortcut's operand, which comes from the output buffer."""
+    return updates * rounding.as_scalar(chip.precision.output) / byte if layer.residual_add else 0
 
 
 def _output_pixels(layer: Layer, corrections: frozenset[str]) -> int:

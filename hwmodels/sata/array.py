@@ -17,10 +17,14 @@ from hwmodels.workload import Layer, Scalar
 
 def require(value: Any, message: str, *, least: int | float, most: int | float = np.inf) -> None:
     """Raises `ValueError` when a value is known and lies outside [least, most], or is not a number."""
-    if not isinstance(value, jax.core.Tracer):
-        known = np.asarray(value)
-        if not bool(np.all((known >= least) & (known <= most))):
-            raise ValueError(message)
+    if isinstance(value, jax.core.Tracer):
+        return
+    try:
+        known = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(message) from None
+    if not bool(np.all((known >= least) & (known <= most))):
+        raise ValueError(message)
 
 
 class Array(eqx.Module):
@@ -46,8 +50,13 @@ class Array(eqx.Module):
 class Buffers(eqx.Module):
     """Sizes of the three global buffers in bytes (published: 32 KiB, 144 KiB, 32 KiB).
 
-    The simulator splits each in two halves, of which one serves hits. `ifmap` and `filter` are at least 100
-    bytes (the simulator counts words of a half in hundredths of the buffer), `ofmap` at least 2.
+    The simulator splits each in two halves, of which one serves hits.
+
+    **Arguments:**
+
+    - `ifmap`, `filter`: read buffers, at least 100 bytes (the simulator counts the words of a half in
+      hundredths of the buffer). Leaves, rounded to whole bytes where words are counted.
+    - `ofmap`: write buffer, at least 2 bytes.
 
     **Raises:** `ValueError` for a buffer below its minimum.
     """

@@ -36,15 +36,13 @@ class Geometry(NamedTuple):
     def taps(self) -> int:
         return self.kernel_height * self.kernel_width * self.channels
 
+    def _along(self, axis: int) -> tuple[int, int, int, int, int]:
+        """Size of the map, of the output and of the kernel, stride and padding along an axis."""
+        return self[axis], self[2 + axis], self[4 + axis], self[6 + axis], self[8 + axis]
+
     def covered(self, axis: int) -> int:
         """Rows (axis 0) or columns (axis 1) of the map that some window touches."""
-        size, out, kernel, stride, pad = (
-            self[axis],
-            self[2 + axis],
-            self[4 + axis],
-            self[6 + axis],
-            self[8 + axis],
-        )
+        size, out, kernel, stride, pad = self._along(axis)
         if stride <= kernel:
             return max(0, min(size, (out - 1) * stride - pad + kernel))
         starts = np.arange(out)[:, None] * stride - pad + np.arange(kernel)
@@ -52,13 +50,7 @@ class Geometry(NamedTuple):
 
     def valid(self, axis: int) -> int:
         """Pairs of an output row (column) and a kernel row (column) that fall on the map."""
-        size, out, kernel, stride, pad = (
-            self[axis],
-            self[2 + axis],
-            self[4 + axis],
-            self[6 + axis],
-            self[8 + axis],
-        )
+        size, out, kernel, stride, pad = self._along(axis)
         first = np.arange(out) * stride - pad
         return int(np.maximum(np.minimum(first + kernel, size) - np.maximum(first, 0), 0).sum())
 
@@ -70,9 +62,9 @@ class Geometry(NamedTuple):
     @property
     def fits(self) -> bool:
         """Whether every window lies on the map, so that no address is null."""
+        along = (self._along(axis) for axis in (0, 1))
         return all(
-            self[8 + axis] == 0 and (self[2 + axis] - 1) * self[6 + axis] + self[4 + axis] <= self[axis]
-            for axis in (0, 1)
+            pad == 0 and (out - 1) * stride + kernel <= size for size, out, kernel, stride, pad in along
         )
 
 

@@ -21,7 +21,11 @@ from hwmodels.workload import Workload
 
 
 class EarlyExitCost(eqx.Module):
-    """Means over inputs, and energy and latency at each number of timesteps."""
+    """What an inference costs when inputs stop at different timesteps.
+
+    - `energy_j`, `latency_s`, `energy_delay_js`, `timesteps`: means over inputs.
+    - `energy_by_timesteps_j`, `latency_by_timesteps_s`: of an input that stops after 1, 2, .. T timesteps.
+    """
 
     energy_j: Any
     latency_s: Any
@@ -37,6 +41,7 @@ def early_exit_cost(
     accelerator: Accelerator | None = None,
     *,
     conventions: str | Collection[str] = "corrected",
+    dram: str = "exact",
 ) -> EarlyExitCost:
     """Mean cost over inputs that stop at different timesteps.
 
@@ -46,7 +51,7 @@ def early_exit_cost(
 
     - `workload`: its own `timesteps` are ignored.
     - `exit_fractions`: p_1 .. p_T, the fraction of inputs that stop after each timestep; they sum to one.
-    - `accelerator`, `conventions`: as in [`inference_energy`][].
+    - `accelerator`, `conventions`, `dram`: as in [`inference_energy`][].
 
     **Returns:** an [`EarlyExitCost`][]; it differentiates to the fractions.
 
@@ -58,7 +63,9 @@ def early_exit_cost(
         if known.size == 0 or not (known >= 0).all() or abs(known.sum() - 1) > 1e-6:
             raise ValueError(f"exit_fractions must be non-negative and sum to one, got {known.tolist()}.")
     costs = [
-        inference_energy(Workload(layers=workload.layers, timesteps=t), accelerator, conventions=conventions)
+        inference_energy(
+            Workload(layers=workload.layers, timesteps=t), accelerator, conventions=conventions, dram=dram
+        )
         for t in range(1, len(fractions) + 1)
     ]
     energies, latencies = tuple(c.total_j for c in costs), tuple(c.latency_s for c in costs)

@@ -19,7 +19,7 @@ class InferenceCost(eqx.Module):
     - `energy_by_component_j`: parts of the processing elements, buffers, DRAM by operand.
     - `energy_by_cause_j`: "operation" (gated parts), "ungated" parts, "leakage", "sram" and "dram" accesses.
     - `energy_by_layer_j`; `energy_by_layer_and_component_j`.
-    - `cycles`, `latency_s`, with `cycles_by_layer`.
+    - `cycles`, `latency_s`, with `cycles_by_layer` and `latency_by_layer_s`.
     - `area_mm2`, `area_by_component_mm2` (DRAM excluded).
     - `utilisation`: dense products done over those the array had room for; `utilisation_by_layer`.
     - `macs`, `neuron_updates`: operations charged.
@@ -29,6 +29,7 @@ class InferenceCost(eqx.Module):
     energy_by_cause_j: dict[str, Any]
     energy_by_layer_and_component_j: dict[str, dict[str, Any]]
     cycles_by_layer: dict[str, Any]
+    latency_by_layer_s: dict[str, Any]
     latency_s: Any
     area_by_component_mm2: dict[str, Any]
     utilisation: Any
@@ -62,8 +63,10 @@ def inference_energy(
 ) -> InferenceCost:
     r"""Prices one inference: `E = Σ_layers Σ_components activity · unit energy`.
 
-    Differentiates to spike rates, sparsities, timesteps, precisions, array and buffer sizes. On plain
-    numbers it is evaluated in float64 on the host.
+    On plain numbers it is evaluated in float64 on the host. It differentiates to spike rates, sparsities,
+    timesteps, precisions, array and buffer sizes, all at once when the chip's numbers are made floats:
+    `jax.grad(lambda chip: inference_energy(workload, chip).total_j)(jax.tree.map(float, Accelerator()))`.
+    Counts keep their exact values, and their slopes are those without roundings.
 
     **Arguments:**
 
@@ -111,12 +114,14 @@ def inference_energy(
             by_cause[unit.cause] = by_cause.get(unit.cause, 0.0) + energy
 
     cycles = {name: counts["cycles"] for name, counts in activity.items()}
+    clock = rounding.as_scalar(chip.clock_hz)
     return InferenceCost(
         energy_by_component_j=by_component,
         energy_by_cause_j=by_cause,
         energy_by_layer_and_component_j=by_both,
         cycles_by_layer=cycles,
-        latency_s=sum(cycles.values()) / rounding.as_scalar(chip.clock_hz),
+        latency_by_layer_s={name: count / clock for name, count in cycles.items()},
+        latency_s=sum(cycles.values()) / clock,
         area_by_component_mm2=costs.area_by_component_mm2,
         utilisation=sum(c["dense_macs"] for c in activity.values())
         / sum(c["slots"] for c in activity.values()),
@@ -127,10 +132,12 @@ def inference_energy(
 
 
 def correction_sizes(workload: Workload, accelerator: Accelerator | None = None) -> dict[str, Any]:
-    """Change of the total energy, in joules, when one correction at a time is applied to the published count.
+    """Change of the total energy when one correction at a time is applied to the published count.
 
-    They do not add up to the whole difference where corrections act on the same words or cycles (a write at
-    every timestep and the energy of a write, say).
+    **Arguments:** as in [`inference_energy`][].
+
+    **Returns:** joules by name of the correction. They do not add up to the whole difference where
+    corrections act on the same words or cycles (a write at every timestep and the energy of a write, say).
     """
     published = inference_energy(workload, accelerator, conventions="published").total_j
     return {

@@ -102,6 +102,12 @@ def _weights(nodes: tuple[int, int, int], value: Any) -> list[Any]:
     ]
 
 
+def require_block(width_bytes: Any, banks: Any) -> None:
+    """Raises `ValueError` for a block width or a bank count outside CACTI's grid."""
+    require(width_bytes, f"SRAM blocks have 8 to 64 bytes, got {width_bytes}.", least=8, most=64)
+    require(banks, f"SRAM buffers have 1 to 4 banks, got {banks}.", least=1, most=4)
+
+
 def sram(size_bytes: Scalar, width_bytes: Scalar = 32, banks: Scalar = 2) -> Sram:
     """Interpolates CACTI's grid; exact at its points, and smooth between them.
 
@@ -118,8 +124,7 @@ def sram(size_bytes: Scalar, width_bytes: Scalar = 32, banks: Scalar = 2) -> Sra
     Source: CACTI 7.0 with the 28 nm template of SATA_Sim.
     """
     require(size_bytes, f"an SRAM needs at least one byte, got {size_bytes}.", least=1)
-    require(width_bytes, f"SRAM blocks have 8 to 64 bytes, got {width_bytes}.", least=8, most=64)
-    require(banks, f"SRAM buffers have 1 to 4 banks, got {banks}.", least=1, most=4)
+    require_block(width_bytes, banks)
     size, width, count = (rounding.as_scalar(v) for v in (size_bytes, width_bytes, banks))
     if rounding.is_number(size, width, count):
         return _sram_of_numbers(size, width, count)

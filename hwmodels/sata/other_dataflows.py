@@ -73,7 +73,10 @@ def spinalflow_counts(layer: Layer, timesteps: Any, chip: Any) -> dict[str, Any]
 
 
 def ptb_counts(layer: Layer, timesteps: Any, chip: Any, dram: str) -> dict[str, Any]:
-    """Drivers of energy of one layer under parallel time batching, over all timesteps; words of 8 bits."""
+    """Drivers of energy of one layer under parallel time batching, over all timesteps; words of 8 bits.
+
+    A directly encoded image counts as spikes of its rate.
+    """
     g, p = padded_geometry(layer), chip.precision
     rate, pruned = rounding.as_scalar(layer.input_rate), rounding.as_scalar(layer.weight_sparsity)
     rows, columns = whole(chip.array.rows), whole(chip.array.columns)

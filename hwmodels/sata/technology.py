@@ -61,10 +61,14 @@ def _exact_power(kernel: str, width: int | float) -> Power:
 def power(kernel: str, width_bits: Scalar) -> Power:
     """Power of a component of any width: the table at 2, 4, 8, 16 and 32 bits, a monotone cubic between.
 
+    The cubic runs on logarithms; below 2 and above 32 bits the outermost slope continues.
+
     **Arguments:**
 
     - `kernel`: "register", "comparator", "multiplier", "adder", "subtractor" or "andgate".
     - `width_bits`: operand width.
+
+    **Returns:** a [`Power`][], in watts and square millimetres.
 
     Source: SATA_Sim, `hw_kernels.py`.
     """

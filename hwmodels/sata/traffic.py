@@ -133,6 +133,12 @@ def _traced_dram_jvp(geometry, dataflow, primals, tangents):
     return _traced_dram(geometry, dataflow, sizes), jax.jvp(relaxed, (sizes,), (tangent,))[1]
 
 
+def require_count(layer: Layer, dram: str) -> None:
+    """Raises `ValueError` that names the layer for an unknown way to count DRAM words."""
+    if dram not in ("exact", "closed_form"):
+        raise ValueError(f"layer {layer.name!r}: unknown dram count {dram!r}; choose exact or closed_form.")
+
+
 def cycle_statistics(
     layer: Layer,
     array: Array,
@@ -161,7 +167,7 @@ def cycle_statistics(
     **Returns:** a [`CycleStatistics`][].
 
     **Raises:** `ValueError` that names the layer for a kernel larger than the map the simulator sees, and
-    for an unknown dataflow.
+    for an unknown `dataflow` or `dram`.
 
     Source: SATA_Sim (`modified scale-sim v2`), columns of `cycle-stat.yaml`.
     """
@@ -169,8 +175,7 @@ def cycle_statistics(
         raise ValueError(
             f"layer {layer.name!r}: unknown dataflow {dataflow!r}; choose one of {', '.join(DATAFLOWS)}."
         )
-    if dram not in ("exact", "closed_form"):
-        raise ValueError(f"layer {layer.name!r}: unknown dram count {dram!r}; choose exact or closed_form.")
+    require_count(layer, dram)
     geometry = padded_geometry(layer) if corrected else simulator_geometry(layer)
     sizes = [
         rounding.maximum(rounding.round_half_even(size), least)

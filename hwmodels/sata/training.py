@@ -25,6 +25,7 @@ import equinox as eqx
 from hwmodels import rounding
 from hwmodels.sata.array import require
 from hwmodels.sata.technology import CLOCK_HZ, power
+from hwmodels.sata.twin import dense_workload
 from hwmodels.workload import Layer, Scalar, Workload
 
 COMPONENTS = {
@@ -112,6 +113,13 @@ def unit_energies_mac(fwd_bits: Any = 16, *, dense: bool = False) -> dict[str, A
     """Energy of one unit of each count, in 16-bit multiply-accumulates.
 
     Forward energies scale by `fwd_bits/16`; backward and weight update run at 16 bits.
+
+    **Arguments:**
+
+    - `fwd_bits`: bits of the forward pass.
+    - `dense`: multipliers and rectifiers, for the ANN's step.
+
+    **Returns:** the energies by name of the count.
     """
     operations = DENSE_OPERATIONS if dense else OPERATIONS
     units: dict[str, Any] = {
@@ -126,7 +134,7 @@ def unit_energies_mac(fwd_bits: Any = 16, *, dense: bool = False) -> dict[str, A
 
 
 def _layer_counts(
-    layer: Layer, timesteps: Any, bits: Any, rates: tuple[Any, Any, Any], published: bool
+    layer: Layer, timesteps: Any, bits: Any, rates: tuple[Any, Any, Any], published: bool, dense: bool
 ) -> dict[str, Any]:
     spike, gradient, window = rates
     weights, outputs = layer.weights, layer.outputs
@@ -142,7 +150,11 @@ def _layer_counts(
         spike = gradient = 1  # not scaled by sparsity
     if layer.analog_input and not published:
         forward = layer.macs  # the image's products are computed once and reused at every timestep
-        packed = inputs * 16 / bits
+    if dense or (layer.analog_input and not published):
+        packed = inputs * 16 / bits  # values of 16 bits instead of spikes
+    if not published:
+        kept = 1 - rounding.as_scalar(layer.weight_sparsity)
+        spike, gradient = spike * kept, gradient * kept  # no product, and no update, of a pruned weight
     return {
         "lif": steps if published or layer.spiking else 0,
         "mac_fwd": forward * spike,
@@ -174,7 +186,8 @@ def training_energy(
 
     **Arguments:**
 
-    - `workload`: its `input_rate`s are the spike rates (one minus the spikes' sparsity).
+    - `workload`: its `input_rate`s are the spike rates (one minus the spikes' sparsity). Pooling and
+      shortcuts, which the estimator does not know, are not charged.
     - `fwd_bits`: precision of the forward pass; the other stages use 16 bits.
     - `sparsity_du`: fraction of membrane gradients ∂u that are zero: products of the backward pass to skip.
     - `sparsity_df`: fraction of neurons outside the firing window, where ∂f is zero: the PGU skips them.
@@ -182,8 +195,8 @@ def training_energy(
       counted before it instead of adding to them and ignores sparsity, a last linear layer that does not
       spike is left out, ∂f's sparsity does nothing, and the backward products follow the input map's size.
       "corrected" adds layers up, applies every sparsity, counts the last layer, asks for no gradient of the
-      image, computes the products of a directly encoded input once, and lets neurons and PGU act in spiking
-      layers only.
+      image, computes the products of a directly encoded input once, skips pruned weights, and lets neurons
+      and PGU act in spiking layers only.
     - `dense`: the ANN's step: pass a workload with `timesteps=1`; see [`dense_training_energy`][].
 
     **Returns:** a [`TrainingCost`][].
@@ -208,7 +221,7 @@ def training_energy(
         if published and layer.kind == "linear" and not layer.spiking:
             continue
         rates = (rounding.as_scalar(layer.input_rate), gradient, window)
-        of_layer = _layer_counts(layer, timesteps, bits, rates, published)
+        of_layer = _layer_counts(layer, timesteps, bits, rates, published, dense)
         if index == 0 and not published:
             of_layer["mac_bwd"] = 0  # nothing lies before the input
         by_layer[layer.name] = of_layer
@@ -245,15 +258,9 @@ def dense_training_energy(workload: Workload, *, activation_rate: Scalar = 1.0) 
       the array does not skip. 1: nothing is skipped.
 
     **Returns:** a [`TrainingCost`][].
+
+    **Raises:** `ValueError` that names the layer for a rate outside [0, 1].
     """
-    layers = tuple(
-        eqx.tree_at(lambda layer: layer.input_rate, layer, activation_rate) for layer in workload.layers
-    )
+    twin = dense_workload(workload, activation_rate)
     sparsity = 1 - rounding.as_scalar(activation_rate)
-    return training_energy(
-        Workload(layers=layers, timesteps=1),
-        fwd_bits=16,
-        sparsity_du=sparsity,
-        sparsity_df=sparsity,
-        dense=True,
-    )
+    return training_energy(twin, fwd_bits=16, sparsity_du=sparsity, sparsity_df=sparsity, dense=True)

@@ -1,9 +1,8 @@
 """The artificial network that a spiking one is compared with, on the same array."""
 
-import equinox as eqx
-
 from hwmodels.sata.accelerator import Accelerator
-from hwmodels.workload import Scalar, Workload
+from hwmodels.sata.technology import Precision
+from hwmodels.workload import Layer, Scalar, Workload
 
 
 def dense_twin(
@@ -24,20 +23,19 @@ def dense_twin(
       1: no product is skipped.
 
     **Returns:** the workload and the accelerator to hand to [`inference_energy`][].
+
+    **Raises:** `ValueError` for a rate outside [0, 1], naming the layer, for bits outside 1 to 32, and for a
+    dataflow that moves spikes only.
     """
     chip = Accelerator() if accelerator is None else accelerator
-    layers = tuple(
-        eqx.tree_at(lambda layer: layer.input_rate, layer, activation_rate) for layer in workload.layers
-    )
-    layers = tuple(_plain_input(layer) for layer in layers)
-    precision = eqx.tree_at(
-        lambda p: (p.activation, p.output), chip.precision, (activation_bits, activation_bits)
-    )
-    fields = {name: getattr(chip, name) for name in vars(chip)}
-    fields |= {"precision": precision, "element": "dense", "lif_sharing": 1}
-    return Workload(layers=layers, timesteps=1), Accelerator(**fields)
+    bits = {"activation": activation_bits, "output": activation_bits}
+    precision = Precision(**{**vars(chip.precision), **bits})
+    fields = {**vars(chip), "precision": precision, "element": "dense", "lif_sharing": 1}
+    return dense_workload(workload, activation_rate), Accelerator(**fields)
 
 
-def _plain_input(layer):
-    """An image is an input like any other to an ANN."""
-    return type(layer)(**{**vars(layer), "analog_input": False})
+def dense_workload(workload: Workload, activation_rate: Scalar) -> Workload:
+    """The layers for one timestep at one rate; an image is an input like any other to an ANN."""
+    plain = {"input_rate": activation_rate, "analog_input": False}
+    layers = tuple(Layer(**{**vars(layer), **plain}) for layer in workload.layers)
+    return Workload(layers=layers, timesteps=1)

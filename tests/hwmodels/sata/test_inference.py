@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwmodels import sata
+from hwmodels.sata.array import require
 from hwmodels.workload import Layer, Workload
 from tests.helpers import finite_difference, reference_json
 
@@ -85,6 +86,7 @@ def test_breakdowns_add_up():
         assert sum(cost.energy_by_layer_j.values()) == pytest.approx(cost.total_j, rel=1e-13)
         assert sum(cost.energy_by_cause_j.values()) == pytest.approx(cost.total_j, rel=1e-13)
         assert sum(cost.area_by_component_mm2.values()) == cost.area_mm2
+        assert sum(cost.latency_by_layer_s.values()) == pytest.approx(cost.latency_s, rel=1e-13)
         assert cost.latency_s == cost.cycles / 400e6
         assert 0 < cost.utilisation <= 1
 
@@ -298,7 +300,7 @@ def test_slope_of_a_buffer_is_that_of_its_memory():
             network(), sata.Accelerator(buffers=sata.Buffers(filter=size)), dram="closed_form"
         ).total_j
 
-    ours = jax.grad(total)(100000.0)
+    ours = jax.jit(jax.grad(total))(100000.0)
     assert ours == pytest.approx(float((total(100400) - total(99600)) / 800), rel=1e-4)
 
 
@@ -355,6 +357,13 @@ def test_energy_grows_with_rate_and_timesteps(rate, other, timesteps):
     assert total(rate, timesteps) < total(rate, timesteps + 1)
 
 
+@pytest.mark.parametrize("value", ["32k", None, float("nan"), (1, 5), -1, 4])
+def test_what_is_no_number_in_range_is_refused(value):
+    with pytest.raises(ValueError, match="at most three"):
+        require(value, "at most three", least=0, most=3)
+    require(jnp.int32(2), "at most three", least=0, most=3)
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match=r"layer 'c': input_rate is a fraction"):
         Layer.conv("c", height=4, width=4, in_channels=1, out_channels=1, input_rate=1.2)
@@ -372,6 +381,12 @@ def test_bad_input():
         sata.Accelerator(element="analog")
     with pytest.raises(ValueError, match=r"lif_sharing counts"):
         sata.Accelerator(lif_sharing=0)
+    with pytest.raises(ValueError, match=r"1 to 4 banks, got 8"):
+        sata.Accelerator(sram_banks=8)
+    with pytest.raises(ValueError, match=r"8 to 64 bytes, got 128"):
+        sata.Accelerator(sram_width_bytes=128)
+    with pytest.raises(ValueError, match=r"layer 'c1': unknown dram count 'fast'"):
+        sata.inference_energy(network(), sata.Accelerator(dataflow="spinalflow"), dram="fast")
     with pytest.raises(ValueError, match=r"layer 'c1': the dataflow 'ptb' has no published convention"):
         sata.inference_energy(network(), sata.Accelerator(dataflow="ptb"), conventions="published")
     with pytest.raises(ValueError, match=r"unknown work 'vgg'"):

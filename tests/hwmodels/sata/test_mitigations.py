@@ -89,6 +89,15 @@ def test_twin_has_multipliers_one_timestep_and_no_spikes():
     assert four["dram_ifmap"] == pytest.approx(eight["dram_ifmap"] / 2)
 
 
+def test_twin_is_checked_like_any_chip():
+    with pytest.raises(ValueError, match=r"output has 33 bits|activation has 33 bits"):
+        sata.dense_twin(sata.vgg9(), activation_bits=33)
+    with pytest.raises(ValueError, match=r"layer 'conv1': input_rate is a fraction"):
+        sata.dense_twin(sata.vgg9(), activation_rate=2.0)
+    with pytest.raises(ValueError, match=r"'ptb' moves spikes and has no dense element"):
+        sata.dense_twin(sata.vgg9(), sata.Accelerator(dataflow="ptb"))
+
+
 def test_snn_over_ann_grows_with_timesteps_on_a_plain_array():
     ratios = [studies.dense_ratio(t) for t in (1, 4, 16)]
     assert ratios == sorted(ratios)
@@ -109,6 +118,9 @@ def test_early_exit_is_a_mean_over_inputs():
     assert cost.energy_delay_js == pytest.approx(sum(products))
     # a product of means is not the mean of products
     assert cost.energy_delay_js > cost.energy_j * cost.latency_s
+    closed = sata.early_exit_cost(network, fractions, dram="closed_form")
+    assert closed.energy_j == pytest.approx(cost.energy_j, rel=0.05)
+    assert closed.energy_j != cost.energy_j
     all_at_two = sata.early_exit_cost(network, (0.0, 1.0))
     assert all_at_two.energy_j == single[1].total_j
 
@@ -160,6 +172,20 @@ def test_ptb_by_hand():
     assert cost.cycles == pytest.approx(2 * (18 * active * 2 + 16 + 8 - 2))
     wide = sata.inference_energy(small(), sata.Accelerator(dataflow="ptb", time_window=4))
     assert wide.cycles != cost.cycles
+
+
+@pytest.mark.parametrize("dataflow", ["sata", "os", "spinalflow", "ptb"])
+def test_a_shortcut_is_read_and_added_under_every_dataflow(dataflow):
+    plain, chip = small(), sata.Accelerator(dataflow=dataflow)
+    shape = {"height": 4, "width": 4, "in_channels": 2, "out_channels": 8, "padding": 1, "input_rate": 0.25}
+    layer = Layer.conv("c", **shape, residual_add=True)
+    one = sata.inference_energy(plain, chip).energy_by_component_j
+    other = sata.inference_energy(Workload((layer,), 4), chip).energy_by_component_j
+    updates = 4 * 4 * 8 * 4
+    read = other["glb_ofmap"] - one["glb_ofmap"]
+    assert read == pytest.approx(updates / 8 * sata.sram(32768).read_j, rel=1e-9)
+    added = other["residual_and_pooling"] - one["residual_and_pooling"]
+    assert added == pytest.approx(updates * 0.0367e-3 / 400e6, rel=1e-9)  # a 16-bit adder of the tables
 
 
 @pytest.mark.parametrize("dataflow", ["spinalflow", "ptb"])

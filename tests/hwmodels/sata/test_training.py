@@ -91,6 +91,27 @@ def test_every_knob_turns_the_corrected_total(knob):
     assert cost(base | turned).total_mac < cost(base).total_mac
 
 
+def test_pruned_weights_are_neither_used_nor_updated():
+    def counts(pruned, conventions):
+        layer = Layer.linear("l", in_features=40, out_features=30, input_rate=0.5, weight_sparsity=pruned)
+        first = Layer.linear("f", in_features=20, out_features=40)
+        return training_energy(Workload((first, layer), 2), conventions=conventions).counts
+
+    dense, pruned = counts(0.0, "corrected"), counts(0.75, "corrected")
+    first = 20 * 40 * 2
+    assert pruned["mac_fwd"] - first == (dense["mac_fwd"] - first) / 4
+    assert pruned["mac_wup"] - first == (dense["mac_wup"] - first) / 4
+    assert pruned["mac_bwd"] == dense["mac_bwd"] / 4
+    assert counts(0.75, "published") == counts(0.0, "published")
+
+
+def test_the_twin_moves_words_of_16_bits():
+    layer = Layer.conv("c", height=6, width=6, in_channels=4, out_channels=8, padding=1, input_rate=0.1)
+    counts = dense_training_energy(Workload((layer,), 8)).counts
+    assert counts["dram_fwd"] == 9 * 4 * 8 + 6 * 6 * 4 + 6 * 6 * 8  # weights, inputs, outputs
+    assert counts["mac_fwd"] == 6 * 6 * 8 * 9 * 4
+
+
 def test_gradients_match_finite_differences():
     def total(x):
         layers = (

@@ -56,9 +56,7 @@ def test_layers_take_turns_on_one_membrane(constant):
     ]
     x = jax.random.normal(jax.random.key(0), (1 if constant else 4, 2, 5, 5, 2), jnp.float64)
     signal = Signal(values=x, steps=4, analog=False)
-    out, state, records = nnx.jit(lambda net, signal: net(signal, None, start=0))(
-        SharedMembrane(blocks), signal
-    )
+    out, state, records = SharedMembrane(blocks)(signal, None, start=0)
     u = np.zeros((2, 5, 5, 2))
     for t in range(4):
         spikes = x[0 if constant else t]

@@ -89,6 +89,7 @@ def run() -> dict:
         "A design varies crossbar size, PEs per tile, timesteps, ADC bits and membrane bits; its result is "
         "the logarithm of energy · delay · area, placement and mesh hops included.",
         f"JAX computes in {jnp.zeros(()).dtype}.",
+        "Made by `python -m experiments.benchmarks spikeflow`: best of five runs after one that compiles.",
     ]
     peer, note = _peer()
     return {"title": "SpikeFlow cost model", "rows": rows + peer, "notes": [*notes, note]}

@@ -13,7 +13,8 @@ from hwmodels.spikeflow.energy import (
     keeps_potential,
     serial_cycles,
 )
-from hwmodels.spikeflow.placement import Placement, columns_per_weight, is_projection
+from hwmodels.spikeflow.placement import Placement, columns_per_weight
+from hwmodels.spikeflow.residual import is_projection
 from hwmodels.workload import Scalar, Workload
 
 AREA_COMPONENTS = (

@@ -15,9 +15,9 @@ from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.conventions import Conventions, resolve
 from hwmodels.spikeflow.energy import ENERGY_COMPONENTS, layer_energy
 from hwmodels.spikeflow.latency import LATENCY_COMPONENTS, timing
-from hwmodels.spikeflow.noc import routes
 from hwmodels.spikeflow.placement import Placement, place
 from hwmodels.spikeflow.ranges import Limit, guard
+from hwmodels.spikeflow.residual import routes
 from hwmodels.spikeflow.scale import at_its_node
 from hwmodels.workload import Scalar, Workload
 

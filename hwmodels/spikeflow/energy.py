@@ -4,8 +4,9 @@ from hwmodels.rounding import ceil_divide, maximum
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import Components
 from hwmodels.spikeflow.conventions import Conventions
-from hwmodels.spikeflow.noc import Route, mean_hops
-from hwmodels.spikeflow.placement import LayerPlacement, Placement, columns_per_weight, is_projection
+from hwmodels.spikeflow.noc import mean_hops
+from hwmodels.spikeflow.placement import LayerPlacement, Placement, columns_per_weight
+from hwmodels.spikeflow.residual import Route, is_projection
 from hwmodels.workload import Layer, Scalar, Workload
 
 ENERGY_COMPONENTS = (

@@ -75,7 +75,12 @@ def resnet18(
     **Arguments:** as for [`vgg`][]; `size` must be a multiple of 8.
 
     **Returns:** a workload of layers stem, stage1.block1.conv1, ..., fc.
+
+    **Raises:** `ValueError` for another size.
     """
+
+    if size < 8 or size % 8:
+        raise ValueError(f"size must be a multiple of 8, at least 8, got {size}.")
 
     def conv(name: str, inputs: int, outputs: int, side: int, **options) -> Layer:
         options = {"padding": 1, "input_rate": input_rate} | options

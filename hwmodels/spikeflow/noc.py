@@ -1,15 +1,15 @@
 """The mesh between tiles: where tiles lie, and how many hops a layer's inputs travel."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from hwmodels.rounding import ceil, floor, is_number
-from hwmodels.spikeflow.placement import Placement, is_projection
-from hwmodels.workload import Scalar, Workload
+from hwmodels.spikeflow.placement import Placement
+from hwmodels.workload import Scalar
 
 # Widest mesh whose hops are exact under trace: 4,096 tiles. On the host there is no limit.
 _TRACED_WIDTH = 64
@@ -36,64 +36,21 @@ def tile_range(placement: Placement, index: int) -> tuple[Scalar, Scalar]:
     return first, last + 1
 
 
-class Route(NamedTuple):
-    """Where a layer's data come from: indices of layers, -1 for the entrance of the chip at tile 0.
-
-    `shortcut` is None without a residual addition; `projected` says that a projection sends it.
-    """
-
-    source: int
-    shortcut: int | None
-    projected: bool
-
-
-def routes(workload: Workload) -> tuple[Route, ...]:
-    """Who sends each layer its inputs and its shortcut.
-
-    A chain, but for residual blocks. A block begins at the layer of the last addition; before the first
-    addition, at the earliest layer whose map has the shape asked for. A projection (no neurons, not the last
-    layer) reads the map at which its block begins, and the next addition takes its result.
-    """
-    found: list[Route] = []
-    before, begin, projection = -1, None, None
-    maps: list[tuple[int, tuple[int, int, int]]] = []  # of the layers on the main path, behind their pooling
-
-    def beginning(shape: tuple[int, int, int]) -> int:
-        return begin if begin is not None else next((i for i, other in maps if other == shape), -1)
-
-    for index, layer in enumerate(workload.layers):
-        if is_projection(layer, workload):
-            source = beginning((layer.height, layer.width, layer.in_channels))
-            found.append(Route(source, None, False))
-            projection = index
-            continue
-        shortcut = None
-        if layer.residual_add:
-            own = (layer.out_height, layer.out_width, layer.out_channels)
-            shortcut = beginning(own) if projection is None else projection
-        found.append(Route(before, shortcut, layer.residual_add and projection is not None))
-        if layer.residual_add:
-            begin, projection = index, None
-        before = index
-        pooled = (layer.out_height // layer.pool, layer.out_width // layer.pool, layer.out_channels)
-        maps.append((index, pooled))
-    return tuple(found)
-
-
 def mean_hops(placement: Placement, source: int, target: int) -> Scalar:
     r"""Mean hops of a bit from the tiles of one layer to those of another; -1: from tile 0, where data enter.
 
     The mean of $|\Delta\text{row}| + |\Delta\text{column}|$ over all pairs of a tile of the one and a tile of
     the other. Rows only grow along the path, so their part is a difference of means; the columns' part is
-    $\sum_x F(1-G) + G(1-F)$ over their distribution functions. The source must not lie behind the target.
+    $\sum_x F(1-G) + G(1-F)$ over their distribution functions.
 
     **Returns:** exact on the host (and cached there), and under trace up to 4,096 tiles. The gradient under
     trace is that of the relaxation $(n_1 + n_2)/(2w) + w/3$, with $n$ tiles each and mesh width
     $w = \sqrt{\text{tiles}}$.
     """
-    start = (0, 1) if source < 0 else tile_range(placement, source)
+    first, second = min(source, target), max(source, target)
+    start = (0, 1) if first < 0 else tile_range(placement, first)
     tiles = placement.tiles
-    return _hops(*start, *tile_range(placement, target), mesh_width(tiles), tiles)
+    return _hops(*start, *tile_range(placement, second), mesh_width(tiles), tiles)
 
 
 def _hops(

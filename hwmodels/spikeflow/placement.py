@@ -112,11 +112,6 @@ def place(
     return Placement(layers=tuple(placed), pes_per_tile=as_scalar(chip.pes_per_tile))
 
 
-def is_projection(layer: Layer, workload: Workload) -> bool:
-    """Whether the layer projects a shortcut: it has no neurons, and is not the readout."""
-    return not layer.spiking and layer is not workload.layers[-1]
-
-
 def columns_per_weight(chip: Chip, conventions: Conventions) -> Scalar:
     """Columns that one weight takes: its bits over those of a cell. The DIFF module needs no second one."""
     return ceil_divide(chip.weight_bits, chip.cell.bits) if conventions.weight_slices else 1

@@ -1,5 +1,6 @@
 """The mesh: hops against counting every pair of tiles."""
 
+import dataclasses
 import itertools
 import math
 
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwmodels import spikeflow
-from hwmodels.spikeflow.noc import mean_hops, mesh_width, routes
+from hwmodels.spikeflow.noc import mean_hops, mesh_width
+from hwmodels.spikeflow.residual import is_projection, routes
 from hwmodels.workload import Layer, Workload
 
 
@@ -85,8 +87,8 @@ def test_routes_of_residual_blocks():
     assert found["fc"] == ("stage4.block2.conv2", None)
 
 
-@pytest.mark.parametrize("projection_first", [True, False])
-def test_routes_of_a_bottleneck(projection_first):
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_routes_of_a_bottleneck(place):
     """A projection that keeps the size finds its block's beginning, wherever the list puts it."""
 
     def conv(name, inputs, outputs, **options):
@@ -97,12 +99,53 @@ def test_routes_of_a_bottleneck(projection_first):
     stem, head = conv("stem", 3, 64), conv("head", 256, 10)
     branch = [conv("a", 64, 64), conv("b", 64, 64)]
     projection = [conv("projection", 64, 256, spiking=False)]
-    block = [*projection, *branch] if projection_first else [*branch, *projection]
-    found = _route_names(Workload([stem, *block, conv("c", 64, 256, residual_add=True), head], 1))
+    end = [conv("c", 64, 256, residual_add=True)]
+    block = {
+        "first": [*projection, *branch, *end],
+        "middle": [*branch, *projection, *end],
+        "last": [*branch, *end, *projection],
+    }[place]
+    found = _route_names(Workload([stem, *block, head], 1))
     assert found["projection"] == ("stem", None)
     assert found["a"] == ("stem", None)
     assert found["c"] == ("b", "projection")
     assert found["head"] == ("c", None)
+
+
+def _listed_last(workload):
+    """The same network with every projection behind the addition that it serves, as a run may record it."""
+    layers = list(workload.layers)
+    for index, layer in enumerate(workload.layers):
+        if "projection" in layer.name:
+            layers[index], layers[index + 1] = layers[index + 1], layer
+    return layers
+
+
+def test_order_of_a_block_does_not_matter():
+    workload = spikeflow.resnet18()
+    moved = Workload(_listed_last(workload), workload.timesteps)
+    assert [layer.name for layer in moved.layers] != [layer.name for layer in workload.layers]
+    assert _route_names(moved) == _route_names(workload)
+    costs = [spikeflow.evaluate(w).energy_by_layer_and_component_j for w in (workload, moved)]
+    for name, row in costs[0].items():
+        for component in set(row) - {"noc"}:
+            assert row[component] == costs[1][name][component]
+
+
+@pytest.mark.parametrize("reorder", [False, True])
+def test_an_ann_keeps_its_layers_and_projections(reorder):
+    """Nothing spikes in it, and yet its layers are no projections."""
+    workload = spikeflow.resnet18(timesteps=1)
+    layers = _listed_last(workload) if reorder else workload.layers
+    ann = Workload([dataclasses.replace(layer, spiking=False) for layer in layers], 1)
+    found = {layer.name for layer in ann.layers if is_projection(layer, ann)}
+    assert found == {layer.name for layer in layers if "projection" in layer.name}
+    chip = spikeflow.Chip(neuron="relu")
+    twin = spikeflow.evaluate(Workload(layers, 1), chip)
+    assert spikeflow.evaluate(ann, chip).energy_by_component_j == twin.energy_by_component_j
+    plain = spikeflow.vgg(spikeflow.VGG9, timesteps=1)
+    ann = Workload([dataclasses.replace(layer, spiking=False) for layer in plain.layers], 1)
+    assert spikeflow.evaluate(ann, chip).energy_j == spikeflow.evaluate(plain, chip).energy_j
 
 
 def test_shortcuts_travel():

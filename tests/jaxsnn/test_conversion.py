@@ -96,13 +96,13 @@ def test_a_lower_quantile_lowers_the_thresholds():
 
 def test_digits_survive_conversion():
     data = load("digits")
-    network = digits_convnet(width=4, neuron=ReLU, rngs=nnx.Rngs(0))
+    network = digits_convnet(width=8, neuron=ReLU, rngs=nnx.Rngs(0))
     trained = fit(network, data, TrainConfig(epochs=15, timesteps=1))
     images = jnp.asarray(data.scale(data.train_images[:64]))
     snn, _ = convert(network, images, timesteps=10, key=jax.random.key(0), reset=Reset.SUBTRACT)
     assert isinstance(snn.encoding, Poisson)
     result = evaluate(
-        snn, data.test_images, data.test_labels, timesteps=32, key=jax.random.key(1), batch_size=360
+        snn, data.test_images, data.test_labels, timesteps=40, key=jax.random.key(1), batch_size=360
     )
     assert trained.test_accuracy > 0.96
     assert result.accuracy > trained.test_accuracy - 0.03

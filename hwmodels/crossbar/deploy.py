@@ -45,7 +45,8 @@ def program_kernels(params: Any, crossbar: Crossbar, key: PRNGKeyArray) -> dict[
             name = jax.tree_util.keystr(leaves[index][0])
             raise ValueError(f"a kernel must be of a floating dtype, but {name} is {leaf.dtype}.")
     # The circuit is solved in float32 at least; a batch has one dtype.
-    dtypes = {index: jnp.promote_types(leaf.dtype, jnp.float32) for index, leaf in kernels.items()}
+    single = jnp.dtype(jnp.float32)
+    dtypes = {i: leaf.dtype if leaf.dtype.itemsize >= 4 else single for i, leaf in kernels.items()}
     chips: dict[int, ProgrammedKernel] = {}
     for dtype in sorted(set(dtypes.values()), key=str):
         chosen = [index for index in kernels if dtypes[index] == dtype]

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 
 from hwmodels import rounding
+from hwmodels.sata._guard import guarded
 from hwmodels.sata.accelerator import Accelerator, unit_costs
 from hwmodels.sata.activity import layer_activity
 from hwmodels.sata.conventions import CORRECTIONS, resolve
@@ -40,6 +41,11 @@ class InferenceCost(eqx.Module):
     @property
     def total_j(self) -> Any:
         return sum(self.energy_by_component_j.values())
+
+    @property
+    def energy_j(self) -> Any:
+        """The same as `total_j`, by the name that every cost model here has."""
+        return self.total_j
 
     @property
     def energy_by_layer_j(self) -> dict[str, Any]:
@@ -79,12 +85,13 @@ def inference_energy(
     **Returns:** an [`InferenceCost`][].
 
     **Raises:** `ValueError` for unknown conventions, and for a kernel larger than the unpadded map under the
-    published ones, naming the layer.
+    published ones, naming the layer. A traced rate, sparsity or precision out of range raises when run.
 
     Source: SATA_Sim, `energy-cal.py`; Table II of "Are SNNs Truly Energy-efficient?".
     """
     chip = Accelerator() if accelerator is None else accelerator
     corrections = resolve(conventions)
+    workload, chip = guarded(workload, chip)
     timesteps = rounding.as_scalar(workload.timesteps)
     activity = {
         layer.name: layer_activity(layer, timesteps, chip, corrections, dram) for layer in workload.layers

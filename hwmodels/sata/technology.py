@@ -1,5 +1,6 @@
 """The 28 nm components of SATA: power and area by bit width, and the processing elements made of them."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -107,13 +108,21 @@ class Precision(eqx.Module):
 
     def __check_init__(self):
         for name, value in vars(self).items():
-            least = 1 if name in ("activation", "output", "image") else 2
+            least, most = WIDTH_LIMITS[name]
             require(
                 value,
-                f"unsupported precision: {name} has {value} bits; the component tables cover {least} to 32.",
+                f"unsupported precision: {name} has {value} bits; the component tables cover "
+                f"{least} to {most}.",
                 least=least,
-                most=32,
+                most=most,
             )
+
+
+WIDTH_LIMITS = {
+    field.name: (1 if field.name in ("activation", "output", "image") else 2, 32)
+    for field in dataclasses.fields(Precision)
+}
+"""Least and most bits of each operand."""
 
 
 class Component(NamedTuple):

@@ -280,6 +280,9 @@ def total_at(x, dram="closed_form"):
     return sata.inference_energy(Workload(layers, value["timesteps"]), chip, dram=dram).total_j
 
 
+TOTAL = jax.jit(total_at, static_argnames="dram")
+
+
 @pytest.mark.parametrize("dram", ["exact", "closed_form"])
 def test_smooth_gradients_match_finite_differences(dram):
     at = jnp.array(list(SMOOTH.values()))
@@ -362,6 +365,21 @@ def test_what_is_no_number_in_range_is_refused(value):
     with pytest.raises(ValueError, match="at most three"):
         require(value, "at most three", least=0, most=3)
     require(jnp.int32(2), "at most three", least=0, most=3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rate": 1.5}, "layer 'c': input_rate is a fraction"),
+        ({"pruned": float("nan")}, "layer 'c': weight_sparsity is a fraction"),
+        ({"weight": 40.0}, "unsupported precision: weight"),
+        ({"output": 0.5}, "unsupported precision: output"),
+    ],
+)
+def test_traced_values_out_of_range_raise_when_run(changes, message):
+    at = jnp.array(list((SMOOTH | changes).values()))
+    with pytest.raises(Exception, match=message):
+        jax.block_until_ready(TOTAL(at))
 
 
 def test_bad_input():

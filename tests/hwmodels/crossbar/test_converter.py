@@ -1,0 +1,196 @@
+"""Converters and the products of layers: every knob shows, and without knobs the matrix comes back."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from hwmodels.crossbar import (
+    Converters,
+    Crossbar,
+    ReadNoise,
+    TileProduct,
+    Wires,
+    program,
+    tile_products,
+)
+from tests.helpers import finite_difference
+
+KEY = jax.random.key(7)
+KERNEL = jax.random.normal(KEY, (3, 3, 2, 5), jnp.float64)
+MAPS = (jax.random.uniform(KEY, (3, 6, 5, 2), jnp.float64) < 0.5).astype(jnp.float64)
+programmed = jax.jit(program)
+CHIPS = {
+    signs: programmed(KERNEL, Crossbar(4, 4, partition=partition, signs=signs, calibration="column"), KEY)
+    for signs, partition in (("differential", "flatten"), ("offset", "flatten"), ("nice", "kernel-split"))
+}
+CHIP = CHIPS["differential"]
+
+
+def convolution(x, kernel, **settings):
+    return jax.lax.conv_general_dilated(x, kernel, dimension_numbers=("NHWC", "HWIO", "NHWC"), **settings)
+
+
+def convolved(product, x=MAPS):
+    return jax.jit(lambda product, x: product.convolve(x, None, (2, 1), (1, 0)))(product, x)
+
+
+@pytest.mark.parametrize("signs", CHIPS)
+@pytest.mark.parametrize("converters", [None, Converters(24, 24)])
+def test_many_bits_and_no_noise_give_the_deployed_matrix(signs, converters):
+    expected = convolution(MAPS, CHIPS[signs].weights, window_strides=(2, 1), padding=[(1, 1), (0, 0)])
+    got = convolved(TileProduct(CHIPS[signs], converters))
+    np.testing.assert_allclose(got, expected, atol=1e-10 if converters is None else 1e-4)
+
+
+def test_an_adc_rounds_every_tile_before_the_sum():
+    """Against loops over tiles and columns, written for differential pairs without calibration."""
+    kernel = KERNEL[0].reshape(6, 5)
+    chip = programmed(kernel, Crossbar(4, 4), KEY)
+    x = np.array([[1.0, 0, 1, 1, 0, 1], [0, 1, 1, 0, 0, 0]])
+    bits, G = 4, np.asarray(chip.effective)
+    full_scale = G.sum(axis=-2).max()
+    step = full_scale / (2**bits - 1)
+    worth = np.abs(kernel).max() / (1 / 20e3 - 1 / 200e3)
+    expected = np.zeros((2, 5))
+    for column in range(5):
+        for down, rows in enumerate((slice(0, 4), slice(4, 6))):
+            for plane, sign in ((0, 1), (1, -1)):
+                tile = G[plane, 0, down, column // 4, : rows.stop - rows.start, column % 4]
+                expected[:, column] += sign * worth * step * np.round(x[:, rows] @ tile / step)
+    got = TileProduct(chip, Converters(None, bits)).linear(jnp.asarray(x))
+    np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_every_knob_shows():
+    exact = convolved(TileProduct(CHIP))
+    error = {
+        name: float(jnp.abs(convolved(product, x) - exact).mean())
+        for name, product, x in (
+            ("adc 8", TileProduct(CHIP, Converters(None, 8)), MAPS),
+            ("adc 4", TileProduct(CHIP, Converters(None, 4)), MAPS),
+            ("dac 2", TileProduct(CHIP, Converters(2, None)), MAPS * 0.6),
+            ("noise 0.01", TileProduct(CHIP, None, ReadNoise(0.01), KEY), MAPS),
+            ("noise 0.1", TileProduct(CHIP, None, ReadNoise(0.1), KEY), MAPS),
+        )
+    }
+    assert 0 < error["adc 8"] < error["adc 4"]
+    assert 0 < error["noise 0.01"] < error["noise 0.1"]
+    without_dac = convolved(TileProduct(CHIP), MAPS * 0.6)
+    assert jnp.abs(convolved(TileProduct(CHIP, Converters(2, None)), MAPS * 0.6) - without_dac).max() > 0.05
+    thick, thin = (programmed(KERNEL, Crossbar(4, 4, Wires(row=row)), KEY).weights for row in (0.0, 500.0))
+    assert jnp.abs(thick - thin).max() > 0.05
+
+
+def test_read_noise_is_drawn_for_every_input_and_every_key():
+    product = TileProduct(CHIP, None, ReadNoise(0.1), KEY)
+    same = jnp.ones((2, 6, 5, 2))
+    once = convolved(product, same)
+    assert not jnp.any(once[0] == once[1])
+    assert jnp.array_equal(once, convolved(product, same))
+    assert not jnp.any(once == convolved(product.with_key(jax.random.key(1)), same))
+
+
+def test_chunks_change_nothing():
+    x = jnp.asarray(np.random.default_rng(0).random((2500, 1, 3, 2)) * np.ones((1, 3, 1, 1)))
+    product = TileProduct(CHIP, Converters(4, 6))
+    whole = product.convolve(x, None, (1, 1), (0, 0))
+    parts = [product.convolve(part, None, (1, 1), (0, 0)) for part in jnp.split(x, 5)]
+    np.testing.assert_allclose(whole, jnp.concatenate(parts), atol=1e-12)
+
+
+def test_a_calibrated_full_scale_is_finer_and_clips():
+    worst = TileProduct(CHIP, Converters(None, 5))
+    free = TileProduct(CHIP, Converters(None, 5, full_scale="calibrated", percentile=1.0))
+    with pytest.raises(ValueError, match="calibrate"):
+        free.convolve(MAPS, None, (2, 1), (1, 0))
+    calibrated = free.calibrate(MAPS, stride=(2, 1), padding=(1, 0))
+    exact = convolved(TileProduct(CHIP))
+    assert calibrated.adc_full_scale < worst._full_scale()
+    assert jnp.abs(convolved(calibrated) - exact).mean() < jnp.abs(convolved(worst) - exact).mean()
+    half = TileProduct(CHIP, Converters(None, 16, full_scale="calibrated", percentile=0.5))
+    clipped = convolved(half.calibrate(MAPS, stride=(2, 1), padding=(1, 0)))
+    assert jnp.abs(clipped - exact).max() > 0.1
+
+
+def test_signed_inputs_need_signed_converters():
+    with pytest.raises(Exception, match="signed"):
+        convolved(TileProduct(CHIP, Converters(8, 8)), -MAPS).block_until_ready()
+    got = convolved(TileProduct(CHIP, Converters(12, 16, signed=True)), -MAPS)
+    np.testing.assert_allclose(got, -convolved(TileProduct(CHIP)), atol=5e-3)
+
+
+def test_flax_layers_take_the_products():
+    conv = nnx.Conv(2, 5, (3, 3), strides=2, use_bias=False, param_dtype=jnp.float64, rngs=nnx.Rngs(0))
+    linear = nnx.Linear(5, 4, param_dtype=jnp.float64, rngs=nnx.Rngs(1))
+    params = {"conv": {"kernel": conv.kernel[...]}, "linear": {"kernel": linear.kernel[...]}}
+    products = tile_products(params, Crossbar(4, 4), KEY)
+    by_conv, by_linear = products["['conv']['kernel']"], products["['linear']['kernel']"]
+    expected = convolution(MAPS, by_conv.chip.weights, window_strides=(2, 2), padding="SAME")
+    conv.conv_general_dilated = by_conv.conv_general_dilated
+    np.testing.assert_allclose(conv(MAPS), expected, atol=1e-10)
+    linear.dot_general = by_linear.dot_general
+    np.testing.assert_allclose(linear(expected), expected @ by_linear.chip.weights, atol=1e-10)
+    linear.dot_general = TileProduct(by_linear.chip, Converters(None, 4, signed=True)).dot_general
+    assert jnp.abs(linear(expected) - expected @ by_linear.chip.weights).max() > 1e-3
+
+
+def test_the_hook_is_lax_convolution():
+    """Channels first, dilated kernels, unequal padding: as `jax.lax.conv_general_dilated`."""
+    x = MAPS.transpose(0, 3, 1, 2)
+    settings = {
+        "window_strides": (1, 2),
+        "padding": [(2, 1), (0, 3)],
+        "rhs_dilation": (2, 1),
+        "dimension_numbers": ("NCHW", "HWIO", "NCHW"),
+    }
+    expected = jax.lax.conv_general_dilated(x, CHIP.weights, **settings)
+    got = TileProduct(CHIP).conv_general_dilated(x, CHIP.weights, **settings)
+    np.testing.assert_allclose(got, expected, atol=1e-10)
+
+
+def test_slopes_against_finite_differences():
+    """To tiles, noise and inputs where nothing rounds; straight through where it does."""
+
+    def loss(at, converters=None):
+        chip = eqx.tree_at(lambda chip: chip.effective, CHIP, CHIP.effective * at[0])
+        product = TileProduct(chip, converters, ReadNoise(at[1]), KEY)
+        return jnp.sum(product.convolve(MAPS[:1] * at[2], None, (2, 2), (0, 0)) ** 2)
+
+    at = np.array([0.9, 0.1, 0.7])
+    slope = jax.jit(jax.grad(loss))(at)
+    np.testing.assert_allclose(slope, finite_difference(jax.jit(loss), at), rtol=1e-6)
+    rounded = jax.jit(jax.grad(lambda at: loss(at, Converters(16, 16))))(at)
+    np.testing.assert_allclose(rounded, slope, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Converters(adc_bits=0), "adc_bits"),
+        (lambda: Converters(dac_bits=0), "dac_bits"),
+        (lambda: Converters(adc_bits=1, signed=True), "adc_bits"),
+        (lambda: Converters(full_scale="average"), "full_scale"),
+        (lambda: Converters(percentile=99.9), "percentile"),
+        (lambda: Converters(input_full_scale=0.0), "input_full_scale"),
+        (lambda: TileProduct(CHIP, None, ReadNoise(0.1)).convolve(MAPS, None, (1, 1), (0, 0)), "key"),
+        (lambda: TileProduct(CHIP).convolve(MAPS, jnp.ones((2, 2)), (1, 1), (0, 0)), "shape"),
+        (lambda: TileProduct(CHIP).convolve(MAPS[..., :1], None, (1, 1), (0, 0)), "channels"),
+        (lambda: TileProduct(CHIP).convolve(MAPS[:, :2], None, (1, 1), (0, 0)), "fit"),
+        (lambda: TileProduct(CHIP).linear(jnp.ones((2, 3))), "features"),
+        (lambda: TileProduct(CHIP).calibrate(MAPS), "no converters"),
+        (
+            lambda: TileProduct(CHIP).conv_general_dilated(MAPS, KERNEL, (1, 1), "SAME", (2, 2)),
+            "axes",
+        ),
+        (
+            lambda: TileProduct(CHIP).dot_general(MAPS, KERNEL, (((0,), (0,)), ((), ()))),
+            "last axis",
+        ),
+    ],
+)
+def test_bad_input_is_refused(make, message):
+    with pytest.raises(Exception, match=message):
+        make()

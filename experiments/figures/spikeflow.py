@@ -14,8 +14,9 @@ from hwmodels.workload import Workload
 
 
 def _colors(names: Sequence[str]) -> dict[str, tuple[float, float, float, float]]:
-    palette = colormaps["tab20"]
-    return {name: palette(index % 20) for index, name in enumerate(names)}
+    if len(names) <= 20:
+        return {name: colormaps["tab20"](index) for index, name in enumerate(names)}
+    return {name: colormaps["nipy_spectral"](index / len(names)) for index, name in enumerate(names)}
 
 
 def _shares(axes: Axes, parts: Mapping[str, Any], label: str) -> None:
@@ -58,7 +59,7 @@ def layers_figure(cost: spikeflow.Cost) -> Figure:
         left.bar(names, values, bottom=bottom, label=name, color=color)
         bottom = [b + v for b, v in zip(bottom, values, strict=True)]
     left.set_ylabel("energy [µJ]")
-    left.legend(fontsize="small")
+    figure.legend(loc="outside upper left", ncols=5, fontsize="small")
     right.bar(names, [1e6 * value for value in cost.latency_by_layer_s.values()], color="#e6550d")
     right.set_ylabel("added to the latency [µs]")
     for axes in (left, right):
@@ -88,7 +89,7 @@ def floor_plan_figure(cost: spikeflow.Cost) -> Figure:
     axes.set(xlim=(0, width), ylim=(width, 0), aspect="equal", xticks=[], yticks=[])
     axes.set_title(f"{int(placement.pes)} PEs in {tiles} tiles of {per_tile}; data enter at the upper left")
     handles = [Rectangle((0, 0), 1, 1, color=color) for color in colors.values()]
-    axes.legend(handles, list(colors), loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
+    figure.legend(handles, list(colors), loc="outside right center", fontsize="small")
     return figure
 
 

@@ -1,7 +1,6 @@
 """Energy, latency and area of one inference on a SpikeFlow chip, each with its breakdown."""
 
 import functools
-import math
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ from hwmodels.spikeflow.conventions import Conventions, resolve
 from hwmodels.spikeflow.energy import ENERGY_COMPONENTS, layer_energy
 from hwmodels.spikeflow.latency import LATENCY_COMPONENTS, timing
 from hwmodels.spikeflow.placement import Placement, place
-from hwmodels.spikeflow.ranges import Limit, guard
+from hwmodels.spikeflow.ranges import Limit, check, guard
 from hwmodels.spikeflow.residual import routes
 from hwmodels.spikeflow.scale import at_its_node
 from hwmodels.workload import Scalar, Workload
@@ -203,7 +202,8 @@ def evaluate(
 
 def _guarded(workload: Workload, chip: Chip) -> tuple[Workload, Chip]:
     rates = [Limit(f"layer {layer.name!r}: input_rate", layer.input_rate, 0, 1) for layer in workload.layers]
-    timesteps = Limit("timesteps", workload.timesteps, 1, math.inf)
+    timesteps = Limit("timesteps", workload.timesteps, 1, 1e9)
+    check([timesteps])
     return guard((workload, chip), [*chip.limits(), timesteps, *rates])
 
 

@@ -100,7 +100,7 @@ def test_nan_is_no_probability_and_no_number_of_pes():
     [
         ("crossbar_rows", 0.0, r"crossbar_rows must lie in \[1, 4096\]"),
         ("adc_bits", math.nan, r"adc_bits must lie in \[1, 16\]"),
-        ("timesteps", 0.5, r"timesteps must lie in \[1, inf\]"),
+        ("timesteps", 0.5, r"timesteps must lie in \[1, 1e\+09\]"),
         ("input_rate", 1.5, r"layer 'fc': input_rate must lie in \[0, 1\]"),
     ],
 )
@@ -132,6 +132,11 @@ def test_one_bad_design_of_a_sweep_is_found():
     assert jnp.isfinite(energies(jnp.array([16.0, 64.0]))).all()
     with pytest.raises(Exception, match=r"crossbar_rows must lie in \[1, 4096\]"):
         energies(jnp.array([16.0, 8192.0]))
+
+
+def test_endless_time():
+    with pytest.raises(ValueError, match=r"timesteps must lie in \[1, 1e\+09\], got inf"):
+        spikeflow.evaluate(spikeflow.vgg(spikeflow.VGG9, timesteps=math.inf))
 
 
 def test_an_ann_runs_once():

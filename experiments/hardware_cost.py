@@ -26,7 +26,7 @@ def to_workload(records: Sequence[LayerRecord], timesteps: int) -> Workload:
         )
         for record in records
     ]
-    return Workload(layers=layers, timesteps=timesteps)
+    return Workload(layers=tuple(layers), timesteps=timesteps)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from experiments.hardware_cost import Costs, cost_table, hardware_costs, to_work
 from experiments.output import Result, Run
 from experiments.robustness import Robustness, accuracy_table, on_hardware, spike_rate_table
 from hwmodels.crossbar import Crossbar, Device, Variation, Wires
+from hwmodels.crossbar.mapping import Calibration
 from jaxsnn.data import datasets
 from jaxsnn.learning.training import Evaluation, TrainConfig, TrainResult, evaluate, fit
 from jaxsnn.models.digits import digits_convnet
@@ -37,7 +38,7 @@ _WEIGHTS, _CHIPS = 0, 1
 
 @registry.experiment("digits", "train an SNN on handwritten digits, put it on chips, report what survives")
 def digits(
-    run: Run, *, seed: int, draws: int, crossbar_sizes: tuple[int, ...], calibrations: tuple[str, ...]
+    run: Run, *, seed: int, draws: int, crossbar_sizes: tuple[int, ...], calibrations: tuple[Calibration, ...]
 ) -> Result:
     """Train, deploy, measure, cost: every number of the report.
 

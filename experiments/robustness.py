@@ -10,7 +10,7 @@ from flax import nnx
 from experiments.output import Table
 from hwmodels.crossbar import Crossbar, deploy
 from jaxsnn.data.datasets import Dataset
-from jaxsnn.learning.training import Evaluation, evaluate
+from jaxsnn.learning.training import Evaluation, evaluate, split_parameters
 from jaxsnn.network import LayerRecord, Network
 
 
@@ -77,7 +77,7 @@ def on_hardware(
     """
     if draws < 1:
         raise ValueError(f"draws is the number of chips to program and must be at least 1, got {draws}.")
-    graph, kernels, rest = nnx.split(network, nnx.Param, ...)
+    graph, kernels, rest = split_parameters(network)
     images = dataset.scale(dataset.test_images)
     chips = []
     for chip_key in jax.random.split(key, draws):

@@ -4,8 +4,9 @@ A programmed kernel alone is a matrix, and needs nothing of this. What depends o
 rounding of every tile's currents and read noise.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import equinox as eqx
@@ -109,6 +110,17 @@ def _converted(x, full_scale, steps, signed):
     return rounded(jnp.clip(x / step, -steps if signed else 0, steps)) * step
 
 
+class _hook:
+    """A method that other libraries may keep: Flax would take Equinox's bound method, a pytree, for data."""
+
+    def __init__(self, method: Callable[..., Array]):
+        self.method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, instance, owner=None):
+        return self if instance is None else functools.partial(self.method, instance)
+
+
 class TileProduct(eqx.Module):
     """The products of one layer on its programmed tiles, with converters and read noise.
 
@@ -167,6 +179,7 @@ class TileProduct(eqx.Module):
         reached = jnp.quantile(currents, jnp.asarray(self.converters.percentile, currents.dtype))
         return TileProduct(self.chip, self.converters, self.read_noise, self.key, reached)
 
+    @_hook
     def linear(self, x: Float[Array, "*batch inputs"], kernel: Array | None = None) -> Array:
         """`x @ kernel`, shape (..., out)."""
         self._check_kernel(kernel)
@@ -176,6 +189,7 @@ class TileProduct(eqx.Module):
         out = self._products(x.reshape(-1, inputs), lambda x: x, 1)
         return out.reshape(*x.shape[:-1], -1).astype(x.dtype)
 
+    @_hook
     def convolve(
         self,
         x: Float[Array, "batch height width channels"],
@@ -187,6 +201,7 @@ class TileProduct(eqx.Module):
         self._check_kernel(kernel)
         return self._convolution(x, stride, [(pad, pad) for pad in padding], (1, 1))
 
+    @_hook
     def dot_general(
         self,
         lhs: Array,
@@ -206,6 +221,7 @@ class TileProduct(eqx.Module):
             )
         return self.linear(lhs, rhs).astype(preferred_element_type or lhs.dtype)
 
+    @_hook
     def conv_general_dilated(
         self,
         lhs: Array,

@@ -1,10 +1,10 @@
 """SATA: a sparsity-aware systolic array for spiking networks, counted and costed."""
 
+from hwmodels.early_exit import EarlyExitCost as EarlyExitCost
 from hwmodels.sata.accelerator import Accelerator as Accelerator
 from hwmodels.sata.array import Array as Array
 from hwmodels.sata.array import Buffers as Buffers
 from hwmodels.sata.conventions import CORRECTIONS as CORRECTIONS
-from hwmodels.sata.early_exit import EarlyExitCost as EarlyExitCost
 from hwmodels.sata.early_exit import early_exit_cost as early_exit_cost
 from hwmodels.sata.inference import InferenceCost as InferenceCost
 from hwmodels.sata.inference import correction_sizes as correction_sizes

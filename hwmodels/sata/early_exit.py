@@ -1,43 +1,17 @@
-r"""The cost of inference that stops early, as a distribution over inputs.
-
-DT-SNN (Li et al., DAC 2023) stops an input at the first timestep at which its prediction is confident. The
-cost of a data set is then the mean over inputs of the cost at their own number of timesteps,
-$\sum_t p_t\,\mathrm{cost}(t)$, which is not the cost at the mean number of timesteps where a cost is not
-linear in T (an energy-delay product never is).
-"""
+"""The cost of SATA inference that stops early; see [`hwmodels.early_exit`][]."""
 
 from collections.abc import Collection
 from typing import Any
 
-import equinox as eqx
-import jax
-import numpy as np
-from jaxtyping import Array, Float
-
-from hwmodels import rounding
+from hwmodels.early_exit import EarlyExitCost, ExitFractions, mean_cost
 from hwmodels.sata.accelerator import Accelerator
 from hwmodels.sata.inference import inference_energy
 from hwmodels.workload import Workload
 
 
-class EarlyExitCost(eqx.Module):
-    """What an inference costs when inputs stop at different timesteps.
-
-    - `energy_j`, `latency_s`, `energy_delay_js`, `timesteps`: means over inputs.
-    - `energy_by_timesteps_j`, `latency_by_timesteps_s`: of an input that stops after 1, 2, .. T timesteps.
-    """
-
-    energy_j: Any
-    latency_s: Any
-    energy_delay_js: Any
-    timesteps: Any
-    energy_by_timesteps_j: tuple[Any, ...]
-    latency_by_timesteps_s: tuple[Any, ...]
-
-
 def early_exit_cost(
     workload: Workload,
-    exit_fractions: Float[Array | np.ndarray, " timesteps"] | Collection[Any],
+    exit_fractions: ExitFractions,
     accelerator: Accelerator | None = None,
     *,
     conventions: str | Collection[str] = "corrected",
@@ -56,28 +30,13 @@ def early_exit_cost(
     **Returns:** an [`EarlyExitCost`][]; it differentiates to the fractions.
 
     **Raises:** `ValueError` for fractions that are negative or do not sum to one.
+
+    **Source:** Li et al., "Input-Aware Dynamic Timestep Spiking Neural Networks", DAC 2023.
     """
-    fractions = [rounding.as_scalar(fraction) for fraction in exit_fractions]
-    if not any(isinstance(fraction, jax.core.Tracer) for fraction in fractions):
-        known = np.array([float(fraction) for fraction in fractions])
-        if known.size == 0 or not (known >= 0).all() or abs(known.sum() - 1) > 1e-6:
-            raise ValueError(f"exit_fractions must be non-negative and sum to one, got {known.tolist()}.")
-    costs = [
-        inference_energy(
-            Workload(layers=workload.layers, timesteps=t), accelerator, conventions=conventions, dram=dram
-        )
-        for t in range(1, len(fractions) + 1)
-    ]
-    energies, latencies = tuple(c.total_j for c in costs), tuple(c.latency_s for c in costs)
 
-    def mean(values: Any) -> Any:
-        return sum(fraction * value for fraction, value in zip(fractions, values, strict=True))
+    def cost_at(timesteps: int) -> tuple[Any, Any]:
+        network = Workload(layers=workload.layers, timesteps=timesteps)
+        cost = inference_energy(network, accelerator, conventions=conventions, dram=dram)
+        return cost.total_j, cost.latency_s
 
-    return EarlyExitCost(
-        energy_j=mean(energies),
-        latency_s=mean(latencies),
-        energy_delay_js=mean(e * d for e, d in zip(energies, latencies, strict=True)),
-        timesteps=mean(range(1, len(fractions) + 1)),
-        energy_by_timesteps_j=energies,
-        latency_by_timesteps_s=latencies,
-    )
+    return mean_cost(exit_fractions, cost_at)

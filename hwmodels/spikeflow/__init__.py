@@ -1,5 +1,6 @@
 """SpikeFlow, an in-memory-computing chip for spiking networks: energy, latency and area of inference."""
 
+from hwmodels.early_exit import EarlyExitCost as EarlyExitCost
 from hwmodels.spikeflow.area import AREA_COMPONENTS as AREA_COMPONENTS
 from hwmodels.spikeflow.balance import balance as balance
 from hwmodels.spikeflow.chip import Chip as Chip
@@ -12,12 +13,11 @@ from hwmodels.spikeflow.components import Mesh as Mesh
 from hwmodels.spikeflow.conventions import CORRECTED as CORRECTED
 from hwmodels.spikeflow.conventions import PUBLISHED as PUBLISHED
 from hwmodels.spikeflow.conventions import Conventions as Conventions
+from hwmodels.spikeflow.corrections import correction_sizes as correction_sizes
 from hwmodels.spikeflow.cost import Cost as Cost
 from hwmodels.spikeflow.cost import evaluate as evaluate
-from hwmodels.spikeflow.early_exit import ExpectedCost as ExpectedCost
-from hwmodels.spikeflow.early_exit import expected_cost as expected_cost
+from hwmodels.spikeflow.early_exit import early_exit_cost as early_exit_cost
 from hwmodels.spikeflow.early_exit import maximum_entropy_exits as maximum_entropy_exits
-from hwmodels.spikeflow.effects import convention_effects as convention_effects
 from hwmodels.spikeflow.energy import ENERGY_COMPONENTS as ENERGY_COMPONENTS
 from hwmodels.spikeflow.latency import LATENCY_COMPONENTS as LATENCY_COMPONENTS
 from hwmodels.spikeflow.networks import VGG9 as VGG9
@@ -30,7 +30,6 @@ from hwmodels.spikeflow.noc import tile_range as tile_range
 from hwmodels.spikeflow.placement import LayerPlacement as LayerPlacement
 from hwmodels.spikeflow.placement import Placement as Placement
 from hwmodels.spikeflow.placement import place as place
-from hwmodels.spikeflow.scale import as_ann as as_ann
 from hwmodels.spikeflow.scale import scale_to_node as scale_to_node
 from hwmodels.spikeflow.scale import with_sram as with_sram
 from hwmodels.spikeflow.studies import crossbar_sizes as crossbar_sizes
@@ -42,3 +41,4 @@ from hwmodels.spikeflow.studies import snn_against_ann as snn_against_ann
 from hwmodels.spikeflow.studies import sram_against_rram as sram_against_rram
 from hwmodels.spikeflow.technology import Scaling as Scaling
 from hwmodels.spikeflow.technology import scaling as scaling
+from hwmodels.spikeflow.twin import dense_twin as dense_twin

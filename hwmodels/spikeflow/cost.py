@@ -179,7 +179,7 @@ def evaluate(
     if chip.neuron == "relu" and is_number(workload.timesteps) and workload.timesteps != 1:
         raise ValueError(
             f"an ANN (neuron='relu') runs once: timesteps must be 1, got {workload.timesteps}; "
-            "see spikeflow.as_ann."
+            "see spikeflow.dense_twin."
         )
     placement = place(workload, chip, switches, duplicates)
     table = {

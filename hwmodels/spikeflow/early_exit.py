@@ -1,74 +1,42 @@
-"""DT-SNN: inputs leave at different timesteps, so a cost is an expectation over exits."""
+"""The cost of SpikeFlow inference that stops early; see [`hwmodels.early_exit`][]."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
-
-from hwmodels.rounding import as_scalar, is_number
+from hwmodels.early_exit import EarlyExitCost, ExitFractions, mean_cost
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.conventions import Conventions
 from hwmodels.spikeflow.cost import evaluate
-from hwmodels.workload import Scalar, Workload
+from hwmodels.workload import Workload
 
 
-class ExpectedCost(eqx.Module):
-    """Expectations over the inputs.
-
-    **Arguments:**
-
-    - `timesteps`: mean timestep of exit.
-    - `energy_j`, `latency_s`: their means.
-    - `edp`: mean of the energy-delay product, joule second. It exceeds the product at the mean exit, because
-      the product is convex in T.
-    - `edp_of_means`: product of the means.
-    """
-
-    timesteps: Scalar
-    energy_j: Scalar
-    latency_s: Scalar
-    edp: Scalar
-    edp_of_means: Scalar
-
-
-def expected_cost(
+def early_exit_cost(
     workload: Workload,
-    chip: Chip,
-    exits: Sequence[Scalar],
+    exit_fractions: ExitFractions,
+    chip: Chip | None = None,
+    *,
     conventions: str | Conventions = "corrected",
-) -> ExpectedCost:
-    r"""Cost of an inference that ends at timestep t with probability $p_t$: $\sum_t p_t\,c(t)$.
+) -> EarlyExitCost:
+    """Mean cost over inputs that stop at different timesteps.
 
     **Arguments:**
 
-    - `workload`: its `timesteps` are ignored; `exits` has the last.
-    - `chip`: with `entropy_module=True` the exit decision is charged after every timestep.
-    - `exits`: $p_1 \dots p_T$, at least zero, with sum 1.
+    - `workload`: its own `timesteps` are ignored.
+    - `exit_fractions`: p_1 .. p_T, the fraction of inputs that stop after each timestep; they sum to one.
+    - `chip`, `conventions`: as for [`evaluate`][]. With `entropy_module=True` the exit decision is charged
+      after every timestep.
 
-    - `conventions`: as for [`evaluate`][].
+    **Returns:** an [`EarlyExitCost`][]; it differentiates to the fractions.
 
-    **Returns:** an [`ExpectedCost`][].
-
-    **Raises:** `ValueError` for no exits, or for probabilities that are negative or do not sum to 1.
+    **Raises:** `ValueError` for fractions that are negative or do not sum to one.
 
     **Source:** Li et al., "Input-Aware Dynamic Timestep Spiking Neural Networks", DAC 2023.
     """
-    chances = [as_scalar(p) for p in exits]
-    if not chances:
-        raise ValueError("exits must have at least one probability, got none.")
-    if is_number(*chances) and not (min(chances) >= 0 and abs(sum(chances) - 1) <= 1e-6):
-        raise ValueError(f"exits must be probabilities that sum to 1, got {list(exits)}.")
-    total: dict[str, Any] = dict.fromkeys(("timesteps", "energy_j", "latency_s", "edp"), 0.0)
-    for step, chance in enumerate(chances, start=1):
-        cost = evaluate(Workload(layers=workload.layers, timesteps=step), chip, conventions)
-        values = {
-            "timesteps": step,
-            "energy_j": cost.energy_j,
-            "latency_s": cost.latency_s,
-            "edp": cost.edp,
-        }
-        total = {name: total[name] + chance * value for name, value in values.items()}
-    return ExpectedCost(**total, edp_of_means=total["energy_j"] * total["latency_s"])
+
+    def cost_at(timesteps: int) -> tuple[Any, Any]:
+        cost = evaluate(Workload(layers=workload.layers, timesteps=timesteps), chip, conventions)
+        return cost.energy_j, cost.latency_s
+
+    return mean_cost(exit_fractions, cost_at)
 
 
 def maximum_entropy_exits(mean: int | float, last: int) -> tuple[float, ...]:

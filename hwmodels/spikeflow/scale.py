@@ -1,4 +1,4 @@
-"""Variants of a chip: another technology node, SRAM cells, an ANN on the same hardware."""
+"""Variants of a chip: another technology node, SRAM cells."""
 
 import dataclasses
 from typing import TypeVar
@@ -7,7 +7,7 @@ from hwmodels.rounding import as_scalar, is_number
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import SRAM
 from hwmodels.spikeflow.technology import Scaling, scaling
-from hwmodels.workload import Scalar, Workload
+from hwmodels.workload import Scalar
 
 _Module = TypeVar("_Module")
 
@@ -57,14 +57,3 @@ def _scaled(module: _Module, factors: Scaling) -> _Module:
 def with_sram(chip: Chip) -> Chip:
     """The chip with SRAM cells: one bit a cell, so that a weight takes `weight_bits` columns."""
     return dataclasses.replace(chip, cell=SRAM)
-
-
-def as_ann(workload: Workload, chip: Chip, activation_bits: Scalar = 4) -> tuple[Workload, Chip]:
-    """The network's ANN twin on the same chip: one pass, activations bit by bit, ReLU, no potential.
-
-    **Arguments:** `activation_bits`: bits of an activation, each a PE cycle.
-
-    **Returns:** the workload at one timestep, and the chip with `neuron="relu"`.
-    """
-    twin = dataclasses.replace(workload, timesteps=1)
-    return twin, dataclasses.replace(chip, neuron="relu", activation_bits=activation_bits)

@@ -8,9 +8,10 @@ from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import SRAM
 from hwmodels.spikeflow.conventions import CORRECTED, PUBLISHED
 from hwmodels.spikeflow.cost import Cost, evaluate
-from hwmodels.spikeflow.early_exit import expected_cost, maximum_entropy_exits
+from hwmodels.spikeflow.early_exit import early_exit_cost, maximum_entropy_exits
 from hwmodels.spikeflow.networks import VGG9, VGG16, resnet18, vgg
-from hwmodels.spikeflow.scale import as_ann, with_sram
+from hwmodels.spikeflow.scale import with_sram
+from hwmodels.spikeflow.twin import dense_twin
 from hwmodels.workload import Layer, Workload
 
 Row = dict[str, Any]
@@ -50,15 +51,15 @@ def figure_4a(mean_exit: float = 2.14, last: int = 4) -> list[Row]:
     for name, chip, conventions in variants:
         first = evaluate(at_timesteps(workload, 1), chip, conventions)
         full = evaluate(at_timesteps(workload, last), chip, conventions)
-        early = expected_cost(workload, chip, exits, conventions)
+        early = early_exit_cost(workload, exits, chip, conventions=conventions)
         rows.append(
             {
                 "counting": name,
                 "energy": full.energy_j / first.energy_j,
                 "latency": full.latency_s / first.latency_s,
                 "edp": full.edp / first.edp,
-                "dt_snn": full.edp / early.edp,
-                "dt_snn_at_mean": full.edp / early.edp_of_means,
+                "dt_snn": full.edp / early.energy_delay_js,
+                "dt_snn_at_mean": full.edp / (early.energy_j * early.latency_s),
             }
         )
     return [*rows, {"counting": "paper", "edp": 10.4, "dt_snn": 2.54}]
@@ -145,7 +146,8 @@ def snn_against_ann(
     rows = [
         {"network": f"SNN, T = {t}", **_figures(evaluate(at_timesteps(workload, t), chip))} for t in timesteps
     ]
-    return [*rows, {"network": f"ANN, {bits} bits", **_figures(evaluate(*as_ann(workload, chip, bits)))}]
+    twin = evaluate(*dense_twin(workload, chip, activation_bits=bits))
+    return [*rows, {"network": f"ANN, {bits} bits", **_figures(twin)}]
 
 
 def sram_against_rram(workload: Workload) -> list[Row]:

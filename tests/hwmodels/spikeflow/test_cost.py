@@ -104,7 +104,7 @@ def test_what_the_latency_is_spent_on():
     further = spikeflow.evaluate(NETWORK, sar).latency_by_component_s
     assert math.isclose(further["adc"], positions * 8 * 3 / 250e6)
     assert math.isclose(further["read"], parts["read"])
-    ann = spikeflow.evaluate(*spikeflow.as_ann(NETWORK, chip, activation_bits=4))
+    ann = spikeflow.evaluate(*spikeflow.dense_twin(NETWORK, chip, activation_bits=4))
     row = ann.latency_by_layer_and_component_s["conv2"]
     assert math.isclose(row["bit_serial"], 3 * (row["read"] + row["mux"]))
     assert ann.latency_by_layer_and_component_s["conv1"]["bit_serial"] == 0
@@ -151,9 +151,9 @@ def test_every_knob_changes_what_it_should(knob, value, changed):
 
 
 def test_knobs_of_an_ann():
-    workload, chip = spikeflow.as_ann(NETWORK, spikeflow.Chip(), activation_bits=4)
+    workload, chip = spikeflow.dense_twin(NETWORK, spikeflow.Chip(), activation_bits=4)
     ann = spikeflow.evaluate(workload, chip)
-    wide = spikeflow.evaluate(*spikeflow.as_ann(NETWORK, spikeflow.Chip(), activation_bits=8))
+    wide = spikeflow.evaluate(*spikeflow.dense_twin(NETWORK, spikeflow.Chip(), activation_bits=8))
     assert wide.energy_j > ann.energy_j
     assert wide.latency_s > ann.latency_s
     assert ann.area_by_component_mm2["membrane"] == 0

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,25 +20,31 @@ def test_everyone_leaving_at_t_costs_t():
     for step in (1, 3):
         exits = [0.0] * 4
         exits[step - 1] = 1.0
-        expected = spikeflow.expected_cost(NETWORK, CHIP, exits)
+        expected = spikeflow.early_exit_cost(NETWORK, exits, CHIP)
         cost = spikeflow.evaluate(dataclasses.replace(NETWORK, timesteps=step), CHIP)
         assert expected.timesteps == step
         assert math.isclose(expected.energy_j, cost.energy_j)
-        assert math.isclose(expected.edp, cost.edp)
-        assert math.isclose(expected.edp_of_means, cost.edp)
+        assert math.isclose(expected.energy_delay_js, cost.edp)
+        assert math.isclose(expected.energy_j * expected.latency_s, cost.edp)
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=2, max_size=5))
 def test_expectation_is_linear_and_its_product_convex(weights):
     exits = np.array(weights) / sum(weights)
-    expected = spikeflow.expected_cost(NETWORK, CHIP, exits.tolist())
+    expected = spikeflow.early_exit_cost(NETWORK, exits.tolist(), CHIP)
     mean = float(exits @ np.arange(1, len(exits) + 1))
     assert math.isclose(expected.timesteps, mean)
     # Cost is affine in T, so the mean energy is the energy at the mean; their product is not.
     at_mean = spikeflow.evaluate(dataclasses.replace(NETWORK, timesteps=mean), CHIP)
     assert math.isclose(expected.energy_j, at_mean.energy_j, rel_tol=1e-9)
     assert math.isclose(expected.latency_s, at_mean.latency_s, rel_tol=1e-9)
-    assert expected.edp > expected.edp_of_means
+    assert expected.energy_delay_js > expected.energy_j * expected.latency_s
+
+
+def test_it_differentiates_to_the_fractions():
+    slope = jax.jit(jax.grad(lambda p: spikeflow.early_exit_cost(NETWORK, p).energy_j))(jnp.array([0.4, 0.6]))
+    single = [spikeflow.evaluate(dataclasses.replace(NETWORK, timesteps=t)).energy_j for t in (1, 2)]
+    assert slope == pytest.approx(single, rel=1e-12)
 
 
 @given(st.integers(2, 12), st.floats(0.02, 0.98))
@@ -62,11 +70,13 @@ def test_entropy_module_is_negligible_but_counted():
 
 
 def test_bad_exits():
-    with pytest.raises(ValueError, match="sum to 1"):
-        spikeflow.expected_cost(NETWORK, CHIP, [0.5, 0.4])
-    with pytest.raises(ValueError, match="sum to 1"):
-        spikeflow.expected_cost(NETWORK, CHIP, [1.5, -0.5])
-    with pytest.raises(ValueError, match="at least one"):
-        spikeflow.expected_cost(NETWORK, CHIP, [])
+    with pytest.raises(ValueError, match="sum to one"):
+        spikeflow.early_exit_cost(NETWORK, [0.5, 0.4], CHIP)
+    with pytest.raises(ValueError, match="sum to one"):
+        spikeflow.early_exit_cost(NETWORK, [1.5, -0.5], CHIP)
+    with pytest.raises(ValueError, match="sum to one"):
+        spikeflow.early_exit_cost(NETWORK, [], CHIP)
+    with pytest.raises(ValueError, match="sum to one"):
+        spikeflow.early_exit_cost(NETWORK, jnp.array([0.5, 0.4]), CHIP)
     with pytest.raises(ValueError, match="strictly between 1 and last = 4, got 4"):
         spikeflow.maximum_entropy_exits(4, 4)

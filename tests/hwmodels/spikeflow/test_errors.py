@@ -91,8 +91,8 @@ def test_arguments_in_another_order():
 
 def test_nan_is_no_probability_and_no_number_of_pes():
     workload = spikeflow.vgg(spikeflow.VGG9)
-    with pytest.raises(ValueError, match="probabilities that sum to 1"):
-        spikeflow.expected_cost(workload, spikeflow.Chip(), [math.nan, 1.0])
+    with pytest.raises(ValueError, match="sum to one"):
+        spikeflow.early_exit_cost(workload, [math.nan, 1.0])
 
 
 @pytest.mark.parametrize(
@@ -141,5 +141,5 @@ def test_endless_time():
 
 def test_an_ann_runs_once():
     layers = [Layer.linear("fc", in_features=8, out_features=2)]
-    with pytest.raises(ValueError, match=r"timesteps must be 1, got 4; see spikeflow.as_ann"):
+    with pytest.raises(ValueError, match=r"timesteps must be 1, got 4; see spikeflow.dense_twin"):
         spikeflow.evaluate(Workload(layers, 4), spikeflow.Chip(neuron="relu"))

@@ -109,7 +109,8 @@ def timesteps_figure(
     left.bar(timesteps, [1e6 * fixed] * len(costs), color="#bdbdbd", label="once per inference")
     left.set(xlabel="timesteps T", ylabel="energy [µJ]")
     left.legend()
-    right.plot(timesteps, [cost.edp / one.edp for cost in costs], "o-", label="this chip")
+    products = [cost.energy_delay_js / one.energy_delay_js for cost in costs]
+    right.plot(timesteps, products, "o-", label="this chip")
     right.plot(timesteps, [t**2 for t in timesteps], ":", color="grey", label="T²")
     right.set(xlabel="timesteps T", ylabel="energy-delay product / that of T = 1", yscale="log")
     right.legend()

@@ -89,7 +89,7 @@ class Cost(eqx.Module):
         return _sum(self.area_by_layer_mm2.values())
 
     @property
-    def edp(self) -> Scalar:
+    def energy_delay_js(self) -> Scalar:
         """Energy-delay product, in joule second."""
         return self.energy_j * self.latency_s
 
@@ -119,12 +119,12 @@ class Cost(eqx.Module):
         return {name: value / self.period_s for name, value in self.energy_by_layer_j.items()}
 
     @property
-    def edp_by_component(self) -> dict[str, Scalar]:
+    def energy_delay_by_component_js(self) -> dict[str, Scalar]:
         """Each component's energy times the latency, joule second."""
         return {name: value * self.latency_s for name, value in self.energy_by_component_j.items()}
 
     @property
-    def edp_by_layer(self) -> dict[str, Scalar]:
+    def energy_delay_by_layer_js(self) -> dict[str, Scalar]:
         """Each layer's energy times the latency, joule second."""
         return {name: value * self.latency_s for name, value in self.energy_by_layer_j.items()}
 

@@ -57,9 +57,9 @@ def figure_4a(mean_exit: float = 2.14, last: int = 4) -> list[Row]:
                 "counting": name,
                 "energy": full.energy_j / first.energy_j,
                 "latency": full.latency_s / first.latency_s,
-                "edp": full.edp / first.edp,
-                "dt_snn": full.edp / early.energy_delay_js,
-                "dt_snn_at_mean": full.edp / (early.energy_j * early.latency_s),
+                "edp": full.energy_delay_js / first.energy_delay_js,
+                "dt_snn": full.energy_delay_js / early.energy_delay_js,
+                "dt_snn_at_mean": full.energy_delay_js / (early.energy_j * early.latency_s),
             }
         )
     return [*rows, {"counting": "paper", "edp": 10.4, "dt_snn": 2.54}]
@@ -126,7 +126,7 @@ def _figures(cost: Cost) -> Row:
         "energy_j": cost.energy_j,
         "latency_s": cost.latency_s,
         "area_mm2": cost.area_mm2,
-        "edp": cost.edp,
+        "energy_delay_js": cost.energy_delay_js,
         "throughput": cost.throughput,
         "power_w": cost.power_w,
     }

@@ -41,8 +41,8 @@ def test_breakdowns_sum_to_the_totals(timesteps, schedule, neuron, entropy, acti
     for parts, total in (
         (cost.power_by_component_w, cost.power_w),
         (cost.power_by_layer_w, cost.power_w),
-        (cost.edp_by_component, cost.edp),
-        (cost.edp_by_layer, cost.edp),
+        (cost.energy_delay_by_component_js, cost.energy_delay_js),
+        (cost.energy_delay_by_layer_js, cost.energy_delay_js),
     ):
         assert math.isclose(sum(parts.values()), total, rel_tol=1e-12)
     assert min(cost.area_by_layer_mm2.values()) >= -1e-12
@@ -51,7 +51,7 @@ def test_breakdowns_sum_to_the_totals(timesteps, schedule, neuron, entropy, acti
     assert math.isclose(min(cost.throughput_by_layer.values()), cost.throughput) or schedule == "sequential"
     assert min(cost.energy_by_component_j.values()) >= 0
     assert min(cost.latency_by_layer_s.values()) >= 0
-    assert math.isclose(cost.edp, cost.energy_j * cost.latency_s)
+    assert math.isclose(cost.energy_delay_js, cost.energy_j * cost.latency_s)
     assert math.isclose(cost.power_w, cost.energy_j * cost.throughput)
 
 
@@ -275,7 +275,7 @@ def test_a_whole_chip_can_be_an_argument():
     compiled = jax.jit(spikeflow.evaluate)(workload, chip)
     expected = spikeflow.evaluate(workload, spikeflow.Chip(activity="spikes"))
     np.testing.assert_allclose(_totals(compiled), _totals(expected), rtol=1e-12)
-    slopes = jax.grad(lambda c: spikeflow.evaluate(workload, c).edp * 1e9)(chip)
+    slopes = jax.grad(lambda c: spikeflow.evaluate(workload, c).energy_delay_js * 1e9)(chip)
     assert all(np.isfinite(leaf) for leaf in jax.tree.leaves(slopes))
     assert slopes.components.tile_buffer_j > 0
 

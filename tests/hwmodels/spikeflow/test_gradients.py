@@ -141,14 +141,16 @@ def test_a_search_by_gradient_finds_a_cheaper_chip():
 
     def loss(log2_size):
         chip = spikeflow.Chip(crossbar_rows=2**log2_size, crossbar_columns=2**log2_size)
-        return jnp.log(spikeflow.evaluate(workload, chip).edp)
+        return jnp.log(spikeflow.evaluate(workload, chip).energy_delay_js)
 
     size, step = jnp.asarray(5.0), jax.jit(jax.grad(loss))
     for _ in range(10):
         size = jnp.clip(size - 0.2 * step(size), 4.0, 8.0)
     assert size > 5.5
-    assert spikeflow.evaluate(workload, spikeflow.Chip(crossbar_rows=64, crossbar_columns=64)).edp < (
-        spikeflow.evaluate(workload, spikeflow.Chip(crossbar_rows=32, crossbar_columns=32)).edp
+    assert spikeflow.evaluate(
+        workload, spikeflow.Chip(crossbar_rows=64, crossbar_columns=64)
+    ).energy_delay_js < (
+        spikeflow.evaluate(workload, spikeflow.Chip(crossbar_rows=32, crossbar_columns=32)).energy_delay_js
     )
 
 
@@ -178,7 +180,7 @@ def test_node_is_differentiable():
 def test_mapped_gradients_are_finite():
     def edp(rows, pes, timesteps):
         chip = spikeflow.Chip(crossbar_rows=rows, pes_per_tile=pes, activity="spikes")
-        return spikeflow.evaluate(dataclasses.replace(_network(), timesteps=timesteps), chip).edp
+        return spikeflow.evaluate(dataclasses.replace(_network(), timesteps=timesteps), chip).energy_delay_js
 
     designs = jnp.array([[16.0, 1.0, 1.0], [33.0, 7.0, 2.0], [256.0, 8.0, 8.0]])
     gradients = jax.vmap(jax.grad(edp, argnums=(0, 1, 2)))(*designs.T)

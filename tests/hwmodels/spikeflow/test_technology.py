@@ -75,7 +75,7 @@ def test_cells_that_are_no_transistors_stay():
     assert math.isclose(areas(spikeflow.scale_to_node(spikeflow.with_sram(old), 28))["crossbar"], sram)
     assert math.isclose(new.clock_hz, 250e6 * 65 / 28)
     back = spikeflow.evaluate(workload, spikeflow.scale_to_node(new, 65))
-    assert math.isclose(back.edp, spikeflow.evaluate(workload).edp)
+    assert math.isclose(back.energy_delay_js, spikeflow.evaluate(workload).energy_delay_js)
 
 
 def test_the_node_is_a_knob_of_the_chip():

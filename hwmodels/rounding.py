@@ -1,9 +1,11 @@
 """Rounding that is exact on numbers and differentiable on arrays.
 
 Cost models count folds, tiles and words: their values must be integers, and yet a search by gradient needs
-a slope. Every function here has two faces. On Python and NumPy numbers it is exact host arithmetic (a Python
-`int` comes back, of any size). On JAX arrays it is straight-through: the forward value is the rounded one,
-the derivative is that of the expression before it was rounded (Bengio et al., arXiv:1308.3432).
+a slope. Their functions here have two faces. On Python and NumPy numbers they are exact host arithmetic (a
+Python `int` comes back, of any size). On JAX arrays they are straight-through: the forward value is the
+rounded one, the derivative is that of the expression before it was rounded (Bengio et al., arXiv:1308.3432).
+Crossbars hold arrays only, of a dtype that must not change: for them there are [`straight_through`][] and
+[`rounded`][].
 """
 
 import math
@@ -12,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 
 def as_scalar(value: Any) -> Any:
@@ -34,22 +37,22 @@ def is_number(*values: Any) -> bool:
 
 
 @jax.custom_jvp
-def _ceil(x):
-    return jnp.ceil(x)
+def straight_through(
+    value: Float[Array, "*shape"], relaxed: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """`value` forward, the derivative of `relaxed` backward; of one shape and dtype."""
+    return value
 
 
-@jax.custom_jvp
-def _floor(x):
-    return jnp.floor(x)
+@straight_through.defjvp
+def _straight_through_jvp(primals, tangents):
+    # Called anew, lest a second derivative pass through `value`.
+    return straight_through(*primals), tangents[1]
 
 
-@jax.custom_jvp
-def _round(x):
-    return jnp.round(x)
-
-
-for _function in (_ceil, _floor, _round):
-    _function.defjvps(lambda tangent, primal_out, x: tangent)
+def rounded(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Nearest integer of an array, ties to even, in its own dtype; straight-through."""
+    return straight_through(jnp.round(x), x)
 
 
 @jax.custom_jvp
@@ -64,19 +67,19 @@ _ceil_divide.defjvps(lambda t, out, a, b: t / b, lambda t, out, a, b: -t * a / (
 def ceil(x: Any) -> Any:
     """Smallest integer not below `x`; straight-through on arrays."""
     x = as_scalar(x)
-    return math.ceil(x) if is_number(x) else _ceil(x)
+    return math.ceil(x) if is_number(x) else straight_through(jnp.ceil(x), x)
 
 
 def floor(x: Any) -> Any:
     """Largest integer not above `x`; straight-through on arrays."""
     x = as_scalar(x)
-    return math.floor(x) if is_number(x) else _floor(x)
+    return math.floor(x) if is_number(x) else straight_through(jnp.floor(x), x)
 
 
 def round_half_even(x: Any) -> Any:
     """Nearest integer, ties to even as in Python and NumPy; straight-through on arrays."""
     x = as_scalar(x)
-    return round(x) if is_number(x) else _round(x)
+    return round(x) if is_number(x) else rounded(x)
 
 
 def ceil_divide(a: Any, b: Any) -> Any:

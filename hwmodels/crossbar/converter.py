@@ -16,11 +16,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from hwmodels.crossbar._checks import Scalar, require, require_traced
 from hwmodels.crossbar._patches import patches
-from hwmodels.crossbar._straight_through import rounded
 from hwmodels.crossbar.deploy import program_kernels
 from hwmodels.crossbar.device import ReadNoise
 from hwmodels.crossbar.mapping import Crossbar
 from hwmodels.crossbar.programming import ProgrammedKernel
+from hwmodels.rounding import rounded
 
 # Vectors at a time: their currents on a layer of some ten tiles are about a megabyte.
 _CHUNK = 1024

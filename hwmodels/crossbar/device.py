@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hwmodels.crossbar._checks import Scalar, require, require_traced
-from hwmodels.crossbar._straight_through import rounded
+from hwmodels.rounding import rounded
 
 _SIGMA = "{name} is σ/µ, a fraction of zero or more; got {{}}."
 _RATE = "Faults.{name} is the fraction of cells with that fault, 0 to 1; got {{}}."

@@ -15,8 +15,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hwmodels.crossbar._straight_through import rounded, straight_through
 from hwmodels.crossbar.mapping import Crossbar, Layout, layout
+from hwmodels.rounding import rounded, straight_through
 
 
 class Encoded(eqx.Module):

@@ -1,0 +1,49 @@
+"""Straight-through rounding: exact forward, the slope of what was rounded backward, the dtype kept."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwmodels import rounding
+
+
+@given(st.floats(-1e6, 1e6))
+def test_numbers_and_arrays_round_alike(x):
+    for function, exact in (
+        (rounding.ceil, math.ceil),
+        (rounding.floor, math.floor),
+        (rounding.round_half_even, round),
+    ):
+        assert function(x) == exact(x)
+        assert isinstance(function(x), int)
+        assert float(function(jnp.asarray(x))) == exact(x)
+
+
+@pytest.mark.parametrize(
+    "function", [rounding.ceil, rounding.floor, rounding.round_half_even, rounding.rounded]
+)
+def test_every_derivative_is_that_of_the_unrounded_number(function):
+    def cube(x):
+        return function(x) ** 3
+
+    x = jnp.asarray(2.3)
+    whole = float(function(x))
+    assert jax.jit(jax.grad(cube))(x) == 3 * whole**2
+    # The rounded number in the first derivative has a slope again.
+    assert jax.grad(jax.grad(cube))(x) == 6 * whole
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16, jnp.bfloat16, jnp.float64])
+def test_rounded_keeps_the_dtype(dtype):
+    x = jnp.asarray([-1.5, -0.4, 0.5, 2.5, 2.6], dtype)
+    for out in (rounding.rounded(x), jax.jit(rounding.rounded)(x), jax.vmap(rounding.rounded)(x)):
+        assert out.dtype == dtype
+        assert np.array_equal(np.asarray(out, np.float64), [-2, 0, 0, 2, 3])
+    slope = jax.grad(lambda x: rounding.rounded(x).sum())(x)
+    assert slope.dtype == dtype
+    assert np.all(np.asarray(slope, np.float64) == 1)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import equinox as eqx
-import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from hwmodels import rounding
+from hwmodels.checks import is_traced
 
 ExitFractions = Float[Array | np.ndarray, " timesteps"] | Collection[Any]
 
@@ -48,7 +48,7 @@ def mean_cost(exit_fractions: ExitFractions, cost_at: Callable[[int], tuple[Any,
     **Raises:** `ValueError` for fractions that are negative or do not sum to one.
     """
     fractions = [rounding.as_scalar(fraction) for fraction in exit_fractions]
-    if not any(isinstance(fraction, jax.core.Tracer) for fraction in fractions):
+    if not any(map(is_traced, fractions)):
         known = np.array([float(fraction) for fraction in fractions])
         if known.size == 0 or not (known >= 0).all() or not abs(known.sum() - 1) <= 1e-6:
             raise ValueError(f"exit_fractions must be non-negative and sum to one, got {known.tolist()}.")

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import equinox as eqx
-import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
+
+from hwmodels.checks import is_traced
 
 Scalar = int | float | np.number | Float[Array | np.ndarray, ""] | Int[Array | np.ndarray, ""]
 """A number that stays as it was given: a Python float keeps its 64 bits on the host, an array is traced."""
@@ -18,10 +19,6 @@ def _pair(value: int | Sequence[int], name: str, layer: str) -> tuple[int, int]:
     if len(values) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
         raise ValueError(f"layer {layer!r}: {name} must be an int or a pair of ints, got {value!r}.")
     return values[0], values[1]
-
-
-def _is_concrete(value: object) -> bool:
-    return not isinstance(value, jax.core.Tracer)
 
 
 class Layer(eqx.Module):
@@ -85,7 +82,7 @@ class Layer(eqx.Module):
             )
         for name in ("input_rate", "weight_sparsity"):
             value = getattr(self, name)
-            if _is_concrete(value) and not bool(np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1))):
+            if not is_traced(value) and not bool(np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1))):
                 raise ValueError(
                     f"layer {self.name!r}: {name} is a fraction and must lie in [0, 1], got {value}."
                 )
@@ -206,7 +203,7 @@ class Workload(eqx.Module):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"layer names must differ, got {', '.join(map(repr, repeated))} more than once.")
-        if _is_concrete(self.timesteps) and not bool(np.all(np.asarray(self.timesteps) >= 1)):
+        if not is_traced(self.timesteps) and not bool(np.all(np.asarray(self.timesteps) >= 1)):
             raise ValueError(f"timesteps must be at least 1, got {self.timesteps}.")
 
     @property

@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hwmodels.checks import is_traced
+
 Scalar = float | int | Float[Array | np.ndarray, ""]
 
 
 def is_concrete(*values: Any) -> bool:
     """Whether every value is a number that Python can look at now."""
     return all(
-        isinstance(value, int | float | np.number | np.ndarray | jax.Array)
-        and not isinstance(value, jax.core.Tracer)
+        isinstance(value, int | float | np.number | np.ndarray | jax.Array) and not is_traced(value)
         for value in values
     )
 

@@ -1,18 +1,9 @@
 """Ranges of traced numbers, which only a run can check."""
 
-from typing import Any
-
-import equinox as eqx
-import jax
-import jax.numpy as jnp
-
+from hwmodels.checks import Range, guard
 from hwmodels.sata.accelerator import Accelerator
 from hwmodels.sata.technology import WIDTH_LIMITS
 from hwmodels.workload import Workload
-
-
-def _is_traced(value: Any) -> bool:
-    return isinstance(value, jax.core.Tracer)
 
 
 def guarded(workload: Workload, chip: Accelerator) -> tuple[Workload, Accelerator]:
@@ -23,21 +14,21 @@ def guarded(workload: Workload, chip: Accelerator) -> tuple[Workload, Accelerato
 
     **Raises:** `RuntimeError`, when run, that names the layer or the operand.
     """
-    limits = [
-        (f"layer {layer.name!r}: {name} is a fraction and must lie in [0, 1].", getattr(layer, name), 0, 1)
+    fractions = [
+        Range(
+            f"layer {layer.name!r}: {name} is a fraction and must lie in [0, 1].", getattr(layer, name), 0, 1
+        )
         for layer in workload.layers
         for name in ("input_rate", "weight_sparsity")
     ]
-    limits += [
-        (f"unsupported precision: {name}; the component tables cover {low} to {high} bits.", value, low, high)
+    widths = [
+        Range(
+            f"unsupported precision: {name}; the component tables cover {low} to {high} bits.",
+            value,
+            low,
+            high,
+        )
         for name, value in vars(chip.precision).items()
         for low, high in (WIDTH_LIMITS[name],)
     ]
-    limits = [limit for limit in limits if _is_traced(limit[1])]
-    if not limits:
-        return workload, chip
-    bad = jnp.stack([~((low <= value) & (value <= high)) for _, value, low, high in limits])  # NaN is bad
-    messages = [message for message, *_ in limits]
-    traced, known = eqx.partition((workload, chip), _is_traced)
-    traced = eqx.branched_error_if(traced, jnp.any(bad), jnp.argmax(bad), messages)
-    return eqx.combine(traced, known)
+    return guard((workload, chip), [*fractions, *widths])

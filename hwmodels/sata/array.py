@@ -7,17 +7,17 @@ on numbers, straight-through on traced array sizes.
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import numpy as np
 
 from hwmodels import rounding
+from hwmodels.checks import is_traced
 from hwmodels.sata.dram import Geometry, read_capacity
 from hwmodels.workload import Layer, Scalar
 
 
 def require(value: Any, message: str, *, least: int | float, most: int | float = np.inf) -> None:
     """Raises `ValueError` when a value is known and lies outside [least, most], or is not a number."""
-    if isinstance(value, jax.core.Tracer):
+    if is_traced(value):
         return
     try:
         known = np.asarray(value, dtype=float)

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import equinox as eqx
 import numpy as np
 
+from hwmodels.checks import is_traced
 from hwmodels.spikeflow import ranges
 from hwmodels.spikeflow.components import RRAM, Adc, Cell, Components, Mesh
 from hwmodels.spikeflow.ranges import Limit
@@ -136,7 +137,7 @@ class Chip(eqx.Module):
         if not isinstance(self.entropy_module, bool):
             raise ValueError(f"entropy_module must be True or False, got {self.entropy_module!r}.")
         columns, mux = self.crossbar_columns, self.mux_ratio
-        known = not ranges.is_traced(columns) and not ranges.is_traced(mux)
+        known = not is_traced(columns) and not is_traced(mux)
         if known and np.any(np.asarray(mux) > np.asarray(columns)):
             raise ValueError(f"mux_ratio must lie in [1, crossbar_columns = {columns}], got {mux}.")
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
+
+from hwmodels import checks
 
 _Tree = TypeVar("_Tree")
 
@@ -24,11 +24,6 @@ class Limit(NamedTuple):
         return f"{self.name} must lie in [{self.low:g}, {self.high:g}]{got}."
 
 
-def is_traced(value: Any) -> bool:
-    """Whether a value is not known yet, so that its range cannot be looked at."""
-    return isinstance(value, jax.core.Tracer)
-
-
 def check(limits: Sequence[Limit]) -> None:
     """Raises for a known value out of its range, or that is no number; passes over traced ones.
 
@@ -36,7 +31,7 @@ def check(limits: Sequence[Limit]) -> None:
     """
     for limit in limits:
         value = limit.value
-        if is_traced(value):
+        if checks.is_traced(value):
             continue
         number = isinstance(value, int | float | np.number | np.ndarray | jax.Array) and value is not True
         # A NaN fails the comparison, and so is named like any other value out of range.
@@ -48,19 +43,8 @@ def check(limits: Sequence[Limit]) -> None:
 def guard(tree: _Tree, limits: Sequence[Limit]) -> _Tree:
     """The tree, such that using it raises when a traced value is out of its range.
 
-    An error raised at run time cannot print the value; it names the parameter and its range.
-
     **Arguments:** `tree`: what the checked values belong to. `limits`: known values are passed over.
 
     **Returns:** the tree, unchanged when no limit is on a traced value.
     """
-    traced = [limit for limit in limits if is_traced(limit.value)]
-    if not traced:
-        return tree
-    # Infinite bounds, and NaN, fail the comparison as they should.
-    outside = [~((limit.low <= limit.value) & (limit.value <= limit.high)) for limit in traced]
-    bad = jnp.stack([jnp.any(value) for value in outside])
-    messages = [limit.error("") for limit in traced]
-    arrays, rest = eqx.partition(tree, is_traced)
-    arrays = eqx.branched_error_if(arrays, jnp.any(bad), jnp.argmax(bad), messages)
-    return eqx.combine(arrays, rest)
+    return checks.guard(tree, [checks.Range(limit.error(""), *limit[1:]) for limit in limits])

@@ -1,7 +1,7 @@
 """The main job: from images to a chip report."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -61,13 +61,17 @@ def digits(
         for calibration in calibrations
         for size in crossbar_sizes
     }
+    if not designs:
+        raise ValueError("digits needs at least one of crossbar_sizes and one of calibrations, got none.")
+    # The same draws for every design: results differ by the design alone.
+    chip_keys = _chip_keys(key, draws)
     registry.require_all_used()
 
     trained = fit(network, dataset, training, checkpoint_dir=run.checkpoints, progress=True)
     software = evaluate(
         network, dataset.scale(dataset.test_images), dataset.test_labels, timesteps=training.timesteps
     )
-    chips = _program_chips(run, network, designs, dataset, software, training.timesteps, draws, key)
+    chips = _program_chips(run, network, designs, dataset, software, training.timesteps, chip_keys)
     costs = hardware_costs(to_workload(software.record, training.timesteps))
 
     return Result(
@@ -93,9 +97,17 @@ def digits(
                     "SpikeFlow": costs.spikeflow.energy_by_component_j,
                 },
             ),
-            "ir_drop": _ir_drop(network, designs, key),
+            "ir_drop": _ir_drop(network, designs, chip_keys[0]),
         },
     )
+
+
+def _chip_keys(key: jax.Array, draws: int) -> list[jax.Array]:
+    if draws < 1:
+        raise ValueError(
+            f"digits.draws is the number of chips to program and must be at least 1, got {draws}."
+        )
+    return list(jax.random.split(jax.random.fold_in(key, _CHIPS), draws))
 
 
 def _program_chips(
@@ -105,8 +117,7 @@ def _program_chips(
     dataset: datasets.Dataset,
     software: Evaluation,
     timesteps: int,
-    draws: int,
-    key: jax.Array,
+    keys: Sequence[jax.Array],
 ) -> dict[str, Robustness]:
     with Progress(
         TextColumn("{task.description}"),
@@ -115,7 +126,7 @@ def _program_chips(
         TimeRemainingColumn(),
         console=run.console,
     ) as progress:
-        task = progress.add_task("programming chips", total=draws * len(designs))
+        task = progress.add_task("programming chips", total=len(keys) * len(designs))
         return {
             name: on_hardware(
                 network,
@@ -123,9 +134,7 @@ def _program_chips(
                 dataset,
                 software=software.accuracy,
                 timesteps=timesteps,
-                draws=draws,
-                # The same draws for every design: they differ by the design alone.
-                key=jax.random.fold_in(key, _CHIPS),
+                keys=keys,
                 on_chip=lambda: progress.advance(task),
             )
             for name, crossbar in designs.items()
@@ -138,7 +147,7 @@ def _ir_drop(network: Network, designs: Mapping[str, Crossbar], key: jax.Array) 
     largest = max(
         (leaf for leaf in jax.tree.leaves(kernels) if leaf.ndim >= 2), key=lambda kernel: kernel.size
     )
-    return ir_drop_figure(largest, next(iter(designs.values())), jax.random.fold_in(key, _CHIPS))
+    return ir_drop_figure(largest, next(iter(designs.values())), key)
 
 
 def _numbers(

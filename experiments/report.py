@@ -54,4 +54,5 @@ def _table(table: Table) -> str:
 
 def _figure(name: str, figure: Figure) -> str:
     data = base64.b64encode(png(figure)).decode()
-    return f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="data:image/png;base64,{data}">'
+    title = html.escape(name.replace("_", " ").capitalize())
+    return f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}">'

@@ -62,26 +62,21 @@ def on_hardware(
     *,
     software: float,
     timesteps: int,
-    draws: int,
-    key: jax.Array,
+    keys: Sequence[jax.Array],
     on_chip: Callable[[], None] = lambda: None,
 ) -> Robustness:
-    """Program `draws` chips, each with its own device variation, and test each on the test images.
+    """Program one chip from each key, with a device variation of its own, and test it on the test images.
 
     **Arguments:**
 
     - `software`: the network's accuracy without hardware.
     - `on_chip`: called after each chip, for a progress bar.
-
-    **Raises:** `ValueError` for fewer draws than one.
     """
-    if draws < 1:
-        raise ValueError(f"draws is the number of chips to program and must be at least 1, got {draws}.")
     graph, kernels, rest = split_parameters(network)
     images = dataset.scale(dataset.test_images)
     chips = []
-    for chip_key in jax.random.split(key, draws):
-        chip = nnx.merge(graph, _program(kernels, crossbar, chip_key), rest)
+    for key in keys:
+        chip = nnx.merge(graph, _program(kernels, crossbar, key), rest)
         chips.append(evaluate(chip, images, dataset.test_labels, timesteps=timesteps))
         on_chip()
     return Robustness(software=software, chips=tuple(chips))

@@ -25,6 +25,8 @@ def main() -> None:
     columns = list(dict.fromkeys(column for row in found["rows"] for column in row))
     rows = [[_cell(row.get(column)) for column in columns] for row in found["rows"]]
     console = Console()
+    if not console.is_terminal:
+        console.width = 200  # A log has no width, and cut numbers are no use.
     Table(found["title"], columns, rows).print(console)
     for note in found["notes"]:
         console.print(f"- {note}")

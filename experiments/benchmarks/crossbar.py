@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwmodels.crossbar import Wires, effective_conductance
+from hwmodels.crossbar._elimination import _LEAF, _STRIP
 
 _WIRES = (1e3, 5.0, 10.0, 1e3)
 _G = (1 / 200e3, 1 / 20e3)
@@ -77,7 +78,7 @@ def _product_rate(dtype: Any) -> float:
     return 2 * 1536**3 / _timed(lambda: product(matrix, matrix), 7)[0]
 
 
-def _operations(rows: int, columns: int, strip: int = 8, leaf: int = 2) -> float:
+def _operations(rows: int, columns: int, strip: int = _STRIP, leaf: int = _LEAF) -> float:
     """Operations in the solver's matrix products and inverses for one tile, sizes powers of two of 8 or more.
 
     The inverse of n×n and the product of n×n with n×m count 2·n³ and 2·n²·m.

@@ -22,7 +22,8 @@ def ir_drop_figure(kernel: jax.Array, crossbar: Crossbar, key: jax.Array) -> Fig
     }
     for axes, (title, field) in zip(figure.subplots(1, 3), fields.items(), strict=True):
         image = axes.imshow(field, cmap="viridis")
-        axes.set(title=title, xlabel="column (driver at the left)", ylabel="row (sense below)")
+        axes.set_title(title, fontsize="medium")
+        axes.set(xlabel="column (driver at the left)", ylabel="row (sense below)")
         figure.colorbar(image, ax=axes)
     power_mw = 1e3 * float(point.power_w)
     size = f"{crossbar.rows}×{crossbar.columns}"

@@ -101,6 +101,7 @@ def test_the_operative_config_gives_the_same_bits(finished, tmp_path):
         (["TrainConfig.epochs=0"], "epochs must be at least 1"),
         (["load.name='cifar11'"], "unknown data set"),
         (["digits.draws=0"], "draws"),
+        (["digits.crossbar_sizes=()"], "crossbar_sizes"),
         (["chip/Wires.row=2.0"], "nothing uses the binding chip/Wires.row"),
     ],
 )

@@ -1,0 +1,43 @@
+"""The crossbar's pictures show what its functions compute."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import report
+from experiments.figures import crossbar as figures
+from hwmodels.crossbar import Crossbar, Device, Wires
+
+KEY = jax.random.key(0)
+IDEAL = Crossbar(8, 8, wires=Wires(0.0, 0.0, 0.0, 0.0), device=Device(variation=None))
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    return jax.random.normal(KEY, (8, 8), jnp.float64)
+
+
+def test_without_parasitics_every_device_sees_the_whole_volt(kernel):
+    figure = figures.ir_drop_figure(kernel, IDEAL, KEY)
+    _, voltage, current = (np.asarray(axes.images[0].get_array()) for axes in figure.axes[:3])
+    conductance = np.asarray(figure.axes[0].images[0].get_array())
+    np.testing.assert_allclose(voltage, 1.0, rtol=1e-12)
+    np.testing.assert_allclose(current, conductance, rtol=1e-12)
+    assert report.png(figure).startswith(b"\x89PNG")
+
+
+def test_wires_bend_the_cloud_of_weights(kernel):
+    figure = figures.weights_figure(kernel, {"ideal": IDEAL, "real": Crossbar(8, 8)}, KEY)
+    ideal, real = (axes.lines[1].get_xydata() for axes in figure.axes)
+    np.testing.assert_allclose(ideal[:, 0], ideal[:, 1], atol=1e-12)
+    assert np.abs(real[:, 1]).sum() < 0.9 * np.abs(real[:, 0]).sum()
+    assert report.png(figure).startswith(b"\x89PNG")
+
+
+def test_larger_tiles_lose_more():
+    figure = figures.tile_size_figure(Crossbar(8, 8), KEY, sizes=(2, 4, 8))
+    worst, mean = (line.get_ydata() for line in figure.axes[0].lines)
+    assert np.all(np.diff(mean) > 0)
+    assert np.all(worst >= mean)
+    assert report.png(figure).startswith(b"\x89PNG")

@@ -26,6 +26,12 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
+def _has_pip() -> bool:
+    if not PYTHON.exists():
+        return False
+    return subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True).returncode == 0
+
+
 def set_up(extras: list[str]) -> None:
     """Install the project with these extras, unless an earlier call did."""
     pinned = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
@@ -35,8 +41,9 @@ def set_up(extras: list[str]) -> None:
     if known is not None and known >= set(extras):
         return
     print(f"Setting up {ENVIRONMENT} (a minute or two, once) ...", flush=True)
-    if not PYTHON.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
+    if not _has_pip():
+        # Anew, also over a half-made one: without its ensurepip, venv fails after it has made the interpreter.
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
     wanted = sorted((known or set()) | set(extras))
     project = f"{ROOT}[{','.join(wanted)}]" if wanted else str(ROOT)
     pins = ["--constraint", str(ROOT / "constraints.txt")]
@@ -68,6 +75,9 @@ def main(arguments: list[str]) -> int:
     extras, command = COMMANDS[arguments[0]]
     try:
         set_up(extras)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to finish the set-up.", file=sys.stderr)
+        return 130
     except (subprocess.CalledProcessError, OSError) as error:
         print(
             f"error: the set-up failed ({error}). It needs Python's venv module (on Debian and Ubuntu the "
@@ -75,10 +85,14 @@ def main(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
+    # The tests need their folder; everything else runs where the user stands.
+    process = subprocess.Popen(
+        [PYTHON, *command, *arguments[1:]], cwd=ROOT if command[1:] == ["pytest"] else None
+    )
     try:
-        return subprocess.run([PYTHON, *command, *arguments[1:]], cwd=ROOT).returncode
+        return process.wait()
     except KeyboardInterrupt:
-        return 130
+        return process.wait()  # It was interrupted too, and says itself how to go on.
 
 
 if __name__ == "__main__":

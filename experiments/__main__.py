@@ -78,6 +78,14 @@ def run_experiment(options: argparse.Namespace, console: Console) -> None:
     console.print(f"{provenance['wall_time_s']:.0f} s. Report: {folder / 'report.html'}", soft_wrap=True)
 
 
+def _sentence(error: Exception) -> str:
+    # gin appends where in the config it was; the first line says what is wrong.
+    text = str(error).strip().split("\n")[0]
+    if isinstance(error, ValueError | OSError):
+        return text
+    return f"{type(error).__name__}: {text} (run with --debug to see where)"
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments, argparse.Namespace(debug=False))
     console = Console()
@@ -86,15 +94,14 @@ def main(arguments: list[str] | None = None) -> int:
             list_experiments(console)
         else:
             run_experiment(options, console)
-    except (ValueError, RuntimeError, OSError) as error:
-        if options.debug:
-            raise
-        # gin appends where in the config it was; the first line says what is wrong.
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on from the last checkpoint.", file=sys.stderr)
         return 130
+    except Exception as error:
+        if options.debug:
+            raise
+        print(f"error: {_sentence(error)}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.ticker import EngFormatter
 
@@ -12,9 +12,16 @@ from hwmodels.flops import estimated_energy
 from hwmodels.workload import Layer, Workload
 from jaxsnn.network import LayerRecord
 
+Conventions = Literal["corrected", "published"]
+
 
 def to_workload(records: Sequence[LayerRecord], timesteps: int) -> Workload:
-    """Translate what a network recorded into what a chip is asked: the same words, measured rates."""
+    """Translate what a network recorded into what a chip is asked: the same words, measured rates.
+
+    **Arguments:** one record per weighted layer, and T.
+
+    **Returns:** a workload with the records' input rates and dense weights.
+    """
     layers = [
         Layer(
             **{
@@ -33,6 +40,7 @@ def to_workload(records: Sequence[LayerRecord], timesteps: int) -> Workload:
 class Costs:
     """One inference of one workload: as a FLOP count claims, on SATA, and on SpikeFlow."""
 
+    conventions: Conventions
     estimated_j: float
     sata: sata.InferenceCost
     spikeflow: spikeflow.Cost
@@ -40,6 +48,7 @@ class Costs:
     def numbers(self) -> dict[str, Any]:
         """As JSON: totals, breakdowns, and how many times the estimate each chip needs."""
         return {
+            "conventions": self.conventions,
             "estimated_energy_j": self.estimated_j,
             "sata": {
                 "energy_j": self.sata.total_j,
@@ -60,12 +69,24 @@ class Costs:
         }
 
 
-def hardware_costs(workload: Workload) -> Costs:
-    """The FLOP estimate, and both chips as published, under the corrected conventions."""
+def hardware_costs(
+    workload: Workload,
+    accelerator: sata.Accelerator | None = None,
+    chip: spikeflow.Chip | None = None,
+    conventions: Conventions = "corrected",
+) -> Costs:
+    """One inference of a workload as the FLOP estimate, SATA and SpikeFlow have it.
+
+    **Arguments:** the SATA `accelerator` and the SpikeFlow `chip`, by default the published ones, and the
+    conventions of both cost models.
+
+    **Returns:** the three costs.
+    """
     return Costs(
+        conventions=conventions,
         estimated_j=float(estimated_energy(workload)),
-        sata=sata.inference_energy(workload, sata.Accelerator()),
-        spikeflow=spikeflow.evaluate(workload, spikeflow.Chip()),
+        sata=sata.inference_energy(workload, accelerator, conventions=conventions),
+        spikeflow=spikeflow.evaluate(workload, chip, conventions=conventions),
     )
 
 
@@ -88,7 +109,8 @@ def cost_table(costs: Costs) -> Table:
         "One inference",
         ["", "energy", "over estimate", "latency", "area"],
         rows,
-        note="Estimate: FLOPs · timesteps · (1 − sparsity) · E_AC at measured spike rates, as in Table II.",
+        note="Estimate: FLOPs · timesteps · (1 − sparsity) · E_AC at measured spike rates, as in Table II. "
+        f"Chips: {costs.conventions} conventions.",
     )
 
 

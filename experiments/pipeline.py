@@ -13,9 +13,10 @@ from experiments import registry
 from experiments.figures.accuracy import hardware_accuracy_figure, training_figure
 from experiments.figures.crossbar import ir_drop_figure
 from experiments.figures.energy import energy_figure
-from experiments.hardware_cost import Costs, cost_table, hardware_costs, to_workload
+from experiments.hardware_cost import Conventions, Costs, cost_table, hardware_costs, to_workload
 from experiments.output import Result, Run
 from experiments.robustness import Robustness, accuracy_table, on_hardware, spike_rate_table
+from hwmodels import sata, spikeflow
 from hwmodels.crossbar import Crossbar, Device, Variation, Wires
 from hwmodels.crossbar.mapping import Calibration
 from jaxsnn.data import datasets
@@ -28,9 +29,12 @@ make_dataset = registry.register(datasets.load, name="load")
 make_training = registry.register(TrainConfig)
 make_neuron = registry.register(LIF)
 make_digits_convnet = registry.register(digits_convnet)
+make_crossbar = registry.register(Crossbar)
 make_wires = registry.register(Wires)
 make_device = registry.register(Device)
 registry.register(Variation)
+make_accelerator = registry.register(sata.Accelerator, name="Accelerator")
+make_chip = registry.register(spikeflow.Chip, name="Chip")
 
 # Every use of randomness gets its own stream of the one seed.
 _WEIGHTS, _CHIPS = 0, 1
@@ -38,7 +42,13 @@ _WEIGHTS, _CHIPS = 0, 1
 
 @registry.experiment("digits", "train an SNN on handwritten digits, put it on chips, report what survives")
 def digits(
-    run: Run, *, seed: int, draws: int, crossbar_sizes: tuple[int, ...], calibrations: tuple[Calibration, ...]
+    run: Run,
+    *,
+    seed: int,
+    draws: int,
+    crossbar_sizes: tuple[int, ...],
+    calibrations: tuple[Calibration, ...],
+    conventions: Conventions,
 ) -> Result:
     """Train, deploy, measure, cost: every number of the report.
 
@@ -48,14 +58,16 @@ def digits(
     - `draws`: programmed chips per crossbar design.
     - `crossbar_sizes`: rows = columns of the tiles.
     - `calibrations`: digital gain calibrations to compare ("none", "tile", "column").
+    - `conventions`: of the cost models, "corrected" or "published".
     """
     key = jax.random.key(seed)
     dataset = make_dataset()
     network = make_digits_convnet(neuron=make_neuron, rngs=nnx.Rngs(params=jax.random.fold_in(key, _WEIGHTS)))
     training = make_training()
     wires, device = make_wires(), make_device()
+    accelerator, chip = make_accelerator(), make_chip()
     designs = {
-        f"{size}×{size}" + (f", {calibration} gain" if calibration != "none" else ""): Crossbar(
+        f"{size}×{size}" + (f", {calibration} gain" if calibration != "none" else ""): make_crossbar(
             rows=size, columns=size, wires=wires, device=device, calibration=calibration
         )
         for calibration in calibrations
@@ -72,7 +84,7 @@ def digits(
         network, dataset.scale(dataset.test_images), dataset.test_labels, timesteps=training.timesteps
     )
     chips = _program_chips(run, network, designs, dataset, software, training.timesteps, chip_keys)
-    costs = hardware_costs(to_workload(software.record, training.timesteps))
+    costs = hardware_costs(to_workload(software.record, training.timesteps), accelerator, chip, conventions)
 
     return Result(
         title="An SNN on digits, and on chips",
@@ -167,5 +179,6 @@ def _numbers(
         "spike_rates": {layer.name: float(layer.spike_rate) for layer in software.record if layer.spiking},
         "input_rates": {layer.name: float(layer.input_rate) for layer in software.record},
         "costs": costs.numbers(),
+        "resumed_epochs": trained.resumed_epochs,
         "training": [dataclasses.asdict(epoch) for epoch in trained.history],
     }

@@ -5,6 +5,7 @@ beats every default, because experiments call registered names without the argum
 """
 
 import difflib
+import enum
 import inspect
 import re
 import typing
@@ -59,12 +60,12 @@ def register(target: Callable[..., Any], name: str | None = None) -> Callable[..
     def checked(*args: Any, **kwargs: Any) -> Any:
         for parameter, value in kwargs.items():
             hint = hints.get(parameter, Any)
+            if isinstance(value, str) and inspect.isclass(hint) and issubclass(hint, enum.Enum):
+                value = kwargs[parameter] = _member(hint, value, f"{name}.{parameter}")
             try:
                 check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
             except TypeCheckError as error:
-                raise ConfigError(
-                    f"{name}.{parameter} must be {inspect.formatannotation(hint)}, got {value!r}."
-                ) from error
+                raise ConfigError(f"{name}.{parameter} must be {_readable(hint)}, got {value!r}.") from error
         return target(*args, **kwargs)
 
     checked.__name__ = checked.__qualname__ = name
@@ -111,8 +112,24 @@ def require_all_used() -> None:
 
 
 def operative_config() -> str:
-    """Every value that the run used, as a config that reproduces it."""
+    """The values that the run used, as a config that reproduces it.
+
+    Defaults that gin cannot write, such as a surrogate, are left out: they are those of this version.
+    """
     return gin.operative_config_str()
+
+
+def _member(choices: type[enum.Enum], value: str, where: str) -> enum.Enum:
+    try:
+        return choices(value)
+    except ValueError:
+        allowed = ", ".join(repr(choice.value) for choice in choices)
+        raise ConfigError(f"{where} must be one of {allowed}, got {value!r}.") from None
+
+
+def _readable(hint: Any) -> str:
+    text = inspect.formatannotation(hint)
+    return "a number" if "jaxtyping" in text else text.replace("typing.", "")
 
 
 def _explain(error: Exception) -> str:

@@ -42,8 +42,11 @@ class Robustness:
 
     @property
     def drop(self) -> float:
-        """The drop of Table I, "Examining the Robustness of SNNs": `Δ = (SW − HW) / SW`, a fraction."""
-        return (self.software - self.mean) / self.software
+        """The drop of Table I, "Examining the Robustness of SNNs": `Δ = (SW − HW) / SW`, a fraction.
+
+        0 where software gets nothing right, since there is nothing to lose.
+        """
+        return (self.software - self.mean) / self.software if self.software > 0 else 0.0
 
     @property
     def spike_rates(self) -> np.ndarray:
@@ -113,5 +116,5 @@ def spike_rate_table(software: Sequence[LayerRecord], chips: Mapping[str, Robust
             for index, layer in enumerate(software)
             if layer.spiking
         ],
-        note="Fraction of neurons that fire in one timestep, on test images. IR drop starves the neurons.",
+        note="Fraction of neurons that fire in one timestep, on test images.",
     )

@@ -103,6 +103,10 @@ def test_the_operative_config_gives_the_same_bits(finished, tmp_path):
         (["digits.draws=0"], "draws"),
         (["digits.crossbar_sizes=()"], "crossbar_sizes"),
         (["chip/Wires.row=2.0"], "nothing uses the binding chip/Wires.row"),
+        (["Wires.row='ten'"], "Wires.row must be a number, got 'ten'"),
+        (["LIF.reset='soft'"], "LIF.reset must be one of 'zero', 'subtract', 'none'"),
+        (["digits_convnet.image_size=10"], "fc1"),
+        (["load.test_fraction=0.0001"], "empty"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(tmp_path, bindings, message):

@@ -42,7 +42,7 @@ def set_up(extras: list[str]) -> None:
         return
     print(f"Setting up {ENVIRONMENT} (a minute or two, once) ...", flush=True)
     if not _has_pip():
-        # Anew, also over a half-made one: without its ensurepip, venv fails after it has made the interpreter.
+        # Anew, also over a half-made one: where ensurepip is missing, venv fails after the interpreter.
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
     wanted = sorted((known or set()) | set(extras))
     project = f"{ROOT}[{','.join(wanted)}]" if wanted else str(ROOT)

@@ -32,7 +32,12 @@ def digits_convnet(
     - `classes`, `image_size`: 10 and 8 for scikit-learn's digits.
     - `neuron`: makes one layer of neurons, e.g. `partial(LIF, leak=0.9)`.
     - `encoding`: direct or Poisson.
+
+    **Raises:** `ValueError` for a width or classes below 1, and for images too small to be pooled.
     """
+    for name, value, least in (("width", width, 1), ("classes", classes, 1), ("image_size", image_size, 2)):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}.")
     options = {"param_dtype": param_dtype, "rngs": rngs}
     side = image_size // 2
     return Network(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxsnn.models.digits import digits_convnet
 from jaxsnn.models.mlp import mlp
 from jaxsnn.models.resnet import resnet, resnet18, resnet19
 from jaxsnn.models.vgg import vgg, vgg5, vgg9, vgg11, vgg16
@@ -149,6 +150,11 @@ def test_a_resnet_trains_its_statistics_and_runs_step_by_step():
     np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
 
 
+def test_the_smallest_digits_network_runs():
+    network = digits_convnet(width=1, classes=1, image_size=2, rngs=nnx.Rngs(0))
+    assert network(jnp.ones((3, 2, 2, 1), jnp.float32), timesteps=1)[0].shape == (3, 1)
+
+
 def test_an_mlp_flattens_the_image():
     _, record, _ = describe(mlp, 8, 1, hidden=(20, 30), in_features=64, classes=4)
     assert shapes(record) == [(1, 64, 20), (1, 20, 30), (1, 30, 4)]
@@ -160,6 +166,9 @@ def test_an_mlp_flattens_the_image():
         (lambda: vgg("vgg7", rngs=nnx.Rngs(0)), "unknown VGG 'vgg7'; known are vgg5, vgg9"),
         (lambda: vgg9(image_size=4, rngs=nnx.Rngs(0)), "image of 4 pixels is too small"),
         (lambda: vgg5(shared=[(1, 2)], rngs=nnx.Rngs(0)), "convolutions 1 to 2 cannot share"),
+        (lambda: digits_convnet(width=0, rngs=nnx.Rngs(0)), "width must be at least 1, got 0"),
+        (lambda: digits_convnet(classes=0, rngs=nnx.Rngs(0)), "classes must be at least 1, got 0"),
+        (lambda: digits_convnet(image_size=1, rngs=nnx.Rngs(0)), "image_size must be at least 2, got 1"),
     ],
 )
 def test_mistakes_are_named(call, message):

@@ -1,6 +1,7 @@
 """Data sets by name: images as uint8 in memory, a held-out test split, a fingerprint."""
 
 import hashlib
+import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -262,7 +263,7 @@ def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset
     - `complete`: require the published number of images.
     - for digits instead: `test_fraction` and `seed` of the split.
 
-    **Raises:** `ValueError` for an unknown name, a missing, damaged or incomplete file.
+    **Raises:** `ValueError` for an unknown name or option, a missing, damaged or incomplete file.
     """
     if name not in _LOADERS:
         raise ValueError(f"unknown data set {name!r}; known are {', '.join(sorted(_LOADERS))}.")
@@ -270,4 +271,9 @@ def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset
         if name == "digits":
             raise ValueError("the digits are bundled with scikit-learn and take no path.")
         options["path"] = Path(path)
-    return _LOADERS[name](**options)
+    loader = _LOADERS[name]
+    known = list(inspect.signature(loader).parameters)
+    for option in options:
+        if option not in known:
+            raise ValueError(f"data set {name!r} has no option {option!r}; it takes {', '.join(known)}.")
+    return loader(**options)

@@ -99,3 +99,12 @@ def test_an_unknown_name_lists_the_known():
 def test_a_bad_fraction_is_refused(fraction):
     with pytest.raises(ValueError, match="test_fraction must lie between"):
         load("digits", test_fraction=fraction)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("digits", "test_fraction, seed"), ("mnist", "path, normalize, complete")],
+)
+def test_an_unknown_option_lists_the_known(name, options):
+    with pytest.raises(ValueError, match=f"data set '{name}' has no option 'sede'; it takes {options}."):
+        load(name, sede=3)

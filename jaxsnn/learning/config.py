@@ -65,7 +65,8 @@ class TrainConfig:
             return optax.cosine_decay_schedule(self.learning_rate, self.epochs * steps_per_epoch)
         boundaries: dict[int, float] = {}
         for at in self.decay_at:
-            step = round(at * self.epochs) * steps_per_epoch
+            # At least one step runs at the full rate, however short the run.
+            step = max(1, round(at * self.epochs * steps_per_epoch))
             boundaries[step] = boundaries.get(step, 1.0) * self.decay_factor
         return optax.piecewise_constant_schedule(self.learning_rate, boundaries)
 

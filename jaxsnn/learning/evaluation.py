@@ -51,7 +51,7 @@ def _evaluate_batch(graphdef, state, images, labels, key, timesteps):
     network = nnx.merge(graphdef, state)
     logits, record = network(_to_float(images), timesteps=timesteps, key=key)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels.astype(jnp.int32))
-    return jnp.sum(losses), jnp.argmax(logits, axis=-1).astype(jnp.int32), record
+    return jnp.sum(losses), logits, jnp.argmax(logits, axis=-1).astype(jnp.int32), record
 
 
 def evaluate(
@@ -69,23 +69,31 @@ def evaluate(
 
     - `images`: floats as the network takes them, or uint8, which is divided by 255;
       (count, height, width, channels).
-    - `labels`: integers, (count,).
+    - `labels`: integers, (count,), each below the number of outputs.
     - `timesteps`: T.
     - `key`: for Poisson encoding.
 
-    **Raises:** `ValueError` for no images, for counts that differ, and for weights that are not finite.
+    **Raises:** `ValueError` for no images, for counts that differ, for labels that the network has no output
+    for, and for weights that are not finite.
     """
     if len(images) == 0 or len(images) != len(labels):
         raise ValueError(f"evaluation needs as many labels as images, got {len(labels)} and {len(images)}.")
     graphdef, state = nnx.split(network)
     check_finite(state)
+    lowest, highest = int(np.min(labels)), int(np.max(labels))
     loss, predictions, records, weights = 0.0, [], [], []
     for number, start in enumerate(range(0, len(images), batch_size)):
         batch = jnp.asarray(images[start : start + batch_size])
         batch_key = None if key is None else jax.random.fold_in(key, number)
-        total, predicted, record = _evaluate_batch(
+        total, logits, predicted, record = _evaluate_batch(
             graphdef, state, batch, jnp.asarray(labels[start : start + batch_size]), batch_key, timesteps
         )
+        outputs = logits.shape[-1]
+        if lowest < 0 or highest >= outputs:
+            raise ValueError(
+                f"labels must lie in 0 … {outputs - 1}, as the network has {outputs} outputs, "
+                f"and go from {lowest} to {highest}."
+            )
         loss += float(total)
         predictions.append(np.asarray(predicted))
         records.append(jax.tree.map(float, record))

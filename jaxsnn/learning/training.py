@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib import metadata
 from os import PathLike
 from typing import Any
 
@@ -67,6 +68,28 @@ class TrainResult:
         return self.history[-1].test_accuracy
 
 
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # Sources on the path, not installed.
+        return "unknown"
+
+
+def _check_outputs(network: Network, dataset: Dataset, timesteps: int) -> None:
+    graphdef, state = nnx.split(network)
+
+    def logits(state, images, key):
+        return nnx.merge(graphdef, state)(images, timesteps=timesteps, key=key)[0]
+
+    image = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.float32)
+    outputs = jax.eval_shape(logits, state, image, jax.random.key(0)).shape[-1]
+    if outputs != dataset.classes:
+        raise ValueError(
+            f"the network has {outputs} outputs and data set {dataset.name!r} has {dataset.classes} classes; "
+            "they must be equal."
+        )
+
+
 def _identity(network: Network, dataset: Dataset, config: TrainConfig) -> dict[str, Any]:
     graphdef, state = nnx.split(network)
     shapes = [
@@ -79,6 +102,8 @@ def _identity(network: Network, dataset: Dataset, config: TrainConfig) -> dict[s
         "network": hashlib.sha256(described.encode()).hexdigest()[:16],
         "initial_weights": digest(state)[:16],
         "dataset": f"{dataset.name} {dataset.fingerprint[:16]}",
+        "jaxsnn": _version("jaxsnn"),
+        "jax": _version("jax"),
     }
     return json.loads(json.dumps(identity))
 
@@ -167,11 +192,13 @@ def fit(
 
     **Returns:** a [`TrainResult`][]; the network holds the last epoch's parameters.
 
-    **Raises:** `ValueError` for weights that are not finite, for a checkpoint that is corrupt or of another
-    run, and when the loss diverges (the last finished epoch stays on disk).
+    **Raises:** `ValueError` for weights that are not finite, for a number of outputs that is not the data
+    set's number of classes, for a checkpoint that is corrupt or of another run or version, and when the loss
+    diverges (the last finished epoch stays on disk).
     """
     graphdef, params, rest = split_parameters(network)
     check_finite(params)
+    _check_outputs(network, dataset, config.timesteps)
     batch_size = min(config.batch_size, len(dataset.train_images))
     if batch_size % config.devices:
         raise ValueError(f"{config.devices} devices do not divide a batch of {batch_size}.")
@@ -186,6 +213,8 @@ def fit(
         if restored is not None:
             (params, rest, opt_state), facts = restored
             history = [EpochMetrics(**line) for line in facts["history"]]
+            # A kill may have come after the checkpoint and before its lines.
+            checkpoints.write_lines("metrics.jsonl", facts["history"])
     resumed = len(history)
     for metrics in history:
         if on_epoch is not None:

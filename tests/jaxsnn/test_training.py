@@ -2,9 +2,13 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import jax
@@ -15,7 +19,7 @@ from flax import nnx
 
 from jaxsnn.data.datasets import Dataset, load
 from jaxsnn.encoding import Poisson
-from jaxsnn.learning.checkpoint import digest
+from jaxsnn.learning.checkpoint import Checkpoints, digest
 from jaxsnn.learning.training import TrainConfig, evaluate, fit, split_parameters
 from jaxsnn.models.digits import digits_convnet
 from jaxsnn.models.mlp import mlp
@@ -69,42 +73,108 @@ def test_the_same_seed_gives_the_same_bits():
     assert runs[0] == runs[1] != runs[2]
 
 
-SCRIPT = """
-import sys
-from tests.jaxsnn.test_training import SHORT, few_digits, fit, network
-fit(network(), few_digits(), SHORT, checkpoint_dir=sys.argv[1], on_epoch=lambda m: print(m.epoch, flush=True))
+FOUR = TrainConfig(epochs=4, timesteps=1, batch_size=32, learning_rate=1e-3, seed=3)
+SUICIDE = """
+import os, signal, sys
+from pathlib import Path
+from jaxsnn.learning import training
+from jaxsnn.learning.checkpoint import Checkpoints
+from tests.jaxsnn.test_training import FOUR, dense, few_digits, fit
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+folder, moment = Path(sys.argv[1]), sys.argv[2]
+rename, save, batch = Path.rename, Checkpoints.save, training.Progress.batch
+last = folder / "last"
+
+def rename_or_kill(path, target):
+    if path.parent == last and target == last / "2":
+        assert path.is_dir() and (last / "1").is_dir()
+        kill()
+    return rename(path, target)
+
+def save_and_kill(self, kind, tree, facts):
+    save(self, kind, tree, facts)
+    done = len(facts["history"])
+    if kind == "best" and done > 1:
+        assert [entry.name for entry in last.iterdir()] == [str(done - 2)]
+        kill()
+
+def batch_and_kill(self, epoch, totals):
+    if (epoch, len(totals)) == (2, 2):
+        kill()
+
+if moment == "before the rename":
+    Path.rename = rename_or_kill
+elif moment == "between best and last":
+    Checkpoints.save = save_and_kill
+elif moment == "within an epoch":
+    training.Progress.batch = batch_and_kill
+fit(dense(), few_digits(), FOUR, checkpoint_dir=folder)
 """
 
 
-def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
-    """kill -9 after the first epoch, then in the middle of a write; the end equals an unbroken run."""
-    straight = network()
-    unbroken = fit(straight, few_digits(), SHORT)
-    environment = os.environ | {"JAX_ENABLE_X64": "1", "JAX_NUMPY_DTYPE_PROMOTION": "strict"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        env=environment,
-        cwd=Path(__file__).parents[2],
-    )
-    process.stdout.readline()
-    process.kill()
-    process.wait()
-    done = len((tmp_path / "metrics.jsonl").read_text().splitlines())
-    assert 1 <= done <= 3
-    debris = tmp_path / "last" / f".writing-{done}"
-    debris.mkdir(exist_ok=True)
-    (debris / "half").write_text("of a checkpoint")
+@pytest.fixture(scope="module")
+def unbroken():
+    net = dense()
+    return fit(net, few_digits(), FOUR), weights(net)
 
-    resumed = network()
-    result = fit(resumed, few_digits(), SHORT, checkpoint_dir=tmp_path)
-    assert result.resumed_epochs >= done
-    assert weights(resumed) == weights(straight)
-    assert [m.loss for m in result.history] == [m.loss for m in unbroken.history]
-    assert [m.test_accuracy for m in result.history] == [m.test_accuracy for m in unbroken.history]
+
+@pytest.mark.parametrize(
+    ("moment", "finished_epochs"),
+    [("before the rename", 2), ("between best and last", None), ("within an epoch", 2)],
+)
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path, unbroken, moment, finished_epochs):
+    """kill -9 at a chosen moment; the rest of the run ends where the unbroken one does."""
+    straight, straight_weights = unbroken
+    if finished_epochs is None:  # Those before the first later epoch that is as good as the best before it.
+        accuracy = [m.test_accuracy for m in straight.history]
+        finished_epochs = next(i for i in range(1, FOUR.epochs) if accuracy[i] >= max(accuracy[:i]))
+    process = subprocess.run(
+        [sys.executable, "-c", SUICIDE, str(tmp_path), moment],
+        env=os.environ | {"JAX_ENABLE_X64": "1", "JAX_NUMPY_DTYPE_PROMOTION": "strict"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert (tmp_path / "last" / ".writing-2").exists() == (moment == "before the rename")
+
+    net = dense()
+    result = fit(net, few_digits(), FOUR, checkpoint_dir=tmp_path)
+    assert 1 <= result.resumed_epochs == finished_epochs < FOUR.epochs
+    assert weights(net) == straight_weights
+    assert [m.loss for m in result.history] == [m.loss for m in straight.history]
+    assert [m.test_accuracy for m in result.history] == [m.test_accuracy for m in straight.history]
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
     assert len(list((tmp_path / "last").iterdir())) == 1
+
+
+def test_metrics_cut_short_by_a_kill_are_written_again(tmp_path, monkeypatch):
+    """The last epoch's checkpoint was written and its line was not."""
+
+    class Killed(BaseException):
+        pass
+
+    write = Checkpoints.write_lines
+
+    def killed(self, name, lines):
+        if len(lines) == 2:
+            raise Killed
+        write(self, name, lines)
+
+    config = TrainConfig(epochs=2, timesteps=1, batch_size=32)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "write_lines", killed)
+        with pytest.raises(Killed):
+            fit(dense(), few_digits(), config, checkpoint_dir=tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    assert len(path.read_text().splitlines()) == 1
+    result = fit(dense(), few_digits(), config, checkpoint_dir=tmp_path)
+    assert result.resumed_epochs == 2
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [asdict(m) for m in result.history]
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +206,16 @@ def test_a_checkpoint_of_another_network_or_data_set_is_refused(finished):
         fit(network(rngs=nnx.Rngs(1)), few_digits(), config, checkpoint_dir=finished)
     with pytest.raises(ValueError, match="another run: dataset was"):
         fit(network(), few_digits(64), config, checkpoint_dir=finished)
+
+
+@pytest.mark.parametrize("package", ["jaxsnn", "jax"])
+def test_a_checkpoint_of_another_version_is_refused(finished, monkeypatch, package):
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == package else version(name))
+    config = TrainConfig(epochs=1, timesteps=1, batch_size=32)
+    message = f"another run: {package} was '{version(package)}' and is '99.0'"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        fit(network(), few_digits(), config, checkpoint_dir=finished)
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
@@ -199,6 +279,15 @@ def test_the_learning_rate_steps_down():
     schedule = TrainConfig(epochs=8, learning_rate=1.0, decay_at=(0.5, 0.75), decay_factor=0.1).rate(10)
     rates = [float(schedule(step)) for step in (0, 39, 40, 59, 60, 79)]
     np.testing.assert_allclose(rates, [1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
+
+
+def test_a_short_run_decays_within_an_epoch_and_never_at_its_start():
+    one, three = (TrainConfig(epochs=epochs, learning_rate=1.0).rate(8) for epochs in (1, 3))
+    rates = [float(one(step)) for step in range(8)]
+    np.testing.assert_allclose(rates, [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
+    rates = [float(three(step)) for step in range(24)]
+    np.testing.assert_allclose(rates, [1] * 12 + [0.1] * 6 + [0.01] * 6, rtol=1e-6)
+    assert float(TrainConfig(epochs=1, learning_rate=1.0).rate(1)(0)) == 1
 
 
 def test_the_cosine_ends_at_zero():
@@ -309,10 +398,24 @@ def test_divergence_stops_with_a_message(tmp_path):
     assert not (tmp_path / "last").exists()
 
 
-def test_progress_shows_loss_accuracy_and_speed(capsys):
-    fit(network(), few_digits(), TrainConfig(epochs=1, timesteps=1), progress=True)
-    shown = capsys.readouterr().out
-    assert "training" in shown
+def test_progress_shows_loss_accuracy_and_speed(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    config = TrainConfig(epochs=1, timesteps=1, batch_size=32)
+    last = fit(network(), few_digits(), config, progress=True).history[-1]
+    shown = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"training .* 3/3 ", shown)
+    assert f" loss {last.loss:.3f} test {last.test_accuracy:.1%} spikes {last.spike_rate:.1%} " in shown
+    assert f" {last.images_per_second:.0f} images/s" in shown
+
+
+@pytest.mark.parametrize("classes", [5, 12])
+def test_outputs_that_are_not_the_classes_are_refused_before_training(tmp_path, classes):
+    net = network(classes=classes, encoding=Poisson())
+    before = weights(net)
+    with pytest.raises(ValueError, match=f"the network has {classes} outputs and data set 'few' has 10"):
+        fit(net, few_digits(), SHORT, checkpoint_dir=tmp_path)
+    assert weights(net) == before
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -336,3 +439,11 @@ def test_a_bad_configuration_is_refused(change, message):
 def test_evaluating_nothing_is_refused():
     with pytest.raises(ValueError, match="as many labels as images, got 0 and 0"):
         evaluate(network(), np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.uint8), timesteps=1)
+
+
+@pytest.mark.parametrize(("labels", "span"), [([0, 5], "from 0 to 5"), ([-1, 4], "from -1 to 4")])
+def test_labels_without_an_output_are_refused(labels, span):
+    net, images = network(classes=5), few_digits().test_images[:2]
+    with pytest.raises(ValueError, match=f"labels must lie in 0 … 4.* 5 outputs.*{span}"):
+        evaluate(net, images, np.asarray(labels), timesteps=1)
+    assert evaluate(net, images, np.asarray([0, 4]), timesteps=1).predictions.max() < 5

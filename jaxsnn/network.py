@@ -25,7 +25,7 @@ class Network(nnx.Module):
     - `encoding`: how an image becomes the first layer's input.
     """
 
-    def __init__(self, layers: Sequence[Any], encoding: Encoding = Direct()):  # noqa: B008 (frozen)
+    def __init__(self, layers: Sequence[Any], encoding: Encoding = Direct()):
         if not layers:
             raise ValueError("a network needs at least one layer, got none.")
         if not isinstance(layers[0], Block):

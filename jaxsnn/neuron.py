@@ -100,7 +100,7 @@ class LIF(Neuron):
         reset: Reset = Reset.ZERO,
         detach_reset: bool = True,
         integration: Integration = Integration.SUM,
-        surrogate: Surrogate = Triangular(),  # noqa: B008 (frozen)
+        surrogate: Surrogate = Triangular(),
     ):
         _check_leak(leak)
         _check_threshold(threshold)
@@ -136,7 +136,7 @@ class IF(LIF):
         threshold: float = 1.0,
         reset: Reset = Reset.ZERO,
         detach_reset: bool = True,
-        surrogate: Surrogate = Triangular(),  # noqa: B008 (frozen)
+        surrogate: Surrogate = Triangular(),
     ):
         super().__init__(
             leak=1.0, threshold=threshold, reset=reset, detach_reset=detach_reset, surrogate=surrogate

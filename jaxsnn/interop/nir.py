@@ -115,7 +115,7 @@ def _neuron_to_nir(nir, layer: Block, shape: tuple[int, ...], dt: float):
     return nir.LIF(tau=full(tau), **common)
 
 
-def from_nir(graph: Any, *, dt: float = 1e-4, encoding: Encoding = Direct(), dtype=jnp.float32) -> Network:  # noqa: B008
+def from_nir(graph: Any, *, dt: float = 1e-4, encoding: Encoding = Direct(), dtype=jnp.float32) -> Network:
     """A network of a NIR graph that is a chain: weights, neurons, average pooling, flattening, a readout.
 
     **Arguments:** `dt` as in [`to_nir`][]; `encoding` and `dtype` of the network that is made.

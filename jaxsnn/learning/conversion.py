@@ -32,7 +32,7 @@ def convert(
     *,
     timesteps: int,
     key: Array | None = None,
-    encoding: Encoding = Poisson(),  # noqa: B008 (frozen)
+    encoding: Encoding = Poisson(),
     quantile: float = 1.0,
     bias: str = "scale",
     reset: Reset = Reset.ZERO,

@@ -20,7 +20,7 @@ def digits_convnet(
     classes: int = 10,
     image_size: int = 8,
     neuron: Callable[[], Neuron] = _NEURON,
-    encoding: Encoding = Direct(),  # noqa: B008 (frozen)
+    encoding: Encoding = Direct(),
     param_dtype=jnp.float32,
     rngs: nnx.Rngs,
 ) -> Network:

@@ -17,7 +17,7 @@ def mlp(
     in_features: int,
     classes: int = 10,
     neuron: Callable[[], Neuron] = LIF,
-    encoding: Encoding = Direct(),  # noqa: B008 (frozen)
+    encoding: Encoding = Direct(),
     kernel_init=None,
     param_dtype=jnp.float32,
     dtype=None,

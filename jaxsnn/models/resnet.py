@@ -33,7 +33,7 @@ def resnet(
     width: float = 1.0,
     neuron: Callable[[], Neuron] = LIF,
     norm: Callable[[int], Normalization] | None = TdBN,
-    encoding: Encoding = Direct(),  # noqa: B008 (frozen)
+    encoding: Encoding = Direct(),
     kernel_init=None,
     param_dtype=jnp.float32,
     dtype=None,

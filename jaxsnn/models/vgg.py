@@ -36,7 +36,7 @@ def vgg(
     neuron: Callable[[], Neuron] = LIF,
     norm: Callable[[int], Normalization] | None = None,
     shared: Sequence[tuple[int, int]] = (),
-    encoding: Encoding = Direct(),  # noqa: B008 (frozen)
+    encoding: Encoding = Direct(),
     kernel_init=None,
     use_bias: bool = False,
     param_dtype=jnp.float32,

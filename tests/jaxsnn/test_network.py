@@ -15,7 +15,7 @@ from jaxsnn.neuron import LIF, Neuron, Readout
 from tests.helpers import finite_difference
 
 
-def small(encoding=Direct(), neuron=LIF, dtype=jnp.float64):  # noqa: B008
+def small(encoding=Direct(), neuron=LIF, dtype=jnp.float64):
     options = {"param_dtype": dtype, "rngs": nnx.Rngs(0)}
     return Network(
         [

@@ -72,7 +72,7 @@ def test_bntt_refuses_more_timesteps_than_it_has():
         bntt_network()(IMAGES, timesteps=5, chunk=2, remat=True)
 
 
-def bntt_network(norm=partial(BNTT, timesteps=3)):  # noqa: B008
+def bntt_network(norm=partial(BNTT, timesteps=3)):
     return vgg(((3, "P", 4), (5,)), image_size=4, in_channels=1, norm=norm, rngs=nnx.Rngs(0))
 
 

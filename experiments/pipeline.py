@@ -109,7 +109,7 @@ def digits(
                     "SpikeFlow": costs.spikeflow.energy_by_component_j,
                 },
             ),
-            "ir_drop": _ir_drop(network, designs, chip_keys[0]),
+            "IR_drop": _ir_drop(network, designs, chip_keys[0]),
         },
     )
 

@@ -54,5 +54,5 @@ def _table(table: Table) -> str:
 
 def _figure(name: str, figure: Figure) -> str:
     data = base64.b64encode(png(figure)).decode()
-    title = html.escape(name.replace("_", " ").capitalize())
+    title = html.escape(name[0].upper() + name[1:].replace("_", " "))
     return f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}">'

@@ -56,7 +56,7 @@ def test_a_run_writes_everything(finished):
         "operative_config.gin",
         "accuracy.png",
         "energy.png",
-        "ir_drop.png",
+        "IR_drop.png",
     }
     for title in ("Accuracy", "Spike rate per layer", "One inference"):
         assert title in printed

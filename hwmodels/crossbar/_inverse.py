@@ -1,8 +1,8 @@
 """Inverses of small matrices, batched, by matrix products.
 
 The networks' matrices need no pivoting (diagonally dominant, or a product of two positive ones plus the
-identity), so an inverse is a few products per level of a recursion over halves. LAPACK's batched
-factorisations are slower here, and two of them at a time can block each other in XLA's CPU thread pool.
+identity), so an inverse is a few products per level of a recursion over halves, on every
+backend, without LAPACK.
 """
 
 import jax

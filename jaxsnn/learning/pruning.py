@@ -10,15 +10,14 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn.data.datasets import Dataset
-from jaxsnn.learning.quantization import map_kernels
+from jaxsnn.learning.quantization import is_kernel, map_kernels
 from jaxsnn.learning.training import TrainConfig, fit, split_parameters
 from jaxsnn.network import Network
 
 
 def _kernels(params: Any) -> list[np.ndarray]:
-    found: list[np.ndarray] = []
-    map_kernels(lambda kernel: found.append(np.asarray(kernel)) or kernel, params)  # type: ignore[func-returns-value]
-    return found
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return [np.asarray(leaf) for path, leaf in leaves if is_kernel(path)]
 
 
 def magnitude_masks(params: Any, sparsity: float, *, scope: str = "global") -> Any:

@@ -43,14 +43,18 @@ def quantize_uniform(weights: Float[Array, "*shape"], bits: int) -> Float[Array,
     return step * _round(weights / step)
 
 
+def is_kernel(path: tuple[Any, ...]) -> bool:
+    """Whether the path of a parameter has an entry named "kernel"."""
+    return any(getattr(entry, "key", None) == "kernel" for entry in path)
+
+
 def map_kernels(
     function: Callable[[Any], Any], params: Any, *, otherwise: Callable[[Any], Any] = lambda leaf: leaf
 ) -> Any:
     """Apply a function to every parameter named "kernel", and `otherwise` to the others."""
 
     def one(path, leaf):
-        is_kernel = any(getattr(entry, "key", None) == "kernel" for entry in path)
-        return function(leaf) if is_kernel else otherwise(leaf)
+        return function(leaf) if is_kernel(path) else otherwise(leaf)
 
     return jax.tree_util.tree_map_with_path(one, params)
 

@@ -22,7 +22,10 @@ def describe(make, size, channels, **options):
     network = nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0), **options))
     graphdef, state = nnx.split(network)
     images = jax.ShapeDtypeStruct((2, size, size, channels), jnp.float32)
-    run = lambda state, images: nnx.merge(graphdef, state)(images, timesteps=2, training=True)  # noqa: E731
+
+    def run(state, images):
+        return nnx.merge(graphdef, state)(images, timesteps=2, training=True)
+
     logits, record = jax.eval_shape(run, state, images)
     count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
     return count, record, logits.shape

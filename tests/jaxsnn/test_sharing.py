@@ -79,7 +79,10 @@ def test_a_shared_network_runs_in_chunks_and_trains():
     np.testing.assert_allclose(parts, whole, rtol=1e-12)
     assert [layer.name for layer in record] == ["conv1", "conv2", "conv3", "fc1", "fc2"]
     graphdef, params = nnx.split(network)
-    loss = lambda p: jnp.sum(nnx.merge(graphdef, p)(images, timesteps=3)[0] ** 2)  # noqa: E731
+
+    def loss(params):
+        return jnp.sum(nnx.merge(graphdef, params)(images, timesteps=3)[0] ** 2)
+
     gradient = jax.jit(jax.grad(loss))(params)
     assert all(np.any(leaf) for leaf in jax.tree.leaves(gradient))
 

@@ -88,10 +88,11 @@ class SharedMembrane(nnx.Module):
                     )
                 out, state, record = block(out, state, start=start + step, training=training)
                 step_records += record
-            outputs.append(out.values)
+            outputs.append(out)
             records.append(step_records)
         mean = jax.tree.map(lambda *rates: sum(rates) / len(rates), *records)
-        return Signal(values=jnp.concatenate(outputs), steps=signal.steps, analog=False), state, mean
+        joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *outputs)
+        return joined.replace(steps=signal.steps), state, mean
 
     @staticmethod
     def _shape(block: Block, signal: Signal) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jaxsnn.convolution import convolve
 from jaxsnn.neuron import Neuron
 from jaxsnn.normalization import Normalization
-from jaxsnn.signal import LayerRecord, Signal, active_fraction
+from jaxsnn.signal import LayerRecord, Signal
 
 
 def xavier_uniform(gain: float = 1.0):
@@ -131,17 +131,26 @@ class Linear(nnx.Module):
 
 def average_pool(x: Float[Array, "time batch h w c"], side: int) -> Float[Array, "time batch h2 w2 c"]:
     """The mean of each `side` × `side` patch; rows and columns that do not fill a patch are dropped."""
+    return _patches(x, side).mean(axis=(3, 5))
+
+
+def _patches(x: Array, side: int) -> Float[Array, "time batch h2 side w2 side c"]:
     time, batch, height, width, channels = x.shape
     rows, columns = height // side, width // side
     if rows == 0 or columns == 0:
         raise ValueError(f"average pooling of side {side} does not fit a map of {height} × {width}.")
     x = x[:, :, : rows * side, : columns * side]
-    return x.reshape(time, batch, rows, side, columns, side, channels).mean(axis=(3, 5))
+    return x.reshape(time, batch, rows, side, columns, side, channels)
 
 
 def pooled(signal: Signal, side: int) -> Signal:
-    """The signal after average pooling, if `side` is above 1."""
-    return signal if side == 1 else signal.with_values(average_pool(signal.values, side))
+    """The signal after average pooling, if `side` is above 1; a mean is active when any of its spikes is."""
+    if side == 1:
+        return signal
+    activity = signal.activity
+    if activity is not None:
+        activity = 1 - (1 - _patches(activity, side)).prod(axis=(3, 5))
+    return signal.with_values(average_pool(signal.values, side), activity)
 
 
 def run_neuron(neuron: Neuron, current: Signal, state: Any) -> tuple[Signal, Any]:
@@ -160,7 +169,8 @@ def run_neuron(neuron: Neuron, current: Signal, state: Any) -> tuple[Signal, Any
     xs = None if current.constant else current.values
     # Unrolled, XLA fuses the steps into few passes over memory; a loop pays a copy per step.
     state, out = jax.lax.scan(step, state, xs, length=current.steps, unroll=min(current.steps, 16))
-    return Signal(values=out, steps=current.steps, analog=False), state
+    activity = out if neuron.spiking else None
+    return Signal(values=out, steps=current.steps, analog=False, activity=activity), state
 
 
 class Block(nnx.Module):
@@ -223,8 +233,8 @@ class Block(nnx.Module):
             pool=self.pool,
             analog_input=signal.analog,
             residual_add=residual_add,
-            input_rate=active_fraction(signal.values),
-            spike_rate=active_fraction(out.values),
+            input_rate=signal.active_fraction,
+            spike_rate=out.active_fraction,
         )
 
     def __call__(

@@ -11,26 +11,36 @@ from jaxtyping import Array, Float
 class Signal:
     """A stretch of time: `values` (time, batch, ...), or (1, batch, ...) when all `steps` are the same.
 
-    `analog` marks the multi-bit image of direct encoding, before any neuron.
+    `analog` marks the multi-bit image of direct encoding, before any neuron. `activity`, of the shape of
+    `values`, is 1 where a value made of spikes is not zero and 0 elsewhere; gradients flow through it to the
+    spikes. None where the values are not made of spikes.
     """
 
     values: Array
     steps: int = struct.field(pytree_node=False)
     analog: bool = struct.field(pytree_node=False)
+    activity: Array | None = None
 
-    def with_values(self, values: Array) -> "Signal":
-        return Signal(values=values, steps=self.steps, analog=self.analog)
+    def with_values(self, values: Array, activity: Array | None = None) -> "Signal":
+        return Signal(values=values, steps=self.steps, analog=self.analog, activity=activity)
 
     @property
     def constant(self) -> bool:
         return self.values.shape[0] == 1
+
+    @property
+    def active_fraction(self) -> Float[Array, ""]:
+        """The fraction of values that are not zero; it differentiates to spikes."""
+        activity = self.values != 0 if self.activity is None else self.activity
+        return jnp.mean(activity, dtype=activity.dtype if activity.dtype == jnp.float64 else jnp.float32)
 
 
 @struct.dataclass
 class LayerRecord:
     """One weighted layer as a chip would see it, with the activity it saw.
 
-    Shapes are static; the rates are scalar arrays.
+    Shapes are static; the rates are scalar arrays. Those of spikes differentiate, through the spikes'
+    surrogate, to whatever made them.
 
     - `input_rate`: fraction of non-zero inputs in one timestep.
     - `spike_rate`: fraction of non-zero outputs of the neurons in one timestep, before pooling.
@@ -55,8 +65,3 @@ class LayerRecord:
     residual_add: bool = struct.field(pytree_node=False)
     input_rate: Any  # Scalar array; a pytree passes other leaves through here.
     spike_rate: Any
-
-
-def active_fraction(values: Array) -> Float[Array, ""]:
-    """The fraction of elements that are not zero."""
-    return jnp.mean(values != 0, dtype=jnp.float32)

@@ -25,11 +25,12 @@ from jaxsnn.learning.checkpoint import Checkpoints, digest
 from jaxsnn.learning.config import TrainConfig
 from jaxsnn.learning.evaluation import Evaluation, check_finite, evaluate, mean_spike_rate, split_parameters
 from jaxsnn.learning.progress import Progress
-from jaxsnn.network import Network
+from jaxsnn.network import LayerRecord, Network
 
 __all__ = [
     "EpochMetrics",
     "Evaluation",
+    "Penalty",
     "TrainConfig",
     "TrainResult",
     "Transform",
@@ -41,10 +42,17 @@ __all__ = [
 Transform = Callable[[nnx.State, jax.Array], nnx.State]
 """`(parameters, key) -> parameters used in the forward pass`; gradients flow through it to the originals."""
 
+Penalty = Callable[[jax.Array, tuple[LayerRecord, ...], nnx.State], jax.Array]
+"""`(logits after each timestep, records, parameters) -> scalar` that is added to the loss; gradients flow
+through the records' rates to whatever made the spikes."""
+
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """One line of the history: means over the epoch's batches; fractions, not percent."""
+    """One line of the history: means over the epoch's batches; fractions, not percent.
+
+    `loss` is that of the task; `penalty` comes on top.
+    """
 
     epoch: int
     loss: float
@@ -53,6 +61,7 @@ class EpochMetrics:
     spike_rate: float
     learning_rate: float
     images_per_second: float
+    penalty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -117,15 +126,16 @@ class _Step:
     optimizer: optax.GradientTransformation
     scale: Callable[[jax.Array], jax.Array]
     transform: Transform | None
+    penalty: Penalty | None
     sharding: NamedSharding | None
 
     def loss(self, params, rest, batch, targets, key):
-        """Mean cross-entropy; aside: the statistics after the batch, and the metrics."""
+        """Mean cross-entropy and penalty; aside: the statistics after the batch, and the metrics."""
         config = self.config
         encode_key, transform_key = jax.random.split(key)
         used = params if self.transform is None else self.transform(params, transform_key)
         network = nnx.merge(self.graphdef, used, rest, copy=True)  # Its statistics change in this trace.
-        logits, record = network(
+        outputs, record = network.outputs(
             batch,
             timesteps=config.timesteps,
             key=encode_key,
@@ -133,13 +143,17 @@ class _Step:
             remat=config.remat,
             training=True,
         )
+        logits = outputs[-1]
         goal = jax.nn.one_hot(targets, logits.shape[-1], dtype=logits.dtype)
         if config.label_smoothing:
             goal = optax.smooth_labels(goal, config.label_smoothing)
         loss = jnp.mean(optax.softmax_cross_entropy(logits, goal))
         accuracy = jnp.mean(jnp.argmax(logits, axis=-1).astype(jnp.int32) == targets, dtype=jnp.float32)
-        metrics = [jnp.float32(value) for value in (loss, accuracy, mean_spike_rate(record))]
-        return loss, (split_parameters(network)[2], jnp.stack(metrics))
+        penalty = jnp.zeros_like(loss)
+        if self.penalty is not None:
+            penalty = self.penalty(outputs, record, params).astype(loss.dtype)
+        metrics = [jnp.float32(value) for value in (loss, accuracy, mean_spike_rate(record), penalty)]
+        return loss + penalty, (split_parameters(network)[2], jnp.stack(metrics))
 
 
 @partial(jax.jit, static_argnames="step", donate_argnames=("params", "rest", "opt_state"))
@@ -173,6 +187,7 @@ def fit(
     *,
     checkpoint_dir: str | PathLike | None = None,
     transform: Transform | None = None,
+    penalty: Penalty | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
     progress: bool = False,
 ) -> TrainResult:
@@ -187,6 +202,8 @@ def fit(
       accuracy), with `metrics.jsonl` beside it. When the folder already holds this run, it continues.
     - `transform`: parameters → parameters used in the forward pass, e.g. the effective weights of a chip. A
       checkpoint cannot tell one transform from another.
+    - `penalty`: a scalar of the logits after each timestep, of the records and of the parameters that is
+      added to the loss, e.g. what the batch costs a chip. A checkpoint cannot tell one penalty from another.
     - `on_epoch`: called with the metrics of each finished epoch, restored ones included.
     - `progress`: show a progress bar with loss, accuracy, spike rate and images per second.
 
@@ -230,7 +247,7 @@ def fit(
         params, rest, opt_state, images, labels = jax.device_put(
             (params, rest, opt_state, images, labels), everywhere
         )
-    step = _Step(graphdef, config, optimizer, dataset.scale, transform, sharding)
+    step = _Step(graphdef, config, optimizer, dataset.scale, transform, penalty, sharding)
 
     with Progress(progress, config.epochs, batches) as bar:
         for epoch in range(resumed, config.epochs):
@@ -251,11 +268,12 @@ def fit(
                 )
                 totals.append(metrics)
                 bar.batch(epoch, totals)
-            loss, train_accuracy, spike_rate = (float(value) for value in np.mean(np.stack(totals), axis=0))
-            if not math.isfinite(loss):
+            means = np.mean(np.stack(totals), axis=0)
+            loss, train_accuracy, spike_rate, charged = (float(value) for value in means)
+            if not math.isfinite(loss + charged):
                 raise ValueError(
-                    f"training diverged in epoch {epoch + 1}: the loss is {loss}; lower learning_rate "
-                    f"({config.learning_rate}) or check the input's scale."
+                    f"training diverged in epoch {epoch + 1}: the loss is {loss + charged}; lower "
+                    f"learning_rate ({config.learning_rate}) or check the input's scale."
                 )
             seconds = time.perf_counter() - began
             nnx.update(network, params, rest)
@@ -268,6 +286,7 @@ def fit(
                     spike_rate=spike_rate,
                     learning_rate=float(config.rate(batches)((epoch + 1) * batches - 1)),
                     images_per_second=batches * batch_size / seconds,
+                    penalty=charged,
                 )
             )
             bar.epoch(history[-1])

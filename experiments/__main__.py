@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import output, pipeline, registry, report
+from experiments import energy_aware, output, pipeline, registry, report
 
-CATALOGUE = (pipeline,)
+CATALOGUE = (pipeline, energy_aware)
 """Modules whose import registers experiments."""
 
 

@@ -65,7 +65,7 @@ class Conv(nnx.Module):
     ):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.product = product
-        self.quantizer: nnx.Module | None = nnx.data(None)
+        self.quantizer: Any = nnx.data(None)
         self.kernel_size = _pair(kernel, "kernel")
         self.stride = _pair(stride, "stride")
         self.padding = _pair(padding, "padding")
@@ -112,7 +112,7 @@ class Linear(nnx.Module):
     ):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.product = product
-        self.quantizer: nnx.Module | None = nnx.data(None)
+        self.quantizer: Any = nnx.data(None)
         self.dtype = dtype
         initialise = kernel_init or xavier_uniform(2.0)
         self.kernel = nnx.Param(initialise(rngs.params(), (in_channels, out_channels), param_dtype))
@@ -235,6 +235,9 @@ class Block(nnx.Module):
             residual_add=residual_add,
             input_rate=signal.active_fraction,
             spike_rate=out.active_fraction,
+            weight_bits=None
+            if synapse.quantizer is None
+            else jnp.asarray(synapse.quantizer.bits, jnp.result_type(float)),
         )
 
     def __call__(

@@ -48,6 +48,7 @@ class LayerRecord:
     - `pool`: side of the average pooling after the neurons (1: none).
     - `analog_input`: the input is a multi-bit image, equal at every timestep.
     - `residual_add`: a shortcut is added to the output before the neurons.
+    - `weight_bits`: bits of a weight as its quantiser has them; None without one.
     """
 
     name: str = struct.field(pytree_node=False)
@@ -65,3 +66,4 @@ class LayerRecord:
     residual_add: bool = struct.field(pytree_node=False)
     input_rate: Any  # Scalar array; a pytree passes other leaves through here.
     spike_rate: Any
+    weight_bits: Any = None

@@ -19,6 +19,8 @@ class TrainConfig:
     - `schedule`: "step" as said, or "cosine" from `learning_rate` down to zero.
     - `optimizer`: "adam" or "sgd" (momentum 0.9); `weight_decay` is added to the gradient, as torch does.
     - `label_smoothing`: share of the target spread evenly over all classes.
+    - `loss_at`: "last", the cross-entropy of the logits after all timesteps, or "every", its mean over the
+      logits after each timestep, for networks that exit early.
     - `crop`, `flip`: augmentation, see [`jaxsnn.data.augmentation.augment`][].
     - `chunk`, `remat`: how time is unrolled, see [`jaxsnn.network.Network`][].
     - `devices`: how many devices share a batch (data parallel); it must divide the batch size.
@@ -35,6 +37,7 @@ class TrainConfig:
     schedule: str = "step"
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    loss_at: str = "last"
     crop: int = 0
     flip: bool = False
     chunk: int | None = None
@@ -50,6 +53,8 @@ class TrainConfig:
             raise ValueError(f"learning_rate must be positive and finite, got {self.learning_rate}.")
         if self.optimizer not in ("adam", "sgd"):
             raise ValueError(f"optimizer must be 'adam' or 'sgd', got {self.optimizer!r}.")
+        if self.loss_at not in ("last", "every"):
+            raise ValueError(f"loss_at must be 'last' or 'every', got {self.loss_at!r}.")
         if self.schedule not in ("step", "cosine"):
             raise ValueError(f"schedule must be 'step' or 'cosine', got {self.schedule!r}.")
         if not 0 <= self.label_smoothing < 1:

@@ -20,6 +20,42 @@ def normalized_entropy(logits: Float[Array, "*batch classes"]) -> Float[Array, "
     return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1) / jnp.log(jnp.asarray(logits.shape[-1], logits.dtype))
 
 
+def soft_exit_fractions(
+    outputs: Float[Array, "time batch classes"], *, entropy: float, temperature: float
+) -> Float[Array, "time"]:
+    r"""How many inputs leave at each timestep, relaxed so that it differentiates to the outputs.
+
+    An input that is still there leaves at t < T with probability $q_t = σ((θ − E_t)/τ)$ and at T for sure:
+
+    $$p_t = q_t \prod_{s<t} (1 − q_s).$$
+
+    As τ → 0 these are the fractions of [`run_until_sure`][]; $\sum_t t\,p_t$ are the expected timesteps.
+
+    **Arguments:**
+
+    - `outputs`: what [`Network.outputs`][jaxsnn.network.Network.outputs] returned.
+    - `entropy`: the threshold θ in [0, 1] on [`normalized_entropy`][].
+    - `temperature`: τ > 0, in units of normalised entropy.
+
+    **Returns:** means over the batch of p_1 … p_T, which sum to one.
+
+    **Raises:** `ValueError` for a threshold outside [0, 1] and for a temperature that is not positive.
+    """
+    _check_threshold(entropy)
+    if not temperature > 0:
+        raise ValueError(f"the temperature of soft exits must be positive, got {temperature}.")
+    uncertainty = normalized_entropy(outputs)
+    leave = jax.nn.sigmoid((entropy - uncertainty) / temperature).at[-1].set(1)
+    still_there = jnp.cumprod(1 - leave[:-1], axis=0)
+    there = jnp.concatenate([jnp.ones_like(leave[:1]), still_there])
+    return jnp.mean(there * leave, axis=1)
+
+
+def _check_threshold(entropy: float) -> None:
+    if not 0 <= entropy <= 1:
+        raise ValueError(f"the entropy threshold lies in [0, 1], got {entropy}.")
+
+
 @dataclass(frozen=True)
 class ExitResult:
     """What early exit did.
@@ -77,8 +113,7 @@ def run_until_sure(
     """
     if timesteps < 1:
         raise ValueError(f"timesteps must be at least 1, got {timesteps}.")
-    if not 0 <= entropy <= 1:
-        raise ValueError(f"the entropy threshold lies in [0, 1], got {entropy}.")
+    _check_threshold(entropy)
     if len(images) == 0:
         raise ValueError("early exit needs images, got none.")
     graphdef, parameters = nnx.split(network)

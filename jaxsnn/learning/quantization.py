@@ -38,6 +38,11 @@ def quantize_spikesim(weights: Float[Array, "*shape"], bits: int) -> Float[Array
 def quantize_uniform(weights: Float[Array, "*shape"], bits: int) -> Float[Array, "*shape"]:
     """Symmetric uniform: `w_q = s·round(w/s)` with `s = max|w| / (2^(b−1) − 1)`, straight-through."""
     _check_bits(bits)
+    return uniform(weights, bits)
+
+
+def uniform(weights: Float[Array, "*shape"], bits: Any) -> Float[Array, "*shape"]:
+    """[`quantize_uniform`][] for bits that may be traced and are not checked; it differentiates to them."""
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(weights)))
     step = jnp.where(largest > 0, largest, 1) / (2 ** (bits - 1) - 1)
     return step * _round(weights / step)

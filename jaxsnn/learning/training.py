@@ -25,6 +25,7 @@ from jaxsnn.learning.checkpoint import Checkpoints, digest
 from jaxsnn.learning.config import TrainConfig
 from jaxsnn.learning.evaluation import Evaluation, check_finite, evaluate, mean_spike_rate, split_parameters
 from jaxsnn.learning.progress import Progress
+from jaxsnn.learning.transform import OfParameters, Transform, as_transform
 from jaxsnn.network import LayerRecord, Network
 
 __all__ = [
@@ -38,9 +39,6 @@ __all__ = [
     "fit",
     "split_parameters",
 ]
-
-Transform = Callable[[nnx.State, jax.Array], nnx.State]
-"""`(parameters, key) -> parameters used in the forward pass`; gradients flow through it to the originals."""
 
 Penalty = Callable[[jax.Array, tuple[LayerRecord, ...], nnx.State], jax.Array]
 """`(logits after each timestep, records, parameters) -> scalar` that is added to the loss; gradients flow
@@ -99,17 +97,22 @@ def _check_outputs(network: Network, dataset: Dataset, timesteps: int) -> None:
         )
 
 
-def _identity(network: Network, dataset: Dataset, config: TrainConfig) -> dict[str, Any]:
+def _identity(
+    network: Network, dataset: Dataset, config: TrainConfig, transform: Transform | None
+) -> dict[str, Any]:
     graphdef, state = nnx.split(network)
     shapes = [
         (jax.tree_util.keystr(path), str(leaf.dtype), leaf.shape)
         for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]
     ]
     # Functions print with their address, which every process chooses anew.
-    described = re.sub(r" at 0x[0-9a-f]+", "", f"{shapes} {graphdef}")
+    described, transformed = (
+        re.sub(r" at 0x[0-9a-f]+", "", text) for text in (f"{shapes} {graphdef}", repr(transform))
+    )
     identity = asdict(config) | {
         "network": hashlib.sha256(described.encode()).hexdigest()[:16],
         "initial_weights": digest(state)[:16],
+        "transform": transformed,
         "dataset": f"{dataset.name} {dataset.fingerprint[:16]}",
         "jaxsnn": _version("jaxsnn"),
         "jax": _version("jax"),
@@ -129,12 +132,13 @@ class _Step:
     penalty: Penalty | None
     sharding: NamedSharding | None
 
-    def loss(self, params, rest, batch, targets, key):
+    def loss(self, params, rest, transform_state, batch, targets, keys):
         """Mean cross-entropy and penalty; aside: the statistics after the batch, and the metrics."""
         config = self.config
-        encode_key, transform_key = jax.random.split(key)
-        used = params if self.transform is None else self.transform(params, transform_key)
-        network = nnx.merge(self.graphdef, used, rest, copy=True)  # Its statistics change in this trace.
+        encode_key, transform_key = keys
+        network = nnx.merge(self.graphdef, params, rest, copy=True)  # Its statistics change in this trace.
+        if self.transform is not None:
+            network = self.transform.apply(network, transform_state, transform_key)
         outputs, record = network.outputs(
             batch,
             timesteps=config.timesteps,
@@ -147,17 +151,23 @@ class _Step:
         goal = jax.nn.one_hot(targets, logits.shape[-1], dtype=logits.dtype)
         if config.label_smoothing:
             goal = optax.smooth_labels(goal, config.label_smoothing)
-        loss = jnp.mean(optax.softmax_cross_entropy(logits, goal))
+        supervised = outputs if config.loss_at == "every" else logits
+        loss = jnp.mean(optax.softmax_cross_entropy(supervised, jnp.broadcast_to(goal, supervised.shape)))
         accuracy = jnp.mean(jnp.argmax(logits, axis=-1).astype(jnp.int32) == targets, dtype=jnp.float32)
         penalty = jnp.zeros_like(loss)
         if self.penalty is not None:
             penalty = self.penalty(outputs, record, params).astype(loss.dtype)
         metrics = [jnp.float32(value) for value in (loss, accuracy, mean_spike_rate(record), penalty)]
-        return loss + penalty, (split_parameters(network)[2], jnp.stack(metrics))
+        return loss + penalty, (_after(rest, network), jnp.stack(metrics))
 
 
-@partial(jax.jit, static_argnames="step", donate_argnames=("params", "rest", "opt_state"))
-def _train_step(step, params, rest, opt_state, images, labels, indices, key):
+def _after(rest, network):
+    """`rest` with the variables of the network that ran, which may hold a transform's arrays besides."""
+    return nnx.merge_state(rest, nnx.state(network, nnx.All(nnx.Variable, nnx.Not(nnx.Param))))
+
+
+@partial(jax.jit, static_argnames="step", donate_argnames=("params", "rest", "opt_state", "transform_state"))
+def _train_step(step, params, rest, opt_state, transform_state, images, labels, indices, key):
     batch = jnp.take(images, indices, axis=0)
     targets = jnp.take(labels, indices, axis=0).astype(jnp.int32)
     if step.sharding is not None:
@@ -165,12 +175,16 @@ def _train_step(step, params, rest, opt_state, images, labels, indices, key):
     if step.config.crop or step.config.flip:
         key, augment_key = jax.random.split(key)
         batch = augment(batch, augment_key, crop=step.config.crop, flip=step.config.flip)
+    keys = jax.random.split(key)
+    if step.transform is not None:
+        network = nnx.merge(step.graphdef, params, rest, copy=True)
+        transform_state = step.transform.update(network, transform_state, keys[1])
     gradient, (rest, metrics) = jax.grad(step.loss, has_aux=True)(
-        params, rest, step.scale(batch), targets, key
+        params, rest, transform_state, step.scale(batch), targets, keys
     )
     with jax.numpy_dtype_promotion("standard"):  # Optax raises floats to integer powers.
         updates, opt_state = step.optimizer.update(gradient, opt_state, params)
-    return optax.apply_updates(params, updates), rest, opt_state, metrics
+    return optax.apply_updates(params, updates), rest, opt_state, transform_state, metrics
 
 
 def _mesh(devices: int) -> Mesh:
@@ -186,7 +200,7 @@ def fit(
     config: TrainConfig,
     *,
     checkpoint_dir: str | PathLike | None = None,
-    transform: Transform | None = None,
+    transform: Transform | OfParameters | None = None,
     penalty: Penalty | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
     progress: bool = False,
@@ -200,8 +214,9 @@ def fit(
 
     - `checkpoint_dir`: after each epoch, the run's state is written here ("last", and "best" by test
       accuracy), with `metrics.jsonl` beside it. When the folder already holds this run, it continues.
-    - `transform`: parameters → parameters used in the forward pass, e.g. the effective weights of a chip. A
-      checkpoint cannot tell one transform from another.
+    - `transform`: what the forward pass uses instead of the network, e.g. the network on a chip: a
+      [`Transform`][], or a function `(parameters, key) -> parameters`. A checkpoint cannot tell one function
+      from another; a transform is told by its `repr`.
     - `penalty`: a scalar of the logits after each timestep, of the records and of the parameters that is
       added to the loss, e.g. what the batch costs a chip. A checkpoint cannot tell one penalty from another.
     - `on_epoch`: called with the metrics of each finished epoch, restored ones included.
@@ -222,13 +237,15 @@ def fit(
     batches = len(dataset.train_images) // batch_size
     optimizer = config.transformation(batches)
     opt_state = optimizer.init(params)
+    chosen = as_transform(transform)
+    transform_state = () if chosen is None else chosen.init(network)
     history: list[EpochMetrics] = []
     checkpoints = None
     if checkpoint_dir is not None:
-        checkpoints = Checkpoints(checkpoint_dir, _identity(network, dataset, config))
-        restored = checkpoints.restore("last", (params, rest, opt_state))
+        checkpoints = Checkpoints(checkpoint_dir, _identity(network, dataset, config, chosen))
+        restored = checkpoints.restore("last", (params, rest, opt_state, transform_state))
         if restored is not None:
-            (params, rest, opt_state), facts = restored
+            (params, rest, opt_state, transform_state), facts = restored
             history = [EpochMetrics(**line) for line in facts["history"]]
             # A kill may have come after the checkpoint and before its lines.
             checkpoints.write_lines("metrics.jsonl", facts["history"])
@@ -237,17 +254,19 @@ def fit(
         if on_epoch is not None:
             on_epoch(metrics)
     # The jitted step gives its inputs' memory to its outputs, and the caller's network still holds them.
-    params, rest, opt_state = jax.tree.map(jnp.array, (params, rest, opt_state))
+    params, rest, opt_state, transform_state = jax.tree.map(
+        jnp.array, (params, rest, opt_state, transform_state)
+    )
     images, labels = jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels)
     sharding = None
     if config.devices > 1:
         mesh = _mesh(config.devices)
         sharding = NamedSharding(mesh, PartitionSpec("data"))
         everywhere = NamedSharding(mesh, PartitionSpec())
-        params, rest, opt_state, images, labels = jax.device_put(
-            (params, rest, opt_state, images, labels), everywhere
+        params, rest, opt_state, transform_state, images, labels = jax.device_put(
+            (params, rest, opt_state, transform_state, images, labels), everywhere
         )
-    step = _Step(graphdef, config, optimizer, dataset.scale, transform, penalty, sharding)
+    step = _Step(graphdef, config, optimizer, dataset.scale, chosen, penalty, sharding)
 
     with Progress(progress, config.epochs, batches) as bar:
         for epoch in range(resumed, config.epochs):
@@ -256,11 +275,12 @@ def fit(
             order = jax.random.permutation(epoch_key, len(images))
             totals = []
             for batch in range(batches):
-                params, rest, opt_state, metrics = _train_step(
+                params, rest, opt_state, transform_state, metrics = _train_step(
                     step,
                     params,
                     rest,
                     opt_state,
+                    transform_state,
                     images,
                     labels,
                     order[batch * batch_size : (batch + 1) * batch_size],
@@ -282,7 +302,7 @@ def fit(
                     epoch=epoch + 1,
                     loss=loss,
                     train_accuracy=train_accuracy,
-                    test_accuracy=_test_accuracy(network, dataset, config, transform, epoch_key),
+                    test_accuracy=_test_accuracy(network, dataset, config, chosen, epoch_key),
                     spike_rate=spike_rate,
                     learning_rate=float(config.rate(batches)((epoch + 1) * batches - 1)),
                     images_per_second=batches * batch_size / seconds,
@@ -293,8 +313,8 @@ def fit(
             if checkpoints is not None:
                 facts = {"history": [asdict(line) for line in history]}
                 if history[-1].test_accuracy >= max(line.test_accuracy for line in history):
-                    checkpoints.save("best", (params, rest, opt_state), facts)
-                checkpoints.save("last", (params, rest, opt_state), facts)
+                    checkpoints.save("best", (params, rest, opt_state, transform_state), facts)
+                checkpoints.save("last", (params, rest, opt_state, transform_state), facts)
                 checkpoints.write_lines("metrics.jsonl", facts["history"])
             if on_epoch is not None:
                 on_epoch(history[-1])
@@ -305,8 +325,9 @@ def fit(
 def _test_accuracy(network, dataset, config, transform, epoch_key) -> float:
     encode_key, transform_key = jax.random.split(jax.random.fold_in(epoch_key, 0))
     if transform is not None:
-        graphdef, params, rest = split_parameters(network)
-        network = nnx.merge(graphdef, transform(params, transform_key), rest)
+        network = nnx.clone(network)
+        state = transform.update(network, transform.init(network), transform_key)
+        network = transform.apply(network, state, transform_key)
     return evaluate(
         network,
         dataset.scale(dataset.test_images),

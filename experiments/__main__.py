@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import energy_aware, output, pipeline, registry, report
+from experiments import energy_aware, output, pipeline, registry, report, scale
 
-CATALOGUE = (pipeline, energy_aware)
+CATALOGUE = (pipeline, energy_aware, scale)
 """Modules whose import registers experiments."""
 
 

@@ -1,0 +1,110 @@
+"""Work cut among devices gives what one device gives, values and gradients."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from hwmodels.sharding import distributed
+
+COMPARE = """
+import sys
+import jax
+
+processes, devices, rank, address = (*map(int, sys.argv[1:4]), sys.argv[4])
+jax.config.update("jax_enable_x64", True)
+if processes > 1:
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(address, processes, rank)
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from hwmodels import spikeflow
+from hwmodels.crossbar import Wires, effective_conductance
+from hwmodels.sharding import distributed
+from hwmodels.workload import Layer, Workload
+
+assert (jax.process_count(), len(jax.devices())) == (processes, processes * devices)
+mesh = Mesh(np.array(jax.devices()), ("tiles",))
+everywhere = NamedSharding(mesh, PartitionSpec())
+rng = np.random.default_rng(0)
+
+
+def difference(function, batch, *shared):
+    # Largest relative difference of value and gradients, the batch cut or whole.
+    def scalar(function):
+        def weighted(batch, *shared):
+            found = function(batch, *shared)
+            return jnp.sum(found * jnp.cos(jnp.arange(found.size, dtype=found.dtype)).reshape(found.shape))
+
+        return jax.value_and_grad(weighted, argnums=tuple(range(1 + len(shared))))
+
+    whole = jax.jit(scalar(function))(batch, *shared)
+    parts = jax.jit(scalar(distributed(function, mesh)), out_shardings=everywhere)(batch, *shared)
+    pairs = zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True)
+    return max(float(np.max(np.abs(np.asarray(a) - np.asarray(b))) / np.max(np.abs(a))) for a, b in pairs)
+
+
+tiles = rng.uniform(5e-6, 5e-5, (11, 3, 4))  # Neither 8 nor 2 devices divide 11.
+wires = jax.tree.map(np.asarray, Wires())
+print("tiles", difference(effective_conductance, tiles, wires))
+
+
+def energy(rate, timesteps):
+    layer = Layer.conv("conv1", height=4, width=4, in_channels=2, out_channels=3, padding=1, input_rate=rate)
+    cost = spikeflow.evaluate(Workload((layer,), timesteps), spikeflow.Chip(activity="spikes"))
+    return cost.energy_j * 1e9
+
+
+population = rng.uniform(0.1, 0.9, 11)
+print("population", difference(jax.vmap(energy, in_axes=(0, None)), population, np.float64(5)))
+"""
+
+
+def run(processes, devices):
+    """The largest differences, as each process saw them."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", COMPARE, *map(str, (processes, devices, rank)), address],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+            cwd=Path(__file__).parents[2],
+        )
+        for rank in range(processes)
+    ]
+    outputs = [process.communicate() for process in started]
+    for process, (_, errors) in zip(started, outputs, strict=True):
+        assert process.returncode == 0, errors
+    lines = [line.split() for out, _ in outputs for line in out.splitlines()]
+    return [(words[0], float(words[1])) for words in lines if words[0] in ("tiles", "population")]
+
+
+@pytest.mark.parametrize(("processes", "devices"), [(1, 8), (2, 1)])
+def test_a_batch_on_many_devices_is_the_batch_on_one(processes, devices):
+    found = run(processes, devices)
+    assert len(found) == 2 * processes
+    for what, difference in found:
+        assert difference < 1e-13, what
+
+
+@pytest.mark.parametrize(
+    "batch", [jnp.zeros((0, 2)), jnp.float64(1), {"a": jnp.zeros(3), "b": jnp.zeros(4)}], ids=str
+)
+def test_a_batch_without_one_length_is_refused(batch):
+    mesh = Mesh(np.array(jax.devices()[:1]), ("tiles",))
+    with pytest.raises(ValueError, match="one length of at least 1"):
+        distributed(lambda batch: batch, mesh)(batch)

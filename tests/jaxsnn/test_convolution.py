@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxsnn import winograd
 from jaxsnn.convolution import convolve
 from jaxsnn.layers import Conv, Linear
 
@@ -40,6 +41,55 @@ def test_gradients_equal_the_stock_convolution(kernel, stride, padding, extra, c
 
     for ours, theirs in zip(*both(x, k), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def _with_gradients(convolution):
+    def run(x, kernel, gradient):
+        value, pull = jax.vjp(convolution, x, kernel)
+        return value, *pull(gradient)
+
+    return jax.jit(run)
+
+
+def _random(padding, *shape, channels):
+    keys = jax.random.split(jax.random.key(1), 3)
+    out = tuple(side + 2 * pad - 2 for side, pad in zip(shape[1:], padding, strict=True))
+    shapes = (*shape, channels[0]), (3, 3, *channels), (shape[0], *out, channels[1])
+    return [jax.random.normal(key, s, jnp.float64) for key, s in zip(keys, shapes, strict=True)]
+
+
+def _stock(padding):
+    pads = [(pad, pad) for pad in padding]
+    return lambda x, kernel: jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "padding"), [((5, 7, 4), (1, 2)), ((3, 5, 8), (0, 1)), ((1, 1, 1), (1, 1)), ((4, 6, 6), (2, 1))]
+)
+def test_winograd_equals_the_stock_convolution_for_any_blocks(monkeypatch, shape, padding):
+    """Odd and even maps, and batches that do not fill their last block."""
+    monkeypatch.setattr(winograd, "_ROWS", 24)
+    x, kernel, gradient = _random(padding, *shape, channels=(3, 2))
+
+    @jax.jit
+    def ours(x, kernel, gradient):
+        return winograd.forward(x, kernel, padding), *winograd.backward(x, kernel, padding, gradient)
+
+    expected = _with_gradients(_stock(padding))(x, kernel, gradient)
+    for mine, stock in zip(ours(x, kernel, gradient), expected, strict=True):
+        np.testing.assert_allclose(mine, stock, rtol=1e-10, atol=1e-10)
+
+
+def test_wide_convolutions_in_float32_are_exact_to_rounding():
+    """40 and 33 channels take Winograd's path; beside float64 it errs by the rounding of float32."""
+    arrays = _random((1, 1), 8, 9, 6, channels=(40, 33))
+    single = _with_gradients(lambda x, kernel: convolve(x, kernel, (1, 1), (1, 1)))(
+        *(array.astype(jnp.float32) for array in arrays)
+    )
+    for mine, stock in zip(single, _with_gradients(_stock((1, 1)))(*arrays), strict=True):
+        np.testing.assert_allclose(mine, stock, rtol=0, atol=2e-6 * np.max(np.abs(stock)))
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])

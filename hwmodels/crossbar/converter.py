@@ -16,10 +16,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from hwmodels.crossbar._checks import Scalar, require, require_traced
 from hwmodels.crossbar._patches import patches
+from hwmodels.crossbar.circuit import effective_conductance
 from hwmodels.crossbar.deploy import program_kernels
 from hwmodels.crossbar.device import ReadNoise
 from hwmodels.crossbar.mapping import Crossbar
-from hwmodels.crossbar.programming import ProgrammedKernel
+from hwmodels.crossbar.programming import ProgrammedKernel, Solve
 from hwmodels.rounding import rounded
 
 # Vectors at a time: their currents on a layer of some ten tiles are about a megabyte.
@@ -389,12 +390,13 @@ def tile_products(
     *,
     converters: Converters | None = None,
     read_key: PRNGKeyArray | None = None,
+    solve: Solve = effective_conductance,
 ) -> dict[str, TileProduct]:
     """Programs every kernel of a parameter pytree and returns the products of its layers.
 
     **Arguments:**
 
-    - `params`, `crossbar`, `key`: as for [`hwmodels.crossbar.deploy`][], and with the same draws.
+    - `params`, `crossbar`, `key`, `solve`: as for [`hwmodels.crossbar.deploy`][], and with the same draws.
     - `converters`: of all tiles; None for ideal ones.
     - `read_key`: of the read noise, if the device has any; each kernel gets its own stream.
 
@@ -402,7 +404,7 @@ def tile_products(
 
     **Raises:** as `deploy`.
     """
-    chips = program_kernels(params, crossbar, key)
+    chips = program_kernels(params, crossbar, key, solve=solve)
     noise = crossbar.device.read_noise
     return {
         name: TileProduct(

@@ -4,10 +4,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from hwmodels.crossbar.circuit import effective_conductance
+from hwmodels.crossbar.encoding import encode
 from hwmodels.crossbar.mapping import Crossbar
-from hwmodels.crossbar.programming import ProgrammedKernel, program_all
+from hwmodels.crossbar.programming import ProgrammedKernel, Solve, program_all
 
 
 def _component(entry: Any) -> Any:
@@ -23,15 +25,8 @@ def is_kernel(path: tuple[Any, ...], leaf: Any) -> bool:
     return getattr(leaf, "ndim", 0) >= 2 and "kernel" in map(_component, path)
 
 
-def program_kernels(params: Any, crossbar: Crossbar, key: PRNGKeyArray) -> dict[str, ProgrammedKernel]:
-    """Programs every kernel of a parameter pytree; all circuits are solved in one batch.
-
-    **Arguments:** as for [`deploy`][].
-
-    **Returns:** the programmed kernels by their path, as `jax.tree_util.keystr` writes it.
-
-    **Raises:** as [`deploy`][].
-    """
+def _batches(params: Any) -> list[dict[int, Array]]:
+    """Kernels by their place among the leaves, one batch for each dtype that circuits are solved in."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     kernels = {index: jnp.asarray(leaf) for index, (path, leaf) in enumerate(leaves) if is_kernel(path, leaf)}
     if not kernels:
@@ -47,19 +42,51 @@ def program_kernels(params: Any, crossbar: Crossbar, key: PRNGKeyArray) -> dict[
     # The circuit is solved in float32 at least; a batch has one dtype.
     single = jnp.dtype(jnp.float32)
     dtypes = {i: leaf.dtype if leaf.dtype.itemsize >= 4 else single for i, leaf in kernels.items()}
-    chips: dict[int, ProgrammedKernel] = {}
-    for dtype in sorted(set(dtypes.values()), key=str):
-        chosen = [index for index in kernels if dtypes[index] == dtype]
-        found = program_all(
-            [kernels[index].astype(dtype) for index in chosen],
-            crossbar,
-            [jax.random.fold_in(key, index) for index in chosen],
+    return [
+        {index: leaf.astype(dtype) for index, leaf in kernels.items() if dtypes[index] == dtype}
+        for dtype in sorted(set(dtypes.values()), key=str)
+    ]
+
+
+def target_tiles(params: Any, crossbar: Crossbar) -> dict[str, Float[Array, "tiles rows columns"]]:
+    """The conductances meant for all kernels of a parameter pytree, before any imperfection, in siemens.
+
+    **Returns:** by dtype ("float32"), the tiles in the order in which [`deploy`][] solves them.
+    """
+    return {
+        str(next(iter(batch.values())).dtype): jnp.concatenate(
+            [
+                encode(kernel, crossbar).targets.reshape(-1, crossbar.rows, crossbar.columns)
+                for kernel in batch.values()
+            ]
         )
-        chips.update(zip(chosen, found, strict=True))
-    return {jax.tree_util.keystr(leaves[index][0]): chips[index] for index in kernels}
+        for batch in _batches(params)
+    }
 
 
-def deploy(params: Any, crossbar: Crossbar, key: PRNGKeyArray) -> Any:
+def program_kernels(
+    params: Any, crossbar: Crossbar, key: PRNGKeyArray, *, solve: Solve = effective_conductance
+) -> dict[str, ProgrammedKernel]:
+    """Programs every kernel of a parameter pytree; all circuits are solved in one batch.
+
+    **Arguments:** as for [`deploy`][].
+
+    **Returns:** the programmed kernels by their path, as `jax.tree_util.keystr` writes it.
+
+    **Raises:** as [`deploy`][].
+    """
+    chips: dict[int, ProgrammedKernel] = {}
+    for batch in _batches(params):
+        keys = [jax.random.fold_in(key, index) for index in batch]
+        found = program_all(list(batch.values()), crossbar, keys, solve=solve)
+        chips.update(zip(batch, found, strict=True))
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    return {jax.tree_util.keystr(paths[index]): chips[index] for index in sorted(chips)}
+
+
+def deploy(
+    params: Any, crossbar: Crossbar, key: PRNGKeyArray, *, solve: Solve = effective_conductance
+) -> Any:
     """Replaces every kernel of a parameter pytree by what programmed crossbars make of it.
 
     Pure and differentiable: to the parameters, the wires and the devices.
@@ -70,13 +97,15 @@ def deploy(params: Any, crossbar: Crossbar, key: PRNGKeyArray) -> Any:
       (in, out) or (kernel height, kernel width, in, out). Every other leaf passes through.
     - `crossbar`: the design.
     - `key`: of the devices; each kernel gets its own stream.
+    - `solve`: `(G, wires) -> G_eff` of a batch of tiles, by default the exact circuit; see
+      [`hwmodels.crossbar.expansion`][] for cheaper ones.
 
     **Returns:** a pytree of the same structure, shapes and dtypes.
 
     **Raises:** `ValueError` if no leaf is a kernel; an error, also under `jit`, for weights that are NaN or
     infinite.
     """
-    chips = program_kernels(params, crossbar, key)
+    chips = program_kernels(params, crossbar, key, solve=solve)
 
     def replaced(path, leaf):
         name = jax.tree_util.keystr(path)

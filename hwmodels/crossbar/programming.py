@@ -1,15 +1,18 @@
 """Kernels written to tiles, and the circuits of the tiles solved."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from hwmodels.crossbar.circuit import effective_conductance
+from hwmodels.crossbar.circuit import Wires, effective_conductance
 from hwmodels.crossbar.encoding import Encoded, encode
 from hwmodels.crossbar.mapping import Crossbar
+
+Solve = Callable[[Array, Wires], Array]
+"""Conductances of tiles (tiles, rows, columns) and their wires to what inputs see of them, in siemens."""
 
 
 class ProgrammedKernel(eqx.Module):
@@ -56,12 +59,16 @@ def program(kernel: Float[Array, "*kernel"], crossbar: Crossbar, key: PRNGKeyArr
 
 
 def program_all(
-    kernels: Sequence[Float[Array, "..."]], crossbar: Crossbar, keys: Sequence[PRNGKeyArray]
+    kernels: Sequence[Float[Array, "..."]],
+    crossbar: Crossbar,
+    keys: Sequence[PRNGKeyArray],
+    *,
+    solve: Solve = effective_conductance,
 ) -> list[ProgrammedKernel]:
     """Puts kernels of one dtype on tiles, each from its own key; one batch solves all their circuits."""
     written = [_write(kernel, crossbar, key) for kernel, key in zip(kernels, keys, strict=True)]
     tiles = [held.reshape(-1, crossbar.rows, crossbar.columns) for held, _ in written]
-    effective = effective_conductance(jnp.concatenate(tiles), crossbar.wires)
+    effective = solve(jnp.concatenate(tiles), crossbar.wires)
     cuts = np.cumsum([len(tile) for tile in tiles])[:-1]
     return [
         _read(held, encoded, found.reshape(held.shape), crossbar)

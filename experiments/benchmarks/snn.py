@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 BATCH = 64
-REPEATS = 5
+REPEATS = 3
 TIMESTEPS = (5, 10)
 PEERS = ("spikingjelly", "snntorch", "norse")
 

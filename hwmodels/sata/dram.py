@@ -7,6 +7,7 @@ form is exact. This module replays the order on the host, vectorised, for plain 
 """
 
 from collections import deque
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -195,6 +196,7 @@ def cyclic_misses(blocks: list[tuple[int, int]], capacity: int) -> int:
     return misses
 
 
+@lru_cache(maxsize=65536)
 def drained_words(words: int, columns: int, size_bytes: int) -> int:
     """Words written to DRAM when `words` results pass through the write buffer.
 
@@ -245,6 +247,16 @@ def drained_words(words: int, columns: int, size_bytes: int) -> int:
     return written
 
 
+@lru_cache(maxsize=65536)
+def _input_reads(geometry: Geometry, rows: int, columns: int, size_bytes: int, dataflow: str) -> int:
+    """Reads of the input map; kept apart from the other buffers, which a search varies far more cheaply."""
+    capacity = read_capacity(size_bytes)
+    if geometry.distinct_inputs < capacity:
+        return geometry.distinct_inputs
+    passes = 1 if dataflow == "is" else -(-geometry.filters // columns)
+    return flush_misses(input_order(geometry, rows, columns, dataflow), passes, capacity)
+
+
 def dram_counts(
     geometry: Geometry, rows: int, columns: int, buffers: tuple[int, int, int], dataflow: str
 ) -> tuple[int, int, int]:
@@ -254,13 +266,7 @@ def dram_counts(
     column_extent = g.pixels if dataflow == "is" else g.filters
     row_folds, column_folds = -(-row_extent // rows), -(-column_extent // columns)
 
-    capacity = read_capacity(buffers[0])
-    if g.distinct_inputs < capacity:
-        ifmap = g.distinct_inputs
-    else:
-        passes = 1 if dataflow == "is" else column_folds
-        ifmap = flush_misses(input_order(g, rows, columns, dataflow), passes, capacity)
-
+    ifmap = _input_reads(g, rows, columns, buffers[0], dataflow)
     capacity = read_capacity(buffers[1])
     if dataflow == "os":
         full, rest = divmod(g.filters, columns)

@@ -1,0 +1,95 @@
+"""Every evaluation of a search, in order: what is known, what was counted, and what is best."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from hwmodels.search.parameters import Number
+from hwmodels.search.problem import Descent, Problem, measure_all
+
+Numbers = tuple[Number, ...]
+Rank = tuple[bool, float]
+
+
+class DivergedError(ValueError):
+    """The objective, a constraint or a gradient was NaN or infinite."""
+
+
+class Ledger:
+    """The designs that a search has paid for.
+
+    One evaluation is one design's measures, with or without their gradient. A design that is met again during
+    descent counts again; the polish asks only for designs that are not known.
+
+    **Arguments:** `problem`; `limit`: evaluations that may be spent; `chunk`: designs of one compiled call.
+    """
+
+    def __init__(self, problem: Problem, limit: int | float, chunk: int):
+        self.problem, self.limit, self.chunk = problem, limit, chunk
+        self.ranks: dict[Numbers, Rank] = {}
+        self.objectives: list[float] = []
+        """Of every evaluation, infinite where a constraint is missed."""
+        self.gradients = 0
+
+    @property
+    def left(self) -> float:
+        """Evaluations that may still be spent."""
+        return self.limit - len(self.objectives)
+
+    def enter(self, numbers: Numbers, measures: Sequence[float], gradient: Sequence[float] = ()) -> None:
+        """Writes one evaluation down.
+
+        **Raises:** [`DivergedError`][] for a measure or derivative that is NaN or infinite.
+        """
+        self._require_finite(numbers, measures, gradient)
+        excess = max(self.problem.excess(measures), default=0.0)
+        feasible = excess <= 0
+        self.ranks[numbers] = (not feasible, measures[0] if feasible else excess)
+        self.objectives.append(measures[0] if feasible else math.inf)
+        self.gradients += bool(gradient)
+
+    def enter_descent(self, descent: Descent) -> list[list[Numbers]]:
+        """Writes a descent down; returns the designs of each restart."""
+        steps = [np.asarray(part, np.float64) for part in descent]
+        paths: list[list[Numbers]] = [[] for _ in range(steps[0].shape[1])]
+        for row in zip(*steps, strict=True):
+            for path, values, measures, gradient in zip(paths, *row, strict=True):
+                numbers = self.legal(values.tolist())
+                self.enter(numbers, measures.tolist(), gradient.tolist())
+                path.append(numbers)
+        return paths
+
+    def evaluate(self, designs: Iterable[Numbers]) -> None:
+        """Measures those designs that are not known, as far as the limit allows."""
+        unknown = [design for design in dict.fromkeys(designs) if design not in self.ranks]
+        unknown = unknown[: int(min(len(unknown), self.left))]
+        for first in range(0, len(unknown), self.chunk):
+            batch = unknown[first : first + self.chunk]
+            padded = batch + batch[-1:] * (self.chunk - len(batch))
+            measured = measure_all(self.problem, jnp.asarray(padded, jnp.result_type(float)))
+            # The padding repeats a design that is paid for, and tells nothing new.
+            for numbers, measures in zip(batch, np.asarray(measured, np.float64).tolist(), strict=False):
+                self.enter(numbers, measures)
+
+    def legal(self, values: Sequence[Number]) -> Numbers:
+        """The nearest legal design."""
+        return tuple(p.legal(value) for p, value in zip(self.problem.parameters, values, strict=True))
+
+    def rank(self, numbers: Numbers) -> Rank:
+        """Feasible designs by their objective, then the others by their worst violation, then the unknown."""
+        return self.ranks.get(numbers, (True, math.inf))
+
+    def _require_finite(self, numbers: Numbers, measures: Sequence[float], gradient: Sequence[float]) -> None:
+        problem = self.problem
+        names = ["the objective", *(constraint.name for constraint in problem.constraints)]
+        slopes = [f"the slope along {parameter.name}" for parameter in problem.parameters]
+        named = [*zip(names, measures, strict=True), *zip(slopes, gradient, strict=bool(gradient))]
+        for name, value in named:
+            if not math.isfinite(value):
+                design = ", ".join(f"{key} = {number}" for key, number in problem.values(numbers).items())
+                raise DivergedError(
+                    f"the search diverged and was stopped after {len(self.objectives) + 1} evaluations: "
+                    f"{name} is {value} at {design}; narrow the ranges to designs where it is finite."
+                )

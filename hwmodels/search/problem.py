@@ -1,0 +1,115 @@
+"""A search problem as one hashable value, and the two ways to measure a design: traced, and exactly."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from hwmodels.search.constraints import Constraint
+from hwmodels.search.parameters import Number, Parameter
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Minimise `objective(build(**values))` under constraints; hashable, so that it compiles once.
+
+    **Arguments:** as for [`minimise`][]; `fixed`: values of the enumerated parameters, by name.
+    """
+
+    objective: Callable[[Any], Any]
+    build: Callable[..., Any]
+    parameters: tuple[Parameter, ...]
+    constraints: tuple[Constraint, ...]
+    fixed: tuple[tuple[str, Any], ...] = ()
+
+    def values(self, numbers: Sequence[Any]) -> dict[str, Any]:
+        """Values of all parameters, by name."""
+        names = (parameter.name for parameter in self.parameters)
+        return dict(zip(names, numbers, strict=True)) | dict(self.fixed)
+
+    def measure(self, numbers: Sequence[Any]) -> list[Any]:
+        """The objective, then every constrained quantity."""
+        design = self.build(**self.values(numbers))
+        return [self.objective(design), *(c.quantity(design) for c in self.constraints)]
+
+    def exactly(self, numbers: Sequence[Number]) -> list[float]:
+        """The measures of a design that is made of Python numbers."""
+        return [float(value) for value in self.measure(numbers)]
+
+    def traced(self, numbers: Float[Array, " parameters"]) -> Float[Array, " measures"]:
+        """The measures of a design that is made of traced numbers."""
+        measured = [jnp.asarray(value, numbers.dtype) for value in self.measure(list(numbers))]
+        for name, value in zip(("the objective", *(c.name for c in self.constraints)), measured, strict=True):
+            if value.shape:
+                raise ValueError(f"{name} must be one number, got an array of shape {value.shape}.")
+        return jnp.stack(measured)
+
+    def excess(self, measures: Sequence[Any]) -> list[Any]:
+        """What misses each bound, as fractions; see [`Constraint.excesses`][]."""
+        pairs = zip(self.constraints, measures[1:], strict=True)
+        return [excess for constraint, value in pairs for excess in constraint.excesses(value)]
+
+
+class Descent(NamedTuple):
+    """What gradient descent saw, step by step: one design of each restart."""
+
+    numbers: Float[Array, "steps restarts parameters"]
+    measures: Float[Array, "steps restarts measures"]
+    gradients: Float[Array, "steps restarts parameters"]
+
+
+@partial(jax.jit, static_argnames=("problem", "steps", "optimizer"))
+def descend(
+    problem: Problem,
+    start: Float[Array, "restarts parameters"],
+    *,
+    steps: int,
+    optimizer: optax.GradientTransformation,
+) -> Descent:
+    """Projected gradient descent in [0, 1] per parameter, all restarts at once.
+
+    A step goes down the objective where the design keeps its constraints, and down the worst violation where
+    it does not (the switching subgradient method of Polyak, 1967). Directions have unit length before the
+    optimiser sees them, so neither needs a weight, and a learning rate is a fraction of a parameter's range.
+    """
+
+    def merit(position: Array) -> tuple[Array, tuple[Array, Array]]:
+        numbers = jnp.stack(
+            [parameter.at(u) for parameter, u in zip(problem.parameters, position, strict=True)]
+        )
+        measures = problem.traced(numbers)
+        value = measures[0]
+        if problem.constraints:
+            worst = jnp.max(jnp.stack(problem.excess(list(measures))))
+            value = jnp.where(worst > 0, worst, value)
+        return value, (numbers, measures)
+
+    def step(state: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], tuple[Array, Array, Array]]:
+        position, memory = state
+        gradient, (numbers, measures) = jax.grad(merit, has_aux=True)(position)
+        # Scaled first: the square of 1e-30 is zero in float32.
+        largest = jnp.max(jnp.abs(gradient))
+        direction = gradient / jnp.where(largest > 0, largest, 1)
+        direction = direction / jnp.maximum(jnp.linalg.norm(direction), 1)
+        with jax.numpy_dtype_promotion("standard"):  # optax divides integers by floats
+            update, memory = optimizer.update(direction, memory, position)
+        moved = jnp.clip(optax.apply_updates(position, update), 0, 1)
+        return (moved, memory), (numbers, measures, gradient)
+
+    def path(position: Array) -> Any:
+        return jax.lax.scan(step, (position, optimizer.init(position)), None, length=steps)[1]
+
+    return Descent(*jax.vmap(path, out_axes=1)(start))
+
+
+@partial(jax.jit, static_argnames="problem")
+def measure_all(
+    problem: Problem, numbers: Float[Array, "designs parameters"]
+) -> Float[Array, "designs measures"]:
+    """The measures of many designs."""
+    return jax.vmap(problem.traced)(numbers)

@@ -48,7 +48,7 @@ class EnergyPenalty:
 
     **Arguments:**
 
-    - `beta`: β ≥ 0, nats for an energy of E₀.
+    - `beta`: β ≥ 0, nats for an energy of E₀; zero gives the bits of a training without penalty.
     - `unit_j`: E₀, joule.
     - `entropy`, `temperature`: of [`soft_exit_fractions`][jaxsnn.learning.early_exit.soft_exit_fractions].
     - `chip`: a SATA accelerator or a SpikeFlow chip. `conventions`: of its cost model.
@@ -71,6 +71,8 @@ class EnergyPenalty:
             )
 
     def __call__(self, outputs: jax.Array, record: Sequence[LayerRecord], params: Any) -> jax.Array:
+        if self.beta == 0:  # Zero times a gradient would be compiled in, and change the last bits.
+            return jnp.zeros(())
         fractions = soft_exit_fractions(outputs, entropy=self.entropy, temperature=self.temperature)
         timesteps = jnp.sum(fractions * jnp.arange(1, len(fractions) + 1, dtype=fractions.dtype))
         energy_j = inference_energy_j(record, timesteps, self.chip, self.conventions)

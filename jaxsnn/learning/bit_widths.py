@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsnn.learning.quantization import _round, uniform
+from jaxsnn.learning.quantization import uniform
 from jaxsnn.network import Network
 
 
@@ -48,7 +48,10 @@ class LearntBits(nnx.Module):
     def bits(self) -> Float[Array, ""]:
         """The whole number b; it differentiates to the parameter."""
         share = jax.nn.sigmoid(self.gain * self.raw[...])
-        return _round(self.least - 0.5 + (self.most - self.least + 1) * share)
+        relaxed = self.least - 0.5 + (self.most - self.least + 1) * share
+        # At the very ends the nearest whole number may lie just outside.
+        whole = jnp.clip(jnp.round(relaxed), self.least, self.most)
+        return relaxed + jax.lax.stop_gradient(whole - relaxed)
 
     def __call__(self, weights: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return uniform(weights, self.bits.astype(weights.dtype))

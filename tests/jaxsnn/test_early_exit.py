@@ -7,8 +7,14 @@ import pytest
 from flax import nnx
 
 from jaxsnn.encoding import Poisson
-from jaxsnn.learning.early_exit import accuracy_curve, normalized_entropy, run_until_sure
+from jaxsnn.learning.early_exit import (
+    accuracy_curve,
+    normalized_entropy,
+    run_until_sure,
+    soft_exit_fractions,
+)
 from jaxsnn.models.mlp import mlp
+from tests.helpers import finite_difference
 
 
 def network(**options):
@@ -82,3 +88,46 @@ def test_bad_options_are_named(change, message):
     arguments = {"images": IMAGES, "timesteps": 2, "entropy": 0.5} | change
     with pytest.raises(ValueError, match=message):
         run_until_sure(network(), arguments.pop("images"), **arguments)
+
+
+def test_soft_exits_are_the_hard_ones_in_the_sharp_limit():
+    net, T = network(), 6
+    outputs, _ = net.outputs(IMAGES, timesteps=T)
+    threshold = float(np.quantile(np.asarray(normalized_entropy(outputs)).min(0), 0.6))
+    hard = run_until_sure(net, IMAGES, timesteps=T, entropy=threshold)
+    soft = soft_exit_fractions(outputs, entropy=threshold, temperature=1e-9)
+    np.testing.assert_allclose(soft, hard.histogram(T) / 30, atol=1e-12)
+    assert 1 < float(soft @ jnp.arange(1.0, T + 1)) < T
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 0.05, 10.0])
+@pytest.mark.parametrize("entropy", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("T", [1, 4])
+def test_soft_exits_are_fractions_and_differentiate(T, entropy, temperature):
+    outputs = 3 * jax.random.normal(jax.random.key(4), (T, 3, 4), jnp.float64)
+
+    def expected_timesteps(outputs):
+        fractions = soft_exit_fractions(outputs, entropy=entropy, temperature=temperature)
+        return fractions @ jnp.arange(1.0, T + 1)
+
+    fractions = soft_exit_fractions(outputs, entropy=entropy, temperature=temperature)
+    np.testing.assert_allclose(fractions.sum(), 1, rtol=1e-12)
+    assert (fractions >= 0).all()
+    assert 1 <= float(expected_timesteps(outputs)) <= T
+    gradient = jax.grad(expected_timesteps)(outputs)
+    assert np.isfinite(gradient).all()
+    if temperature >= 0.05:
+        expected = finite_difference(jax.jit(expected_timesteps), outputs)
+        np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"entropy": 1.5, "temperature": 0.1}, "the entropy threshold lies in"),
+        ({"entropy": 0.5, "temperature": 0.0}, "temperature of soft exits must be positive, got 0.0"),
+    ],
+)
+def test_soft_exits_refuse_what_is_no_threshold(options, message):
+    with pytest.raises(ValueError, match=message):
+        soft_exit_fractions(jnp.zeros((2, 3, 4)), **options)

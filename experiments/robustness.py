@@ -7,8 +7,9 @@ import jax
 import numpy as np
 from flax import nnx
 
+from experiments.chip_training import programmed
 from experiments.output import Table
-from hwmodels.crossbar import Crossbar, deploy
+from hwmodels.crossbar import Converters, Crossbar, deploy
 from jaxsnn.data.datasets import Dataset
 from jaxsnn.learning.training import Evaluation, evaluate, split_parameters
 from jaxsnn.network import LayerRecord, Network
@@ -66,6 +67,7 @@ def on_hardware(
     software: float,
     timesteps: int,
     keys: Sequence[jax.Array],
+    converters: Converters | None = None,
     on_chip: Callable[[], None] = lambda: None,
 ) -> Robustness:
     """Program one chip from each key, with a device variation of its own, and test it on the test images.
@@ -73,13 +75,17 @@ def on_hardware(
     **Arguments:**
 
     - `software`: the network's accuracy without hardware.
+    - `converters`: of every tile; None for ideal ones.
     - `on_chip`: called after each chip, for a progress bar.
     """
     graph, kernels, rest = split_parameters(network)
     images = dataset.scale(dataset.test_images)
     chips = []
     for key in keys:
-        chip = nnx.merge(graph, _program(kernels, crossbar, key), rest)
+        if converters is None:
+            chip = nnx.merge(graph, _program(kernels, crossbar, key), rest)
+        else:
+            chip = programmed(network, crossbar, key, converters=converters)
         chips.append(evaluate(chip, images, dataset.test_labels, timesteps=timesteps))
         on_chip()
     return Robustness(software=software, chips=tuple(chips))

@@ -1,0 +1,145 @@
+"""Training on modelled chips: gradients of the whole chain, exact periods, resume, knobs, errors."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from experiments.chip_training import NoiseAware, programmed
+from hwmodels.crossbar import Converters, Crossbar, Device, ReadNoise, Wires, deploy
+from jaxsnn.data import datasets
+from jaxsnn.learning.training import TrainConfig, evaluate, fit, split_parameters
+from jaxsnn.models.digits import digits_convnet
+from jaxsnn.neuron import LIF, ReLU
+
+KEY = jax.random.key(2)
+CROSSBAR = Crossbar(8, 8, Wires(), Device(variation=0.1))
+CONFIG = TrainConfig(epochs=2, batch_size=32, timesteps=2, learning_rate=1e-2)
+
+
+def network(**options):
+    return digits_convnet(width=1, neuron=partial(LIF, leak=0.5, threshold=0.1), rngs=nnx.Rngs(0), **options)
+
+
+def few_digits():
+    data = datasets.load("digits", seed=0)
+    return dataclasses.replace(
+        data,
+        train_images=data.train_images[:96],
+        train_labels=data.train_labels[:96],
+        test_images=data.test_images[:32],
+        test_labels=data.test_labels[:32],
+    )
+
+
+def trained(transform, config=CONFIG, **options):
+    own = network()
+    result = fit(own, few_digits(), config, transform=transform, **options)
+    return jax.tree.leaves(split_parameters(own)[1]), result
+
+
+def assert_equal_bits(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("converters", [None, Converters(adc_bits=None)])
+def test_gradient_of_weights_to_loss_through_the_chip(converters):
+    """Weights → encoding → variation → circuit → ReLU twin → loss, against central differences."""
+    twin = digits_convnet(width=1, image_size=4, neuron=ReLU, param_dtype=jnp.float64, rngs=nnx.Rngs(1))
+    graph, params, rest = split_parameters(twin)
+    images = jax.random.uniform(KEY, (3, 4, 4, 1), jnp.float64)
+    labels = jnp.array([0, 3, 7], jnp.int32)
+
+    @jax.jit
+    def loss(params):
+        chip = programmed(nnx.merge(graph, params, rest), CROSSBAR, KEY, converters=converters)
+        logits, _ = chip(images, timesteps=1)
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+    gradient = jax.jit(jax.grad(loss))(params)
+    for seed in range(3):
+        leaves, structure = jax.tree.flatten(params)
+        keys = jax.random.split(jax.random.key(seed), len(leaves))
+        direction = structure.unflatten(
+            [jax.random.normal(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, leaves, strict=True)]
+        )
+
+        def moved(step, direction=direction):
+            return loss(jax.tree.map(lambda w, along: w + step * along, params, direction))
+
+        slope = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True))
+        assert float(slope) == pytest.approx(float(moved(1e-6) - moved(-1e-6)) / 2e-6, rel=1e-5, abs=1e-9)
+
+
+def test_a_period_of_one_step_is_deploy_to_the_bit():
+    weights, _ = trained(NoiseAware(CROSSBAR))
+    plain, _ = trained(lambda params, key: deploy(params, CROSSBAR, key))
+    assert_equal_bits(weights, plain)
+
+
+@pytest.mark.parametrize("between", ["reuse", "linearised"])
+def test_resume_equals_uninterrupted_to_the_bit(tmp_path, between):
+    """A period of 2 over 3 batches an epoch: the kill falls inside a period."""
+    transform = NoiseAware(CROSSBAR, every=2, between=between)
+    whole, _ = trained(transform)
+
+    class Killed(Exception):
+        pass
+
+    def kill(metrics):
+        raise Killed
+
+    with pytest.raises(Killed):
+        trained(transform, checkpoint_dir=tmp_path, on_epoch=kill)
+    resumed, result = trained(transform, checkpoint_dir=tmp_path)
+    assert result.resumed_epochs == 1
+    assert_equal_bits(resumed, whole)
+    with pytest.raises(ValueError, match="transform was"):
+        trained(NoiseAware(CROSSBAR, every=3, between=between), checkpoint_dir=tmp_path)
+
+
+def test_every_knob_changes_the_result():
+    one = dataclasses.replace(CONFIG, epochs=1)
+    noisy = Crossbar(8, 8, Wires(), Device(variation=0.1, read_noise=ReadNoise(0.1)))
+    levels = Crossbar(8, 8, Wires(), Device(variation=0.1, bits=2))
+    settings = [
+        NoiseAware(CROSSBAR),
+        NoiseAware(CROSSBAR, every=2),
+        NoiseAware(CROSSBAR, every=3),
+        NoiseAware(CROSSBAR, every=2, between="linearised"),
+        NoiseAware(CROSSBAR, converters=Converters(adc_bits=3)),
+        NoiseAware(noisy),
+        NoiseAware(levels),
+    ]
+    found = {b"".join(np.asarray(w).tobytes() for w in trained(setting, one)[0]) for setting in settings}
+    assert len(found) == len(settings)
+
+
+def test_a_chip_without_imperfections_is_the_network():
+    ideal = Crossbar(8, 8, Wires(0, 0, 0, 0), Device(variation=None))
+    own, data = network(), few_digits()
+    images = data.scale(data.test_images)
+    accuracies = [
+        evaluate(chip, images, data.test_labels, timesteps=2).loss
+        for chip in (
+            own,
+            programmed(own, ideal, KEY),
+            programmed(own, ideal, KEY, converters=Converters(None, None)),
+        )
+    ]
+    np.testing.assert_allclose(accuracies[1:], accuracies[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"every": 0}, "at least 1; got 0"), ({"between": "guess"}, "'reuse', 'linearised'")],
+)
+def test_bad_settings(options, message):
+    with pytest.raises(ValueError, match=message):
+        NoiseAware(CROSSBAR, **options)

@@ -1,8 +1,8 @@
 r"""The gradient as an answer: by how many percent a cost changes when a parameter changes by one percent.
 
-The elasticity of a cost C to a parameter p is $\partial\ln C/\partial\ln p = (p/C)\,\partial C/\partial p$. It has
-no unit, so that parameters of all kinds can be ranked by it. Counts have the slopes that they have before
-they are rounded (see `rounding.py`).
+The elasticity of a cost C to a parameter p is $\partial\ln C/\partial\ln p = (p/C)\,\partial C/\partial p$.
+It has no unit, so that parameters of all kinds can be ranked by it. Counts have the slopes that they have
+before they are rounded (see `rounding.py`).
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ def elasticities(cost: Callable[[_Tree], Any], tree: _Tree) -> _Tree:
 def contributions(parts: Callable[[_Tree], Mapping[str, Any]], tree: _Tree) -> dict[str, _Tree]:
     r"""What each part of a cost contributes to its elasticities.
 
-    For $C = \sum_i C_i$ these are $(p/C)\,\partial C_i/\partial p$; over the parts they sum to the elasticity of C.
+    For $C = \sum_i C_i$ these are $(p/C)\,\partial C_i/\partial p$; over the parts they sum to C's.
 
     **Arguments:**
 

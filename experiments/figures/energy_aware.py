@@ -19,7 +19,7 @@ def pareto_figure(summary: Sequence[Mapping[str, Any]], rounded: Sequence[Mappin
     series = {
         "energy in the loss": ("o-", "#e6550d", [row for row in summary if row["penalty"] == "energy"]),
         "spikes in the loss (L1)": ("s-", "#3182bd", [row for row in summary if row["penalty"] == "spikes"]),
-        "β = 0": ("k*", None, [row for row in summary if row["penalty"] == "none"]),
+        "β = 0": ("*", "black", [row for row in summary if row["penalty"] == "none"]),
         "β = 0, rounded after training": ("x:", "#969696", rounded),
     }
     for label, (style, color, rows) in series.items():
@@ -28,7 +28,9 @@ def pareto_figure(summary: Sequence[Mapping[str, Any]], rounded: Sequence[Mappin
         axes.plot(energy, accuracy, style, color=color, label=label)
         for row, x, y in zip(rows, energy, accuracy, strict=True):
             text = f"{row['bits']} bit" if "bits" in row else f"β = {row['beta']:g}"
-            axes.annotate(text, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
+            below = row.get("penalty") in ("none", "spikes")
+            offset = (4, -10) if below else (4, 4)
+            axes.annotate(text, (x, y), xytext=offset, textcoords="offset points", fontsize=7)
     best = max(row["accuracy"] for row in summary)
     axes.set(
         xlabel="energy per inference [% of β = 0]",

@@ -9,9 +9,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import energy_aware, output, pipeline, registry, report, scale
+from experiments import (
+    energy_aware,
+    mnist,
+    noise_aware,
+    output,
+    pipeline,
+    registry,
+    report,
+    scale,
+    search,
+    sensitivity,
+)
 
-CATALOGUE = (pipeline, energy_aware, scale)
+CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, scale, search, sensitivity)
 """Modules whose import registers experiments."""
 
 

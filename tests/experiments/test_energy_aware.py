@@ -190,6 +190,7 @@ def run(folder, *bindings):
     )
 
 
+@pytest.mark.long
 def test_the_experiment_runs_resumes_and_adds_up(tmp_path):
     process = run(tmp_path)
     assert process.returncode == 0, process.stderr

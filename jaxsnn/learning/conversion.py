@@ -1,5 +1,6 @@
 """From a trained ANN to a spiking network, by layer-wise threshold balancing."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,21 +10,71 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
+from jaxsnn.composite import Residual
 from jaxsnn.encoding import Encoding, Poisson
 from jaxsnn.layers import Block
 from jaxsnn.network import Network
-from jaxsnn.neuron import IF, ReLU, Reset
+from jaxsnn.neuron import IF, Neuron, ReLU, Reset
+from jaxsnn.normalization import BatchNorm
+
+
+class _Current(Neuron):
+    """Lets the current through, so that it can be measured."""
+
+    spiking = False
+
+    def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+        return jnp.zeros((), dtype)
+
+    def __call__(self, current: Array, state: Array) -> tuple[Array, Array]:
+        return current, state
 
 
 @partial(jax.jit, static_argnames=("graphdef", "timesteps", "quantile"))
 def _largest_current(graphdef, state, images, key, timesteps, quantile):
-    """The quantile of the currents into the network's last block, over steps, images and neurons."""
+    """The quantile of the network's output, over steps, images and neurons."""
     network = nnx.merge(graphdef, state)
     signal = network.encoding(images, start=0, steps=timesteps, key=key)
-    for layer in network.layers[:-1]:
+    for layer in network.layers:
         signal, _, _ = layer(signal, None, start=0)
-    current = network.layers[-1].drive(signal).values
+    current = signal.values
     return jnp.max(current) if quantile == 1 else jnp.quantile(current, quantile)
+
+
+def fold_normalization(network: Network) -> Network:
+    """The same network in evaluation, with every batch normalisation in the weights before it:
+
+    `W' = f·W` and `b' = f·(b − μ) + β` with `f = gain·γ/√(σ² + ε)`, per output channel (Jacob et al., 2018).
+
+    **Arguments:** `network`: with [`BatchNorm`][] or `TdBN`, or none; it is not changed.
+
+    **Raises:** `ValueError`, naming the layer, for a normalisation that differs between timesteps, and for
+    weights that are quantised.
+    """
+    folded = nnx.clone(network)
+    for _, block in list(nnx.iter_graph(folded)):
+        if isinstance(block, Block) and block.norm is not None:
+            _fold(block)
+    return folded
+
+
+def _fold(block: Block) -> None:
+    norm, synapse = block.norm, block.synapse
+    if not isinstance(norm, BatchNorm):
+        raise ValueError(
+            f"layer {block.name!r}: a {type(norm).__name__} differs between timesteps and cannot be folded "
+            "into the weights; train with BatchNorm or TdBN."
+        )
+    if synapse.quantizer is not None:
+        raise ValueError(
+            f"layer {block.name!r}: folding would change the levels of its quantiser; fold before quantising."
+        )
+    dtype = synapse.kernel[...].dtype
+    factor = norm.gain * norm.scale[...] / jnp.sqrt(norm.variance[...] + norm.epsilon)
+    bias = 0 if synapse.bias is None else synapse.bias[...].astype(factor.dtype)
+    synapse.bias = nnx.data(nnx.Param((factor * (bias - norm.mean[...]) + norm.offset[...]).astype(dtype)))
+    synapse.kernel[...] = synapse.kernel[...] * factor.astype(dtype)
+    block.norm = None
 
 
 def convert(
@@ -42,11 +93,15 @@ def convert(
 
     For layer l = 1 … L − 1: run T steps with the layers below at their thresholds; θ_l is the largest current
     W_l·o_{l−1} over steps and images, layer l itself not firing (algorithm 1 of Bhattacharjee et al., after
-    Sengupta et al., 2019).
+    Sengupta et al., 2019). Batch normalisation is folded into the weights first.
+
+    A spike of a layer stands for the product of the thresholds up to it. In a residual block the second
+    weights are therefore multiplied by the first threshold, so that both summands are in the units of the
+    block's input.
 
     **Arguments:**
 
-    - `ann`: blocks with [`jaxsnn.neuron.ReLU`][] and a readout last; it is not changed.
+    - `ann`: blocks and residual blocks with [`jaxsnn.neuron.ReLU`][], and a readout last; it is not changed.
     - `images`: to find the thresholds on, floats as the network takes them.
     - `timesteps`: T of the search.
     - `key`: for Poisson encoding.
@@ -57,8 +112,9 @@ def convert(
 
     **Returns:** the spiking network, and the threshold of each converted layer by name.
 
-    **Raises:** `ValueError` when nothing can be converted, and, naming the layer, for a residual or shared
-    block, for a normalisation, and for a layer whose currents are never positive.
+    **Raises:** `ValueError` when nothing can be converted, for layers that share a membrane, and, naming the
+    layer, for a normalisation that cannot be folded, for a residual block whose neurons are not ReLU, and for
+    a layer whose currents are never positive.
     """
     if not 0 < quantile <= 1:
         raise ValueError(f"quantile must lie in (0, 1], got {quantile}.")
@@ -66,39 +122,54 @@ def convert(
         raise ValueError(f"bias must be 'scale' or 'drop', got {bias!r}.")
     if len(images) == 0:
         raise ValueError("conversion needs images to find thresholds on, got none.")
-    blocks = [_convertible(layer) for layer in ann.layers]
-    if not any(isinstance(block.neuron, ReLU) for block in blocks):
-        raise ValueError("nothing was converted: no layer of the network ends in a ReLU.")
-    converted: list[Block] = []
+    for layer in ann.layers:
+        _check_convertible(layer)
+    layers = list(fold_normalization(ann).layers)
+    converted: list[Any] = []
     thresholds: dict[str, float] = {}
     scale = 1.0
-    for block in blocks:
-        copy = nnx.clone(block)
-        if copy.synapse.bias is not None:
+
+    def rescale_bias(block: Block) -> None:
+        if block.synapse.bias is not None:
             factor = 1 / scale if bias == "scale" else 0.0
-            copy.synapse.bias[...] = copy.synapse.bias[...] * factor
-        if isinstance(block.neuron, ReLU):
-            network = Network([*converted, copy], encoding)
-            threshold = _search(network, images, timesteps, key, quantile, batch_size)
-            if threshold <= 0:
-                raise ValueError(
-                    f"layer {block.name!r} has no positive current on these images, so it has no threshold."
-                )
-            copy.neuron = IF(threshold=threshold, reset=reset)
-            thresholds[block.name] = threshold
-            scale *= threshold
-        converted.append(copy)
+            block.synapse.bias[...] = block.synapse.bias[...] * factor
+
+    def balance(block: Block, layers: Sequence[Any]) -> float:
+        pool, block.neuron, block.pool = block.pool, _Current(), 1
+        threshold = _search(Network(layers, encoding), images, timesteps, key, quantile, batch_size)
+        if threshold <= 0:
+            raise ValueError(
+                f"layer {block.name!r} has no positive current on these images, so it has no threshold."
+            )
+        block.neuron, block.pool = IF(threshold=threshold, reset=reset), pool
+        thresholds[block.name] = threshold
+        return threshold
+
+    for layer in layers:
+        if isinstance(layer, Residual):
+            for block in (layer.first, layer.second, layer.projection):
+                if block is not None:
+                    rescale_bias(block)
+            inner = balance(layer.first, [*converted, layer.first])
+            layer.second.synapse.kernel[...] = layer.second.synapse.kernel[...] * inner
+            scale *= balance(layer.second, [*converted, layer])
+        else:
+            rescale_bias(layer)
+            if isinstance(layer.neuron, ReLU):
+                scale *= balance(layer, [*converted, layer])
+        converted.append(layer)
+    if not thresholds:
+        raise ValueError("nothing was converted: no layer of the network ends in a ReLU.")
     return Network(converted, encoding), thresholds
 
 
-def _convertible(layer: Any) -> Block:
-    if not isinstance(layer, Block):
-        raise ValueError(f"a {type(layer).__name__} cannot be converted; only chains of plain blocks can.")
-    if layer.norm is not None:
-        raise ValueError(
-            f"layer {layer.name!r} has a normalisation, which conversion does not fold; train without."
-        )
-    return layer
+def _check_convertible(layer: Any) -> None:
+    if isinstance(layer, Residual):
+        for block in (layer.first, layer.second):
+            if not isinstance(block.neuron, ReLU):
+                raise ValueError(f"layer {block.name!r} of a residual block must end in a ReLU.")
+    elif not isinstance(layer, Block):
+        raise ValueError(f"a {type(layer).__name__} cannot be converted; blocks and residual blocks can.")
 
 
 def _search(network, images, timesteps, key, quantile, batch_size) -> float:

@@ -1,5 +1,7 @@
 """ANN to SNN: thresholds against a NumPy loop of algorithm 1, and what conversion keeps."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,14 +11,14 @@ from flax import nnx
 from jaxsnn.data.datasets import load
 from jaxsnn.encoding import Direct, Poisson
 from jaxsnn.layers import Block, Linear
-from jaxsnn.learning.conversion import convert
+from jaxsnn.learning.conversion import convert, fold_normalization
 from jaxsnn.learning.training import TrainConfig, evaluate, fit
 from jaxsnn.models.digits import digits_convnet
 from jaxsnn.models.resnet import resnet
 from jaxsnn.models.vgg import vgg
 from jaxsnn.network import Network
 from jaxsnn.neuron import IF, LIF, Readout, ReLU, Reset
-from jaxsnn.normalization import BatchNorm
+from jaxsnn.normalization import BNTT, BatchNorm
 
 
 def ann(use_bias=False):
@@ -91,7 +93,7 @@ def test_a_lower_quantile_lowers_the_thresholds():
     _, lower = convert(ann(), jnp.asarray(IMAGES), timesteps=4, encoding=Direct(), quantile=0.9)
     assert lower["fc1"] < highest["fc1"]
     currents = IMAGES.reshape(7, -1) @ np.asarray(ann().layers[0].synapse.kernel[...])
-    np.testing.assert_allclose(lower["fc1"], np.quantile(currents, 0.9), rtol=1e-10)
+    np.testing.assert_allclose(lower["fc1"], np.quantile(np.tile(currents, 4), 0.9), rtol=1e-10)
 
 
 def test_digits_survive_conversion():
@@ -123,6 +125,63 @@ def test_bad_options_are_named(change, message):
         convert(ann(), arguments.pop("images"), **arguments)
 
 
+def residual_net(images, dtype=jnp.float32):
+    """A small normalised ResNet with a projection and an identity shortcut, whose statistics have moved."""
+    network = resnet(
+        ((4, 2), (6, 1)),
+        stem=4,
+        image_size=8,
+        in_channels=1,
+        neuron=ReLU,
+        norm=BatchNorm,
+        param_dtype=dtype,
+        rngs=nnx.Rngs(3),
+    )
+    for number, (_, norm) in enumerate(nnx.iter_graph(network)):
+        if isinstance(norm, BatchNorm):
+            ramp = jnp.linspace(0.5, 1.5, norm.scale.shape[0], dtype=norm.scale.dtype)
+            norm.scale[...], norm.offset[...] = ramp, 0.1 * (number % 3) * ramp[::-1]
+    for _ in range(3):
+        network(images, timesteps=1, training=True)
+    return network
+
+
+def test_a_folded_network_equals_the_normalised_one():
+    images = jax.random.uniform(jax.random.key(0), (6, 8, 8, 1), jnp.float64)
+    network = residual_net(images, jnp.float64)
+    folded = fold_normalization(network)
+    assert not jax.tree.leaves(nnx.state(folded, nnx.BatchStat))
+    assert jax.tree.leaves(nnx.state(network, nnx.BatchStat))
+    # The norm's own variables are float32.
+    expected, _ = network(images, timesteps=1)
+    np.testing.assert_allclose(folded(images, timesteps=1)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_converted_resnet_spikes_at_its_anns_rates():
+    """With soft reset and much time, both summands of every residual block are in the same units."""
+    images = jax.random.uniform(jax.random.key(1), (4, 8, 8, 1), jnp.float32)
+    source = residual_net(images)
+    snn, thresholds = convert(source, images, timesteps=8, encoding=Direct(), reset=Reset.SUBTRACT)
+    assert list(thresholds) == [f"conv{number}" for number in range(1, 8)]
+    outer = np.prod([thresholds[name] for name in ("conv1", "conv3", "conv5", "conv7")])
+    target, _ = source(images, timesteps=1)
+    logits = jax.jit(lambda images: snn(images, timesteps=1500, chunk=50, remat=True)[0])(images)
+    np.testing.assert_allclose(np.asarray(logits) * outer, target, atol=0.02 * np.abs(target).max())
+
+
+def test_a_resnet_on_digits_survives_conversion():
+    data = load("digits")
+    network = resnet(
+        ((8, 1), (16, 1)), stem=8, image_size=8, in_channels=1, neuron=ReLU, norm=BatchNorm, rngs=nnx.Rngs(0)
+    )
+    trained = fit(network, data, TrainConfig(epochs=6, timesteps=1))
+    images = jnp.asarray(data.scale(data.train_images[:128]))
+    snn, _ = convert(network, images, timesteps=8, encoding=Direct(), reset=Reset.SUBTRACT)
+    result = evaluate(snn, data.test_images, data.test_labels, timesteps=60, batch_size=360)
+    assert trained.test_accuracy > 0.96
+    assert result.accuracy > trained.test_accuracy - 0.03
+
+
 SMALL = {"image_size": 4, "in_channels": 1, "rngs": nnx.Rngs(0)}
 
 
@@ -130,10 +189,17 @@ SMALL = {"image_size": 4, "in_channels": 1, "rngs": nnx.Rngs(0)}
     ("make", "message"),
     [
         (lambda: vgg(((2, "P"), ()), neuron=LIF, **SMALL), "nothing was converted"),
-        (lambda: vgg(((2, "P"), ()), neuron=ReLU, norm=BatchNorm, **SMALL), "'conv1' has a normalisation"),
         (
-            lambda: resnet(((2, 1),), stem=2, neuron=ReLU, norm=None, **SMALL),
-            "a Residual cannot be converted",
+            lambda: vgg(((2, "P"), ()), neuron=ReLU, norm=partial(BNTT, timesteps=2), **SMALL),
+            "'conv1': a BNTT differs between timesteps",
+        ),
+        (
+            lambda: resnet(((2, 1),), stem=2, neuron=LIF, norm=None, **SMALL),
+            "'conv2' of a residual block must end in a ReLU",
+        ),
+        (
+            lambda: vgg(((2, 2, 2), ()), neuron=ReLU, shared=[(2, 3)], **SMALL),
+            "a SharedMembrane cannot be converted",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """Data sets by name: images as uint8 in memory, a held-out test split, a fingerprint."""
 
+import dataclasses
 import hashlib
 import inspect
 import os
@@ -76,6 +77,24 @@ class Dataset:
     def image_shape(self) -> tuple[int, int, int]:
         height, width, channels = self.train_images.shape[1:]
         return height, width, channels
+
+    def hold_out(self, fraction: float, seed: int) -> "Dataset":
+        """Split the training images alone: the test split of the result is a random `fraction` of them.
+
+        **Raises:** `ValueError` for a fraction outside (0, 1), or one that leaves a split empty.
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(f"the held out part is a fraction of the images in (0, 1), got {fraction}.")
+        order = np.random.default_rng(seed).permutation(len(self.train_images))
+        held = order[: round(fraction * len(order))]
+        kept = order[len(held) :]
+        return dataclasses.replace(
+            self,
+            train_images=self.train_images[kept],
+            train_labels=self.train_labels[kept],
+            test_images=self.train_images[held],
+            test_labels=self.train_labels[held],
+        )
 
     def scale(self, images):
         """uint8 images (NumPy or JAX) to float32 `(images/255 − mean) / std`."""

@@ -25,6 +25,18 @@ def digest(tree: Any) -> str:
     return sha.hexdigest()
 
 
+def _checkpointer() -> ocp.Checkpointer:
+    """One that waits for no other process: the first one alone writes, and every one reads for itself."""
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here})
+    handler = ocp.CompositeCheckpointHandler(
+        "arrays",
+        "facts",
+        composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
+    )
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
 class Checkpoints:
     """The checkpoints of one training run in one folder.
 
@@ -56,7 +68,7 @@ class Checkpoints:
         envelope = {"format": _FORMAT, "identity": self.identity, "digest": digest(tree), "facts": facts}
         beside = folder / f".writing-{step}"
         shutil.rmtree(beside, ignore_errors=True)  # What a killed process left.
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler("arrays", "facts")) as checkpointer:
+        with _checkpointer() as checkpointer:
             checkpointer.save(
                 beside,
                 ocp.args.Composite(
@@ -86,7 +98,7 @@ class Checkpoints:
             return None
         path = self._folder(kind) / str(steps[-1])
         try:
-            with ocp.Checkpointer(ocp.CompositeCheckpointHandler("arrays", "facts")) as checkpointer:
+            with _checkpointer() as checkpointer:
                 envelope = checkpointer.restore(path, ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
                 if envelope["format"] != _FORMAT:
                     raise ValueError(f"format {envelope['format']} is not {_FORMAT}")
@@ -100,7 +112,7 @@ class Checkpoints:
                 "use another folder, or delete this one to start again."
             )
         try:
-            with ocp.Checkpointer(ocp.CompositeCheckpointHandler("arrays", "facts")) as checkpointer:
+            with _checkpointer() as checkpointer:
                 arrays = checkpointer.restore(
                     path, ocp.args.Composite(arrays=ocp.args.StandardRestore(_flat(like)))
                 ).arrays
@@ -113,7 +125,8 @@ class Checkpoints:
 
 
 def _flat(tree: Any) -> dict[str, Any]:
-    return {f"{index:06d}": leaf for index, leaf in enumerate(jax.tree.leaves(tree))}
+    # NumPy arrays: Orbax refuses one process's JAX arrays when there are several.
+    return {f"{index:06d}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(tree))}
 
 
 def _corrupt(path: Path, error: Exception) -> str:

@@ -23,7 +23,10 @@ class TrainConfig:
       logits after each timestep, for networks that exit early.
     - `crop`, `flip`: augmentation, see [`jaxsnn.data.augmentation.augment`][].
     - `chunk`, `remat`: how time is unrolled, see [`jaxsnn.network.Network`][].
-    - `devices`: how many devices share a batch (data parallel); it must divide the batch size.
+    - `devices`: how many devices share a batch (data parallel); it must divide the batch size. After
+      `jax.distributed.initialize` it counts the devices of all processes.
+    - `validation`: fraction of the training images that is held out to choose the "best" checkpoint; 0 holds
+      out none, and the lowest training loss chooses. The test images never do.
     - `seed`: of the data order and of every draw during training.
     """
 
@@ -43,6 +46,7 @@ class TrainConfig:
     chunk: int | None = None
     remat: bool = False
     devices: int = 1
+    validation: float = 0.0
     seed: int = 0
 
     def __post_init__(self):
@@ -59,6 +63,8 @@ class TrainConfig:
             raise ValueError(f"schedule must be 'step' or 'cosine', got {self.schedule!r}.")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is a fraction in [0, 1), got {self.label_smoothing}.")
+        if not 0 <= self.validation < 1:
+            raise ValueError(f"validation is a fraction of the images in [0, 1), got {self.validation}.")
         if self.batch_size % self.devices:
             raise ValueError(f"{self.devices} devices do not divide a batch of {self.batch_size}.")
         if not all(0 < at < 1 for at in self.decay_at):

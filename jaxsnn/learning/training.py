@@ -60,6 +60,7 @@ class EpochMetrics:
     learning_rate: float
     images_per_second: float
     penalty: float = 0.0
+    validation_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,24 @@ def _mesh(devices: int) -> Mesh:
     available = jax.devices()
     if devices > len(available):
         raise ValueError(f"training on {devices} devices was asked for, and there are {len(available)}.")
+    if jax.process_count() > 1 and devices < len(available):
+        raise ValueError(
+            f"{jax.process_count()} processes train together on all their {len(available)} devices; "
+            f"set devices={len(available)}, got {devices}."
+        )
     return Mesh(np.asarray(available[:devices]), ("data",))
+
+
+def _local(tree):
+    """This process's copy of what every device holds."""
+    return jax.tree.map(lambda array: array.addressable_data(0), tree)
+
+
+def _better(history: list[EpochMetrics]) -> bool:
+    """Whether the last epoch is the best one, by the held out images or else by the training loss."""
+    if history[-1].validation_accuracy is None:
+        return history[-1].loss <= min(line.loss for line in history)
+    return history[-1].validation_accuracy >= max(line.validation_accuracy or 0.0 for line in history)
 
 
 def fit(
@@ -212,8 +230,9 @@ def fit(
 
     **Arguments:**
 
-    - `checkpoint_dir`: after each epoch, the run's state is written here ("last", and "best" by test
-      accuracy), with `metrics.jsonl` beside it. When the folder already holds this run, it continues.
+    - `checkpoint_dir`: after each epoch, the run's state is written here ("last", and "best" by
+      the held out images, see [`TrainConfig`][]), with `metrics.jsonl` beside it. When the folder already
+      holds this run, it continues. Of several processes the first one writes, and all read.
     - `transform`: what the forward pass uses instead of the network, e.g. the network on a chip: a
       [`Transform`][], or a function `(parameters, key) -> parameters`. A checkpoint cannot tell one function
       from another; a transform is told by its `repr`.
@@ -231,15 +250,17 @@ def fit(
     graphdef, params, rest = split_parameters(network)
     check_finite(params)
     _check_outputs(network, dataset, config.timesteps)
-    batch_size = min(config.batch_size, len(dataset.train_images))
+    training = dataset if config.validation == 0 else dataset.hold_out(config.validation, config.seed)
+    batch_size = min(config.batch_size, len(training.train_images))
     if batch_size % config.devices:
         raise ValueError(f"{config.devices} devices do not divide a batch of {batch_size}.")
-    batches = len(dataset.train_images) // batch_size
+    batches = len(training.train_images) // batch_size
     optimizer = config.transformation(batches)
     opt_state = optimizer.init(params)
     chosen = as_transform(transform)
     transform_state = () if chosen is None else chosen.init(network)
     history: list[EpochMetrics] = []
+    first_process = jax.process_index() == 0
     checkpoints = None
     if checkpoint_dir is not None:
         checkpoints = Checkpoints(checkpoint_dir, _identity(network, dataset, config, chosen))
@@ -247,8 +268,8 @@ def fit(
         if restored is not None:
             (params, rest, opt_state, transform_state), facts = restored
             history = [EpochMetrics(**line) for line in facts["history"]]
-            # A kill may have come after the checkpoint and before its lines.
-            checkpoints.write_lines("metrics.jsonl", facts["history"])
+            if first_process:  # A kill may have come after the checkpoint and before its lines.
+                checkpoints.write_lines("metrics.jsonl", facts["history"])
     resumed = len(history)
     for metrics in history:
         if on_epoch is not None:
@@ -257,9 +278,9 @@ def fit(
     params, rest, opt_state, transform_state = jax.tree.map(
         jnp.array, (params, rest, opt_state, transform_state)
     )
-    images, labels = jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels)
+    images, labels = jnp.asarray(training.train_images), jnp.asarray(training.train_labels)
     sharding = None
-    if config.devices > 1:
+    if config.devices > 1 or jax.process_count() > 1:
         mesh = _mesh(config.devices)
         sharding = NamedSharding(mesh, PartitionSpec("data"))
         everywhere = NamedSharding(mesh, PartitionSpec())
@@ -268,7 +289,7 @@ def fit(
         )
     step = _Step(graphdef, config, optimizer, dataset.scale, chosen, penalty, sharding)
 
-    with Progress(progress, config.epochs, batches) as bar:
+    with Progress(progress and first_process, config.epochs, batches) as bar:
         for epoch in range(resumed, config.epochs):
             began = time.perf_counter()
             epoch_key = jax.random.fold_in(jax.random.key(config.seed), epoch)
@@ -296,7 +317,10 @@ def fit(
                     f"learning_rate ({config.learning_rate}) or check the input's scale."
                 )
             seconds = time.perf_counter() - began
-            nnx.update(network, params, rest)
+            nnx.update(network, _local(params), _local(rest))
+            held_out = None
+            if config.validation:
+                held_out = _test_accuracy(network, training, config, chosen, epoch_key)
             history.append(
                 EpochMetrics(
                     epoch=epoch + 1,
@@ -307,18 +331,20 @@ def fit(
                     learning_rate=float(config.rate(batches)((epoch + 1) * batches - 1)),
                     images_per_second=batches * batch_size / seconds,
                     penalty=charged,
+                    validation_accuracy=held_out,
                 )
             )
             bar.epoch(history[-1])
-            if checkpoints is not None:
+            if checkpoints is not None and first_process:
                 facts = {"history": [asdict(line) for line in history]}
-                if history[-1].test_accuracy >= max(line.test_accuracy for line in history):
-                    checkpoints.save("best", (params, rest, opt_state, transform_state), facts)
-                checkpoints.save("last", (params, rest, opt_state, transform_state), facts)
+                held = _local((params, rest, opt_state, transform_state))
+                if _better(history):
+                    checkpoints.save("best", held, facts)
+                checkpoints.save("last", held, facts)
                 checkpoints.write_lines("metrics.jsonl", facts["history"])
             if on_epoch is not None:
                 on_epoch(history[-1])
-    nnx.update(network, params, rest)
+    nnx.update(network, _local(params), _local(rest))
     return TrainResult(history=tuple(history), resumed_epochs=resumed)
 
 

@@ -18,11 +18,9 @@ from experiments import (
     registry,
     report,
     scale,
-    search,
-    sensitivity,
 )
 
-CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, scale, search, sensitivity)
+CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, scale)
 """Modules whose import registers experiments."""
 
 

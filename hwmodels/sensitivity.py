@@ -52,24 +52,32 @@ def contributions(parts: Callable[[_Tree], Mapping[str, Any]], tree: _Tree) -> d
     dtype = jnp.result_type(float)
     at = [jnp.asarray(as_scalar(leaf), dtype) for leaf in leaves]
 
-    def stacked(values: list[jax.Array]) -> dict[str, jax.Array]:
-        found = parts(jax.tree.unflatten(structure, values))
-        return {name: jnp.asarray(part, dtype) for name, part in found.items()}
+    order: list[str] = []
 
-    costs, slopes = jax.jit(lambda values: (stacked(values), jax.jacrev(stacked)(values)))(at)
-    total = sum(float(cost) for cost in costs.values())
+    def stacked(values: list[jax.Array]) -> jax.Array:
+        found = parts(jax.tree.unflatten(structure, values))
+        order[:] = found
+        return jnp.stack([jnp.asarray(part, dtype) for part in found.values()])
+
+    # One backward pass is compiled, and run for each part.
+    @jax.jit
+    def pulled(values: list[jax.Array], part: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        costs, pull = jax.vjp(stacked, values)
+        return costs, pull(jnp.zeros_like(costs).at[part].set(1))[0]
+
+    costs, _ = pulled(at, jnp.asarray(0))
+    total = float(np.sum(np.asarray(costs, np.float64)))
     if not np.isfinite(total) or total == 0:
         raise ValueError(f"an elasticity needs a cost that is finite and not zero, got {total}.")
-    return {
-        part: jax.tree.unflatten(
-            structure,
-            [
-                _change(name, part, value, slope) / total
-                for name, value, slope in zip(names, at, by_leaf, strict=True)
-            ],
-        )
-        for part, by_leaf in slopes.items()
-    }
+    found = {}
+    for index, part in enumerate(order):
+        slopes = pulled(at, jnp.asarray(index))[1]
+        shares = [
+            _change(name, part, value, slope) / total
+            for name, value, slope in zip(names, at, slopes, strict=True)
+        ]
+        found[part] = jax.tree.unflatten(structure, shares)
+    return found
 
 
 def named(tree: Any) -> dict[str, Any]:

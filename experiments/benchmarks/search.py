@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from hwmodels import sata, spikeflow
+from hwmodels import spikeflow
 from hwmodels.search import Choice, Constraint, minimise
 from hwmodels.search.problem import Problem, measure_all
 
@@ -19,10 +19,9 @@ CHUNK = 4096
 TOLERANCE = 1.02
 BUDGET = 0.05
 SETTINGS = {"restarts": 128, "steps": 30, "polished": 32}
-TPE_TRIALS = 500
+TPE_TRIALS = 200
 
 CHIP_WORKLOAD = spikeflow.vgg(spikeflow.VGG9)
-ARRAY_WORKLOAD = spikeflow.vgg(spikeflow.VGG9, size=16)
 SIZES = tuple(range(16, 257, 16))
 
 
@@ -60,17 +59,6 @@ def _chip_cost(chip: spikeflow.Chip) -> spikeflow.Cost:
     return spikeflow.evaluate(CHIP_WORKLOAD, chip)
 
 
-def _array(rows: Any, columns: Any, ifmap: Any, filter: Any, ofmap: Any) -> sata.Accelerator:
-    return sata.Accelerator(
-        array=sata.Array(rows=rows, columns=columns),
-        buffers=sata.Buffers(ifmap=ifmap, filter=filter, ofmap=ofmap),
-    )
-
-
-def _array_cost(accelerator: sata.Accelerator) -> sata.InferenceCost:
-    return sata.inference_energy(ARRAY_WORKLOAD, accelerator)
-
-
 def _energy_delay(cost: Callable[[Any], Any], design: Any) -> Any:
     found = cost(design)
     # Joule second would be near the smallest number of float32.
@@ -97,20 +85,6 @@ SPACES = (
             Constraint("area", partial(_area, _chip_cost), upper=9.0, unit="mm²"),
             Constraint("rows per ADC code", lambda chip: chip.crossbar_rows / 2.0**chip.adc_bits, upper=4.0),
         ),
-    ),
-    Space(
-        "SATA, VGG9 on 16×16 images",
-        _array,
-        partial(_energy_delay, _array_cost),
-        (
-            Choice("rows", (2, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 72)),
-            Choice("columns", (2, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 72)),
-            *(
-                Choice(buffer, tuple(1024 * size for size in (2, 4, 8, 16, 32, 64, 128, 256)), unit="B")
-                for buffer in ("ifmap", "filter", "ofmap")
-            ),
-        ),
-        (Constraint("area", partial(_area, _array_cost), upper=1.0, unit="mm²"),),
     ),
 )
 
@@ -265,7 +239,6 @@ def run() -> dict:
         "Random search and TPE look designs up in the exhaustive table: their seconds hold no evaluation. "
         "Random search at equal time draws as many as the exhaustive search could measure in it.",
         "The curves compare medians at every number of evaluations.",
-        "SATA's memory words are counted on the host and cached; the exhaustive search has filled the cache.",
         "Made by `python -m experiments.benchmarks search`.",
     ]
     if not any(row["method"].startswith("TPE") for row in rows):

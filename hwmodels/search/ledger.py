@@ -34,7 +34,7 @@ class Ledger:
         self.gradients = 0
 
     @property
-    def left(self) -> float:
+    def left(self) -> int | float:
         """Evaluations that may still be spent."""
         return self.limit - len(self.objectives)
 

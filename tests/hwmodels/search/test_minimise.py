@@ -82,7 +82,7 @@ def weight(design):
     return _dot(WEIGHTS, design)
 
 
-@pytest.mark.parametrize("capacity", [26.0, 57.0, 94.0])
+@pytest.mark.parametrize("capacity", [26.0, 57.0])
 def test_a_knapsack_is_packed_as_enumeration_packs_it(capacity):
     counts = np.array(list(itertools.product(range(5), repeat=5)))
     best = (counts @ VALUES)[counts @ WEIGHTS <= capacity].max()

@@ -83,6 +83,7 @@ def test_a_period_of_one_step_is_deploy_to_the_bit():
     assert_equal_bits(weights, plain)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("between", ["reuse", "linearised"])
 def test_resume_equals_uninterrupted_to_the_bit(tmp_path, between):
     """A period of 2 over 3 batches an epoch: the kill falls inside a period."""
@@ -104,6 +105,7 @@ def test_resume_equals_uninterrupted_to_the_bit(tmp_path, between):
         trained(NoiseAware(CROSSBAR, every=3, between=between), checkpoint_dir=tmp_path)
 
 
+@pytest.mark.long
 def test_every_knob_changes_the_result():
     one = dataclasses.replace(CONFIG, epochs=1)
     noisy = Crossbar(8, 8, Wires(), Device(variation=0.1, read_noise=ReadNoise(0.1)))

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwmodels.crossbar import Wires, effective_conductance
-from hwmodels.crossbar._elimination import _LEAF, _STRIP
+from hwmodels.crossbar._elimination import _STRIP
 
 _WIRES = (1e3, 5.0, 10.0, 1e3)
 _G = (1 / 200e3, 1 / 20e3)
@@ -78,21 +78,20 @@ def _product_rate(dtype: Any) -> float:
     return 2 * 1536**3 / _timed(lambda: product(matrix, matrix), 7)[0]
 
 
-def _operations(rows: int, columns: int, strip: int = _STRIP, leaf: int = _LEAF) -> float:
-    """Operations in the solver's matrix products and inverses for one tile, sizes powers of two of 8 or more.
+def _operations(rows: int, columns: int) -> float:
+    """Operations in the solver's matrix products and inverses for one tile, sizes powers of two, at least 16.
 
     The inverse of n×n and the product of n×n with n×m count 2·n³ and 2·n²·m.
     """
-    strips, width = rows // strip, leaf
-    inner, ends = strip * leaf, 2 * (strip + leaf)
-    total = strips * columns / leaf * (2 * inner**3 + 2 * inner**2 * ends + 2 * inner * ends**2)
+    strips, width, total = rows // _STRIP, 2, 0.0
     while width < columns:
-        kept = strip + 2 * width
-        join = 4 * strip**3 + 4 * 2 * strip**2 * kept + 3 * 2 * strip * kept**2
+        kept = _STRIP + 2 * width
+        join = 4 * _STRIP**3 + 4 * 2 * _STRIP**2 * kept + 3 * 2 * _STRIP * kept**2
         total += strips * columns / (2 * width) * join
         width *= 2
-    step = 4 * columns**3 + 3 * 2 * columns**2 * (columns + strip) + 2 * columns**2 * rows
-    return total + strips * step + 2 * columns**3 + 2 * columns**2 * rows
+    drivers = 2 * _STRIP**3 + 2 * _STRIP**2 * 2 * columns + 2 * _STRIP * (2 * columns) ** 2
+    step = 4 * columns**3 + 3 * 2 * columns**2 * (columns + _STRIP) + 2 * columns**2 * rows
+    return total + strips * drivers + (strips - 1) * step + 2 * columns**3 + 2 * columns**2 * rows
 
 
 def _ours(size: int, dtype: Any, tile: np.ndarray, reference: np.ndarray, rate: float) -> dict[str, Any]:

@@ -7,8 +7,8 @@ its right and top ends the current that enters; what it answers is linear:
 
 `H` is symmetric (the network is reciprocal) and finite for zero and for open resistances, unlike an
 admittance or an impedance. Joining two blocks along k wires is one Schur complement with a k×k inverse.
-A tile is cut in strips of k rows. Within a strip, columns join pairwise in a tree, so that most products
-are small; the strips then join from top to bottom. Elements of `H` that are tiny beside their neighbours
+A tile is cut in strips of k rows. Within a strip, pairs of columns have a closed form and join pairwise in a
+tree; the strips then join from top to bottom. Elements of `H` that are tiny beside their neighbours
 keep their relative precision: through-lines carry their deviation from the identity, and diagonals that
 are sums of the other elements, by Kirchhoff's law, are put together from them.
 """
@@ -19,12 +19,11 @@ import jax
 import jax.numpy as jnp
 
 from hwmodels.crossbar._inverse import inverse, laplacian_inverse, with_row_sums
+from hwmodels.crossbar._leaf import pairs_of_columns
 
-_STRIP = 8
-_LEAF = 2
+_STRIP = 16
 # What one chunk of conductances takes: on a processor, about a hundredth of what its solution takes.
-_CHUNK_BYTES = {"cpu": 2**17, "gpu": 2**26}
-_CHUNKS_KEPT = 32
+_CHUNK_BYTES = {"cpu": 2**16, "gpu": 2**26}
 
 
 def transposed(matrix):
@@ -35,8 +34,8 @@ def transfer(G, resistances):
     """Row voltages to sense currents: G_eff of tiles (tiles, rows, columns).
 
     `resistances` are finite: driver, row, column, sense. Tiles are solved in chunks that stay in the cache
-    of a processor or fill an accelerator. Where there are many, their derivative repeats the solution
-    instead of keeping it, so that memory stays bounded.
+    of a processor or fill an accelerator. Their derivative repeats the solution of a chunk instead of keeping
+    it: memory stays bounded, and on a processor fetching it again would take as long.
     """
     tiles = G.shape[0]
     if tiles == 0:
@@ -47,18 +46,19 @@ def transfer(G, resistances):
         return _transfer(G, resistances)
     each = math.ceil(tiles / chunks)
     padded = jnp.pad(G, ((0, chunks * each - tiles), (0, 0), (0, 0)))
-    solve = _transfer if chunks <= _CHUNKS_KEPT else jax.checkpoint(_transfer)
-    found = jax.lax.map(lambda chunk: solve(chunk, resistances), padded.reshape(chunks, each, *G.shape[1:]))
+    solve = jax.checkpoint(lambda chunk: _transfer(chunk, resistances))
+    found = jax.lax.map(solve, padded.reshape(chunks, each, *G.shape[1:]))
     return found.reshape(padded.shape)[:tiles]
 
 
 def _transfer(G, resistances):
     _, _, column, sense = resistances
-    tiles, rows, columns = G.shape
-    k = min(_STRIP, rows)
-    # Open devices above the first row change nothing: no current enters there.
-    padding = -rows % k
-    G = jnp.pad(G, ((0, 0), (padding, 0), (0, 0)))
+    used_rows, used_columns = G.shape[1:]
+    k = min(_STRIP, used_rows)
+    # Open devices above the first row and behind the last column change nothing: no current enters there.
+    above, behind = -used_rows % k, used_columns % 2
+    G = jnp.pad(G, ((0, 0), (above, 0), (0, behind)))
+    rows, columns = G.shape[1:]
     strips = _strips(G, resistances, k)
     eye = jnp.eye(columns, dtype=G.dtype)
 
@@ -81,13 +81,13 @@ def _transfer(G, resistances):
         admittance = with_row_sums(bottom + back[..., :columns], source.sum(-1))
         return (admittance, source), None
 
-    start = (
-        jnp.zeros((tiles, columns, columns), G.dtype),
-        jnp.zeros((tiles, columns, rows + padding), G.dtype),
-    )
-    (admittance, source), _ = jax.lax.scan(step, start, (*strips, jnp.arange(strips[0].shape[0])))
+    # Nothing lies above the first strip.
+    *_, admittance, _, to_bottom = (part[0] for part in strips)
+    source = jnp.pad(to_bottom, ((0, 0), (0, 0), (0, rows - k)))
+    rest = (*(part[1:] for part in strips), 1 + jnp.arange(len(strips[0]) - 1))
+    (admittance, source), _ = jax.lax.scan(step, (admittance, source), rest)
     closed = laplacian_inverse(eye + sense * admittance, 1 + sense * source.sum(-1))
-    return transposed(closed @ source)[:, padding:, :]
+    return transposed(closed @ source)[:, above:, :used_columns]
 
 
 def _strips(G, resistances, k):
@@ -98,8 +98,9 @@ def _strips(G, resistances, k):
     """
     driver, row, column, _ = resistances
     tiles, rows, columns = G.shape
-    q = math.gcd(_LEAF, columns)
-    blocks = _leaves(G.reshape(tiles, rows // k, k, columns // q, q).transpose(1, 0, 3, 2, 4), row, column)
+    pairs = G.reshape(tiles, rows // k, k, columns // 2, 2).transpose(2, 4, 1, 0, 3)
+    blocks = pairs_of_columns(pairs.reshape(k, 2, -1), row, column)
+    blocks = blocks.transpose(2, 0, 1).reshape(*pairs.shape[2:], *blocks.shape[:2])
     rest = None
     while blocks.shape[2] > 1:
         if blocks.shape[2] % 2:
@@ -114,9 +115,9 @@ def _strips(G, resistances, k):
     weight = transposed(inverse(jnp.eye(k, dtype=G.dtype) + driver * block[..., :k, :k]))
     sources = weight @ coupling
     ends = block[..., k:, k:] - driver * (transposed(coupling) @ sources)
-    # Leaf by leaf its top ends, then its bottom ends.
-    ends = ends.reshape(*ends.shape[:2], columns // q, 2, q, columns // q, 2, q)
-    sources = sources.reshape(*sources.shape[:2], k, columns // q, 2, q)
+    # Pair by pair its top ends, then its bottom ends.
+    ends = ends.reshape(*ends.shape[:2], columns // 2, 2, 2, columns // 2, 2, 2)
+    sources = sources.reshape(*sources.shape[:2], k, columns // 2, 2, 2)
 
     def part(array, *sides):
         """The given sides, 0 top and 1 bottom, along the last axes."""
@@ -133,71 +134,31 @@ def _strips(G, resistances, k):
     return -part(ends, 0, 0), deviation, admittance, to_top, to_bottom
 
 
-def _leaves(G, row, column):
-    """Blocks of k×q devices: ends (k left, q top, q bottom, k right).
-
-    `i = (1 + D·R)⁻¹·D·e`: the currents of the devices D, of which `e` drives each through the wires R that
-    it shares with the others.
-    """
-    *batch, k, q = G.shape
-    dtype = G.dtype
-    across = jnp.arange(q).astype(dtype)
-    below = (k - 1 - jnp.arange(k)).astype(dtype)
-    rows, columns = jnp.eye(k, dtype=dtype), jnp.eye(q, dtype=dtype)
-    along_row = rows[:, None, :, None] * jnp.minimum(across[:, None], across)[None, :, None, :]
-    along_column = columns[None, :, None, :] * jnp.minimum(below[:, None], below)[:, None, :, None]
-    line = (row * along_row + column * along_column).reshape(k * q, k * q)
-    devices = G.reshape(*batch, k * q)
-    currents = inverse(jnp.eye(k * q, dtype=dtype) + devices[..., None] * line) * devices[..., None, :]
-
-    each_row = jnp.broadcast_to(rows[:, None, :], (k, q, k))
-    each_column = jnp.broadcast_to(columns[None, :, :], (k, q, q))
-    top, bottom = -column * below[:, None, None] * each_column, -each_column
-    drive = jnp.concatenate(
-        [
-            each_row,
-            top,
-            bottom,
-            row * across[:, None] * each_row,
-        ],
-        axis=-1,
-    ).reshape(k * q, 2 * k + 2 * q)
-    # The wires alone: what enters at one end leaves at the other.
-    through = jnp.array([[-(k - 1), 0], [0, 0]], dtype) * column + jnp.array([[0, -1], [-1, 0]], dtype)
-    middle = (through[:, None, :, None] * columns[None, :, None, :]).reshape(2 * q, 2 * q)
-    none = jnp.zeros((k, 2 * q), dtype)
-    wires = jnp.block(
-        [[0 * rows, none, -rows], [none.T, middle, none.T], [-rows, none, -(q - 1) * row * rows]]
-    )
-    return transposed(currents @ drive) @ drive + wires
-
-
 def _join(left, right, k, wire):
     """Two blocks side by side: the k right ends of one, a wire segment each, the k left ends of the other."""
     return _joined(left, right, wire, k)[0]
 
 
 def _joined(left, right, wire, k):
-    eye = jnp.eye(k, dtype=left.dtype)
+    # The form is symmetric: a block and its transpose both stand in it, and products need no transposing.
     admittance = right[..., :k, :k]
-    impedance = wire * eye - left[..., -k:, -k:]
-    to_left = left[..., -k:, :-k]
-    to_right = right[..., :k, k:]
-    share = inverse(eye + impedance @ admittance)
+    impedance = wire * jnp.eye(k, dtype=left.dtype) - left[..., -k:, -k:]
+    share = inverse(jnp.eye(k, dtype=left.dtype) + impedance @ admittance)
+    to_left, to_right = left[..., -k:, :-k], right[..., :k, k:]
     of_left = share @ to_left
-    of_right = transposed(share) @ to_right
-    current, voltage = admittance @ of_left, impedance @ of_right
-    upper = transposed(to_left) @ jnp.concatenate([current, -of_right], axis=-1)
-    corner = right[..., k:, k:] - transposed(to_right) @ voltage
-    n = to_left.shape[-1]
+    of_right = right[..., k:, :k] @ share
+    current, voltage = admittance @ of_left, of_right @ impedance
+    across = -(of_right @ to_left)
     whole = jnp.concatenate(
         [
-            jnp.concatenate([left[..., :-k, :-k] + upper[..., :n], upper[..., n:]], axis=-1),
-            jnp.concatenate([transposed(upper[..., n:]), corner], axis=-1),
+            jnp.concatenate(
+                [left[..., :-k, :-k] + left[..., :-k, -k:] @ current, transposed(across)], axis=-1
+            ),
+            jnp.concatenate([across, right[..., k:, k:] - voltage @ to_right], axis=-1),
         ],
         axis=-2,
     )
-    return whole, (of_left, voltage, current, of_right)
+    return whole, (of_left, current, voltage, of_right)
 
 
 def _join_forward(left, right, k, wire):
@@ -210,10 +171,10 @@ def _join_adjoint(k, fields, cotangent):
     The form `½·xᵀ·H·x` of a block is stationary in what was eliminated, so its change is the change of its
     parts at fixed fields W: `dH = [1 W]ᵀ·d(parts)·[1 W]`.
     """
-    of_left, voltage, current, of_right = fields
+    of_left, current, voltage, of_right = fields
     n = of_left.shape[-1]
-    voltage = -jnp.concatenate([of_left, voltage], axis=-1)
-    current = jnp.concatenate([-current, of_right], axis=-1)
+    voltage = -jnp.concatenate([of_left, transposed(voltage)], axis=-1)
+    current = jnp.concatenate([-current, transposed(of_right)], axis=-1)
     cotangent = (cotangent + transposed(cotangent)) / 2
     joint = jnp.concatenate([voltage, current], axis=-2)
     weighted = joint @ cotangent

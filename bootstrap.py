@@ -21,7 +21,7 @@ PYTHON = ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bi
 
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "run": ([], ["-m", "experiments", "run", "digits"]),
-    "test": (["data", "dev", "interop", "notebook", "test"], ["-m", "pytest"]),
+    "test": (["data", "dev", "interop", "notebook", "tensorboard", "test"], ["-m", "pytest"]),
     "python": ([], []),
 }
 

@@ -25,6 +25,7 @@ from jaxsnn.learning.checkpoint import Checkpoints, digest
 from jaxsnn.learning.config import TrainConfig
 from jaxsnn.learning.evaluation import Evaluation, check_finite, evaluate, mean_spike_rate, split_parameters
 from jaxsnn.learning.progress import Progress
+from jaxsnn.learning.tensorboard import scalars
 from jaxsnn.learning.transform import OfParameters, Transform, as_transform
 from jaxsnn.network import LayerRecord, Network
 
@@ -221,6 +222,7 @@ def fit(
     transform: Transform | OfParameters | None = None,
     penalty: Penalty | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
+    tensorboard_dir: str | PathLike | None = None,
     progress: bool = False,
 ) -> TrainResult:
     """Train a network in place on softmax cross-entropy of its logits.
@@ -239,6 +241,8 @@ def fit(
     - `penalty`: a scalar of the logits after each timestep, of the records and of the parameters that is
       added to the loss, e.g. what the batch costs a chip. A checkpoint cannot tell one penalty from another.
     - `on_epoch`: called with the metrics of each finished epoch, restored ones included.
+    - `tensorboard_dir`: the metrics of each epoch, restored ones included, go to one event file here, in
+      place of that of an earlier run; give each run its own folder. Needs the extra `tensorboard`.
     - `progress`: show a progress bar with loss, accuracy, spike rate and images per second.
 
     **Returns:** a [`TrainResult`][]; the network holds the last epoch's parameters.
@@ -289,7 +293,12 @@ def fit(
         )
     step = _Step(graphdef, config, optimizer, dataset.scale, chosen, penalty, sharding)
 
-    with Progress(progress and first_process, config.epochs, batches) as bar:
+    with (
+        Progress(progress and first_process, config.epochs, batches) as bar,
+        scalars(tensorboard_dir if first_process else None) as write_scalars,
+    ):
+        for metrics in history:
+            write_scalars(asdict(metrics))
         for epoch in range(resumed, config.epochs):
             began = time.perf_counter()
             epoch_key = jax.random.fold_in(jax.random.key(config.seed), epoch)
@@ -335,6 +344,7 @@ def fit(
                 )
             )
             bar.epoch(history[-1])
+            write_scalars(asdict(history[-1]))
             if checkpoints is not None and first_process:
                 facts = {"history": [asdict(line) for line in history]}
                 held = _local((params, rest, opt_state, transform_state))

@@ -48,6 +48,34 @@ def test_the_split_is_stratified_held_out_and_seeded():
     assert not np.array_equal(test, other[1])
 
 
+def test_held_out_images_come_from_the_training_images_alone():
+    data = tiny(
+        train_images=np.arange(10, dtype=np.uint8)[:, None, None, None],
+        train_labels=np.arange(10, dtype=np.uint8),
+        test_images=np.full((2, 1, 1, 1), 99, np.uint8),
+        classes=10,
+    )
+    held = data.hold_out(0.3, seed=1)
+    assert (len(held.train_labels), len(held.test_labels)) == (7, 3)
+    assert sorted([*held.train_labels, *held.test_labels]) == list(range(10))
+    assert np.array_equal(held.train_images.ravel(), held.train_labels)
+    assert np.array_equal(held.test_images.ravel(), held.test_labels)
+    assert held.fingerprint == data.hold_out(0.3, seed=1).fingerprint
+    assert held.fingerprint != data.hold_out(0.3, seed=2).fingerprint
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, float("nan")])
+def test_holding_out_a_bad_fraction_is_refused(fraction):
+    with pytest.raises(ValueError, match=r"a fraction of the images in \(0, 1\), got"):
+        tiny().hold_out(fraction, seed=0)
+
+
+@pytest.mark.parametrize(("fraction", "split"), [(0.01, "test"), (0.99, "train")])
+def test_holding_out_nothing_or_everything_is_refused(fraction, split):
+    with pytest.raises(ValueError, match=f"{split} split: it is empty"):
+        tiny().hold_out(fraction, seed=0)
+
+
 def test_options_change_the_digits():
     assert len(load("digits", test_fraction=0.5).test_images) in range(890, 908)
     assert load("digits", seed=1).fingerprint != load("digits", seed=0).fingerprint

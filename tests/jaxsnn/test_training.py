@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -175,6 +175,23 @@ def test_metrics_cut_short_by_a_kill_are_written_again(tmp_path, monkeypatch):
     result = fit(dense(), few_digits(), config, checkpoint_dir=tmp_path)
     assert result.resumed_epochs == 2
     assert [json.loads(line) for line in path.read_text().splitlines()] == [asdict(m) for m in result.history]
+
+
+def test_the_held_out_images_choose_the_best_and_train_nothing(tmp_path):
+    """Here they like an early epoch, and the training loss a later one."""
+    data = few_digits()
+    config = TrainConfig(epochs=6, timesteps=1, batch_size=24, seed=3, validation=0.25)
+    net, without = dense(), dense()
+    result = fit(net, data, config, checkpoint_dir=tmp_path)
+    split = fit(without, data.hold_out(0.25, seed=3), replace(config, validation=0.0))
+    assert weights(net) == weights(without)
+    accuracy = [line.validation_accuracy for line in result.history]
+    assert accuracy == [line.test_accuracy for line in split.history]
+
+    (facts,) = (tmp_path / "best").glob("*/facts/metadata")
+    best = len(json.loads(facts.read_text())["facts"]["history"]) - 1
+    assert best == max(range(6), key=lambda epoch: (accuracy[epoch], epoch))
+    assert best != np.argmin([line.loss for line in result.history])
 
 
 @pytest.fixture(scope="module")
@@ -428,6 +445,7 @@ def test_outputs_that_are_not_the_classes_are_refused_before_training(tmp_path, 
         ({"decay_at": (0.5, 1.0)}, "decay_at are fractions"),
         ({"schedule": "linear"}, "schedule must be 'step' or 'cosine'"),
         ({"label_smoothing": 1.0}, "label_smoothing is a fraction"),
+        ({"validation": 1.0}, "validation is a fraction of the images"),
         ({"devices": 3}, "3 devices do not divide a batch of 64"),
     ],
 )

@@ -1,11 +1,5 @@
 """Work cut among devices gives what one device gives, values and gradients."""
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,17 +7,12 @@ import pytest
 from jax.sharding import Mesh
 
 from hwmodels.sharding import distributed
+from tests.helpers import run_processes
 
 COMPARE = """
 import sys
+
 import jax
-
-processes, devices, rank, address = (*map(int, sys.argv[1:4]), sys.argv[4])
-jax.config.update("jax_enable_x64", True)
-if processes > 1:
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(address, processes, rank)
-
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -32,6 +21,7 @@ from hwmodels.crossbar import Wires, effective_conductance
 from hwmodels.sharding import distributed
 from hwmodels.workload import Layer, Workload
 
+processes, devices = map(int, sys.argv[1:])
 assert (jax.process_count(), len(jax.devices())) == (processes, processes * devices)
 mesh = Mesh(np.array(jax.devices()), ("tiles",))
 everywhere = NamedSharding(mesh, PartitionSpec())
@@ -69,36 +59,15 @@ print("population", difference(jax.vmap(energy, in_axes=(0, None)), population, 
 """
 
 
-def run(processes, devices):
-    """The largest differences, as each process saw them."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", COMPARE, *map(str, (processes, devices, rank)), address],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-            cwd=Path(__file__).parents[2],
-        )
-        for rank in range(processes)
-    ]
-    outputs = [process.communicate() for process in started]
-    for process, (_, errors) in zip(started, outputs, strict=True):
-        assert process.returncode == 0, errors
-    lines = [line.split() for out, _ in outputs for line in out.splitlines()]
-    return [(words[0], float(words[1])) for words in lines if words[0] in ("tiles", "population")]
-
-
 @pytest.mark.parametrize(("processes", "devices"), [(1, 8), (2, 1)])
 def test_a_batch_on_many_devices_is_the_batch_on_one(processes, devices):
-    found = run(processes, devices)
-    assert len(found) == 2 * processes
-    for what, difference in found:
-        assert difference < 1e-13, what
+    for printed in run_processes(COMPARE, processes, processes, devices, devices=devices):
+        found = dict(
+            line.split() for line in printed.splitlines() if line.startswith(("tiles", "population"))
+        )
+        assert len(found) == 2
+        for what, difference in found.items():
+            assert float(difference) < 1e-13, what
 
 
 @pytest.mark.parametrize(

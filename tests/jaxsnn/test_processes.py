@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxsnn.data.datasets import Dataset
 from jaxsnn.learning.training import TrainConfig, fit
+from jaxsnn.models.mlp import mlp
 from tests.helpers import run_processes
-from tests.jaxsnn.test_training import dense, few_digits
 
 TRAIN = """
 import sys
@@ -24,10 +25,14 @@ train(Path(sys.argv[1]))
 def train(folder: Path) -> None:
     """Leave the weights in a file named after this process, and what `fit` writes in folders named so."""
     here = jax.process_index()
-    net = dense(param_dtype=jnp.float64, dtype=jnp.float64)
-    config = TrainConfig(epochs=2, timesteps=2, batch_size=32, optimizer="sgd", devices=jax.device_count())
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (64, 4, 4, 1), np.uint8), rng.integers(0, 3, 64, np.uint8)
+    data = Dataset("noise", images, labels, images[:8], labels[:8], classes=3)
+    wide = {"param_dtype": jnp.float64, "dtype": jnp.float64}
+    net = mlp((8,), in_features=16, classes=3, rngs=nnx.Rngs(0), **wide)
+    config = TrainConfig(epochs=2, timesteps=2, batch_size=16, optimizer="sgd", devices=jax.device_count())
     written = {"checkpoint_dir": folder / f"run-{here}", "tensorboard_dir": folder / f"events-{here}"}
-    fit(net, few_digits(), config, **written)
+    fit(net, data, config, **written)
     np.savez(folder / f"weights-{here}.npz", *jax.tree.leaves(nnx.state(net, nnx.Param)))
 
 

@@ -203,7 +203,9 @@ def _mesh(devices: int) -> Mesh:
 
 def _local(tree):
     """This process's copy of what every device holds."""
-    return jax.tree.map(lambda array: array.addressable_data(0), tree)
+    return jax.tree.map(
+        lambda array: array if array.is_fully_addressable else array.addressable_data(0), tree
+    )
 
 
 def _better(history: list[EpochMetrics]) -> bool:

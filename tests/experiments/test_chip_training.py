@@ -77,6 +77,7 @@ def test_gradient_of_weights_to_loss_through_the_chip(converters):
         assert float(slope) == pytest.approx(float(moved(1e-6) - moved(-1e-6)) / 2e-6, rel=1e-5, abs=1e-9)
 
 
+@pytest.mark.long
 def test_a_period_of_one_step_is_deploy_to_the_bit():
     weights, _ = trained(NoiseAware(CROSSBAR))
     plain, _ = trained(lambda params, key: deploy(params, CROSSBAR, key))

@@ -286,6 +286,7 @@ def weight_error(conductances):
     return 1 - jnp.mean(effective_conductance(conductances, Wires()) / conductances)
 
 
+@pytest.mark.long
 def test_a_size_that_fixes_shapes_is_enumerated():
     parameters = (Enumerated("rows", (16, 4, 8)), Real("high_siemens", 1e-6, 1e-4, unit="S", log=True))
     rows_in_all = Constraint("rows", lambda tile: tile.shape[0], lower=8)

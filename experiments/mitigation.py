@@ -215,7 +215,7 @@ def programmed_kernels(network: Network, crossbar: Crossbar, key: jax.Array) -> 
 
     Only kernels are handed over, so that networks that differ in their normalisation share one program.
     """
-    graph, kernels, rest = nnx.split(network, nnx.PathContains("kernel"), ...)
+    graph, kernels, rest = nnx.split(network, nnx.PathContains("kernel"), ...)  # type: ignore[misc]
     return nnx.merge(graph, _program(kernels, crossbar, key), rest, copy=True)
 
 

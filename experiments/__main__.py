@@ -11,6 +11,7 @@ from rich.console import Console
 
 from experiments import (
     energy_aware,
+    mitigation,
     mnist,
     noise_aware,
     output,
@@ -20,7 +21,7 @@ from experiments import (
     scale,
 )
 
-CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, scale)
+CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, mitigation, scale)
 """Modules whose import registers experiments."""
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -10,6 +11,7 @@ from jaxsnn.encoding import Direct, Encoding
 from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.network import Network
 from jaxsnn.neuron import LIF, Neuron, Readout
+from jaxsnn.normalization import Normalization
 
 _NEURON = partial(LIF, leak=0.5)
 
@@ -20,6 +22,7 @@ def digits_convnet(
     classes: int = 10,
     image_size: int = 8,
     neuron: Callable[[], Neuron] = _NEURON,
+    norm: Callable[[int], Normalization] | None = None,
     encoding: Encoding = Direct(),
     param_dtype=jnp.float32,
     rngs: nnx.Rngs,
@@ -31,6 +34,7 @@ def digits_convnet(
     - `width`: channels of the first convolution.
     - `classes`, `image_size`: 10 and 8 for scikit-learn's digits.
     - `neuron`: makes one layer of neurons, e.g. `partial(LIF, leak=0.9)`.
+    - `norm`: makes a normalisation from a channel count; it follows all weights but the last.
     - `encoding`: direct or Poisson.
 
     **Raises:** `ValueError` for a width or classes below 1, and for images too small to be pooled.
@@ -40,11 +44,15 @@ def digits_convnet(
             raise ValueError(f"{name} must be at least {least}, got {value}.")
     options = {"param_dtype": param_dtype, "rngs": rngs}
     side = image_size // 2
+
+    def after(channels: int) -> dict[str, Any]:
+        return {"neuron": neuron(), "norm": None if norm is None else norm(channels)}
+
     return Network(
         [
-            Block("conv1", Conv(1, width, **options), neuron()),
-            Block("conv2", Conv(width, 2 * width, **options), neuron(), pool=2),
-            Block("fc1", Linear(2 * width * side * side, 4 * width, **options), neuron()),
+            Block("conv1", Conv(1, width, **options), **after(width)),
+            Block("conv2", Conv(width, 2 * width, **options), **after(2 * width), pool=2),
+            Block("fc1", Linear(2 * width * side * side, 4 * width, **options), **after(4 * width)),
             Block("fc2", Linear(4 * width, classes, **options), Readout()),
         ],
         encoding,

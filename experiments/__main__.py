@@ -19,9 +19,10 @@ from experiments import (
     registry,
     report,
     scale,
+    sensitivity,
 )
 
-CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, mitigation, scale)
+CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, mitigation, sensitivity, scale)
 """Modules whose import registers experiments."""
 
 

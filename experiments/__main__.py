@@ -19,10 +19,11 @@ from experiments import (
     registry,
     report,
     scale,
+    search,
     sensitivity,
 )
 
-CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, mitigation, sensitivity, scale)
+CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, mitigation, search, sensitivity, scale)
 """Modules whose import registers experiments."""
 
 

@@ -157,13 +157,17 @@ class Setting:
 
 
 def _outputs(network: Network, images: Any, timesteps: int, batch_size: int = 256) -> jax.Array:
-    @nnx.jit
-    def outputs(network, batch):
-        return network.outputs(batch, timesteps=timesteps)[0]
-
     starts = range(0, len(images), batch_size)
-    parts = [outputs(network, jnp.asarray(images[start : start + batch_size])) for start in starts]
+    parts = [
+        _batch_outputs(network, jnp.asarray(images[start : start + batch_size]), timesteps)
+        for start in starts
+    ]
     return jnp.concatenate(parts, axis=1)
+
+
+@nnx.jit(static_argnames="timesteps")
+def _batch_outputs(network: Network, batch: jax.Array, timesteps: int) -> jax.Array:
+    return network.outputs(batch, timesteps=timesteps)[0]
 
 
 @registry.experiment("energy_aware", "train with the chip's energy in the loss: accuracy against energy")

@@ -282,6 +282,8 @@ def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset
     - `complete`: require the published number of images.
     - for digits instead: `test_fraction` and `seed` of the split.
 
+    An option of None counts as not given.
+
     **Raises:** `ValueError` for an unknown name or option, a missing, damaged or incomplete file.
     """
     if name not in _LOADERS:
@@ -290,6 +292,7 @@ def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset
         if name == "digits":
             raise ValueError("the digits are bundled with scikit-learn and take no path.")
         options["path"] = Path(path)
+    options = {option: value for option, value in options.items() if value is not None}
     loader = _LOADERS[name]
     known = list(inspect.signature(loader).parameters)
     for option in options:

@@ -80,6 +80,7 @@ def test_options_change_the_digits():
     assert len(load("digits", test_fraction=0.5).test_images) in range(890, 908)
     assert load("digits", seed=1).fingerprint != load("digits", seed=0).fingerprint
     assert load("digits", seed=1).fingerprint == load("digits", seed=1).fingerprint
+    assert load("digits", seed=None).fingerprint == load("digits").fingerprint
 
 
 def test_scaling_subtracts_the_mean_and_divides():

@@ -1,0 +1,98 @@
+"""A spiking VGG9 on crossbars: time to deploy it, cost of running it, and memory of many tiles."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from experiments.chip_training import programmed
+from hwmodels.crossbar import Converters, Crossbar, Device, Variation, Wires, deploy, effective_conductance
+from hwmodels.crossbar.deploy import target_tiles
+from jaxsnn.learning.training import split_parameters
+from jaxsnn.models.vgg import vgg9
+from jaxsnn.network import Network
+from jaxsnn.neuron import LIF
+
+BATCH = 16
+TIMESTEPS = 5
+MANY = 4096
+CROSSBAR = Crossbar(device=Device(variation=Variation(0.1)))
+
+
+def run(width: float = 1.0, tiles: int = MANY) -> dict[str, Any]:
+    """Seconds and bytes, with what they are to be compared with."""
+    network = vgg9(image_size=32, in_channels=3, width=width, neuron=partial(LIF, leak=0.5), rngs=nnx.Rngs(0))
+    graph, params, rest = split_parameters(network)
+    count = sum(len(G) for G in target_tiles(params, CROSSBAR).values())
+    key = jax.random.key(1)
+
+    began = time.perf_counter()
+    program = jax.jit(deploy).lower(params, CROSSBAR, key).compile()
+    compile_s = time.perf_counter() - began
+    deploy_s = _seconds(lambda: program(params, CROSSBAR, key), 2)
+    deployed = nnx.merge(graph, program(params, CROSSBAR, key), rest, copy=True)
+
+    images = jax.random.uniform(jax.random.key(2), (BATCH, 32, 32, 3), jnp.float32)
+    networks = {
+        "in software": network,
+        "deployed": deployed,
+        "with converters": programmed(network, CROSSBAR, key, converters=Converters(adc_bits=6)),
+    }
+    evaluation_s = {name: _seconds(partial(_logits, one, images), 3) for name, one in networks.items()}
+    rows: list[dict[str, Any]] = [{"what": f"deploy {count} tiles", "seconds": deploy_s}]
+    rows += [
+        {
+            "what": f"evaluate {name}",
+            "seconds": seconds,
+            "over_software": seconds / evaluation_s["in software"],
+        }
+        for name, seconds in evaluation_s.items()
+    ]
+    rows += [
+        {"what": f"{name} of {tiles} tiles", "gib": size / 2**30} for name, size in _memory(tiles).items()
+    ]
+    notes = [
+        f"VGG9 of width {width:g} for 32×32×3, differential pairs on 64×64, float32. Deployment takes "
+        f"{compile_s:.1f} s more to compile.",
+        f"Evaluation: a batch of {BATCH} at T = {TIMESTEPS}; converters of 6 bits on every tile.",
+        "GiB: arguments, results and temporaries, as the compiler lays them out.",
+    ]
+    return {"title": "A VGG9 on crossbars", "rows": rows, "notes": notes}
+
+
+@nnx.jit
+def _logits(network: Network, images: jax.Array) -> jax.Array:
+    return network(images, timesteps=TIMESTEPS)[0]
+
+
+def _seconds(function: Callable[[], Any], repeats: int) -> float:
+    """The least of some runs, after a first one that compiles."""
+    jax.block_until_ready(function())
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        jax.block_until_ready(function())
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def _memory(tiles: int) -> dict[str, int]:
+    """Bytes of the solution and of its derivative to all devices and resistances."""
+
+    def total(G: jax.Array, wires: Wires) -> jax.Array:
+        return jnp.sum(effective_conductance(G, wires))
+
+    G = jax.ShapeDtypeStruct((tiles, 64, 64), jnp.float32)
+    wires = jax.tree.map(jnp.float32, Wires())
+    found = {}
+    for name, function in (
+        ("solution", effective_conductance),
+        ("value and gradient", jax.value_and_grad(total, (0, 1))),
+    ):
+        memory: Any = jax.jit(function).lower(G, wires).compile().memory_analysis()
+        found[name] = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return found

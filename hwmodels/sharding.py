@@ -29,6 +29,8 @@ def distributed(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
 
     **Raises:** `ValueError`, when called, for a batch that is empty or whose arrays differ in length.
     """
+    # `jax.make_mesh` makes explicit axes, for which every argument would have to be sharded beforehand.
+    mesh = Mesh(mesh.devices, mesh.axis_names)
     cut, everywhere = PartitionSpec(mesh.axis_names), PartitionSpec()
 
     def run(batch: Any, *shared: Any) -> Any:

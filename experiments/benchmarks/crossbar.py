@@ -1,13 +1,17 @@
 """The crossbar solver beside badcrossbar, a sparse LU and ngspice: time and error of a 64×64 tile."""
 
 import importlib.util
+import json
 import logging
+import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,6 +22,7 @@ import numpy as np
 
 from hwmodels.crossbar import Wires, effective_conductance
 from hwmodels.crossbar._elimination import _STRIP
+from hwmodels.sharding import distributed
 
 _WIRES = (1e3, 5.0, 10.0, 1e3)
 _G = (1 / 200e3, 1 / 20e3)
@@ -53,9 +58,10 @@ def _run() -> dict[str, Any]:
     for dtype in (np.float32, np.float64):
         for size in (16, 32, 64, 128, 256):
             rows.append(_ours(size, dtype, tile, reference, rate[dtype]))
+    rows += _distributed(notes)
     ours = {row["dtype"]: row["ms_per_tile"] for row in rows if row["size"] == 64 and row["solver"] == "this"}
     for row in rows:
-        if row["size"] == 64 and row["solver"] != "this":
+        if row["size"] == 64 and not row["solver"].startswith("this"):
             row["times_ours_float32"] = row["ms_per_tile"] / ours["float32"]
             row["times_ours_float64"] = row["ms_per_tile"] / ours["float64"]
     for dtype, value in rate.items():
@@ -99,16 +105,10 @@ def _ours(size: int, dtype: Any, tile: np.ndarray, reference: np.ndarray, rate: 
     tiles = np.random.default_rng(1).uniform(*_G, (batch, size, size))
     if size == 64:
         tiles[0] = tile
-    G, resistances = jnp.asarray(tiles, dtype), jnp.asarray(_WIRES, dtype)
-
-    def solve(G, resistances):
-        return effective_conductance(G, Wires(*resistances))
-
-    def value(G, resistances):
-        return jnp.sum(solve(G, resistances))
-
-    forward = jax.jit(solve)
-    seconds, found = _timed(lambda: forward(G, resistances), 7)
+    G = jnp.asarray(tiles, dtype)
+    wires = Wires(*map(dtype, _WIRES))
+    forward = jax.jit(effective_conductance)
+    seconds, found = _timed(lambda: forward(G, wires), 7)
     operations = _operations(size, size)
     row = {
         "solver": "this",
@@ -120,10 +120,59 @@ def _ours(size: int, dtype: Any, tile: np.ndarray, reference: np.ndarray, rate: 
         "of_product_rate": operations * batch / seconds / rate,
     }
     if size == 64:
-        gradient = jax.jit(jax.value_and_grad(value, (0, 1)))
-        row["gradient_over_forward"] = _timed(lambda: gradient(G, resistances), 5)[0] / seconds
+        row["gradient_over_forward"] = _gradient_seconds(effective_conductance, G, wires) / seconds
         row["error"] = float(np.max(np.abs(np.asarray(found[0], np.float64) / reference - 1)))
     return row
+
+
+def _distributed(notes: list[str]) -> list[dict[str, Any]]:
+    """The same 64×64 tiles, cut among as many virtual devices as there are cores, in a process of its own."""
+    cores = os.cpu_count() or 1
+    if jax.default_backend() != "cpu" or cores == 1:
+        return []
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={cores}"
+    process = subprocess.run(
+        [sys.executable, "-c", f"from {__name__} import print_distributed; print_distributed()"],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_ENABLE_X64": "1"},
+        capture_output=True,
+        text=True,
+    )
+    if process.returncode:
+        notes.append(f"Virtual devices: {process.stderr.strip().splitlines()[-1]}")
+        return []
+    notes.append(
+        f"{cores} devices: `hwmodels.sharding.distributed` on virtual ones, XLA_FLAGS={flags.strip()}."
+    )
+    return json.loads(process.stdout)
+
+
+def print_distributed() -> None:
+    """What [`_distributed`][] asks its process for, as JSON."""
+    mesh = jax.make_mesh((len(jax.devices()),), ("tiles",))
+    solve = distributed(effective_conductance, mesh)
+    rows = []
+    dtypes: tuple[Any, ...] = (np.float32, np.float64)
+    for dtype in dtypes:
+        G = jnp.asarray(np.random.default_rng(1).uniform(*_G, (64, 64, 64)), dtype)
+        wires = Wires(*map(dtype, _WIRES))
+        seconds, _ = _timed(partial(jax.jit(solve), G, wires), 7)
+        rows.append(
+            {
+                "solver": f"this, {len(jax.devices())} devices",
+                "size": 64,
+                "dtype": np.dtype(dtype).name,
+                "ms_per_tile": 1e3 * seconds / len(G),
+                "tiles_per_s": len(G) / seconds,
+                "gradient_over_forward": _gradient_seconds(solve, G, wires) / seconds,
+            }
+        )
+    print(json.dumps(rows))
+
+
+def _gradient_seconds(solve: Callable[..., Any], G: Any, wires: Wires) -> float:
+    """Of the value and the derivatives to all devices and resistances."""
+    gradient = jax.jit(jax.value_and_grad(lambda G, wires: jnp.sum(solve(G, wires)), (0, 1)))
+    return _timed(lambda: gradient(G, wires), 5)[0]
 
 
 def _sparse_lu(tile: np.ndarray) -> np.ndarray:

@@ -77,3 +77,9 @@ def test_a_batch_without_one_length_is_refused(batch):
     mesh = Mesh(np.array(jax.devices()[:1]), ("tiles",))
     with pytest.raises(ValueError, match="one length of at least 1"):
         distributed(lambda batch: batch, mesh)(batch)
+
+
+def test_a_mesh_with_explicit_axes_serves_too():
+    mesh = jax.make_mesh((1,), ("tiles",))
+    found = jax.jit(distributed(lambda batch, factor: batch * factor, mesh))(jnp.arange(3.0), 2.0)
+    np.testing.assert_array_equal(found, [0.0, 2.0, 4.0])

@@ -35,14 +35,18 @@ class NoiseAware(Transform):
       at its start that keeps each device's attenuation ("reuse", [`hwmodels.crossbar.expansion.Reused`][]),
       or the tangent ("linearised", [`hwmodels.crossbar.expansion.Linearised`][], which takes much more
       memory). The solution itself is not differentiated.
+    - `software`: fraction of the steps that run without the chip, each kernel at its mean scale on it
+      ([`at_scale_of`][]), so that the weights also serve a network in software.
 
-    **Raises:** `ValueError` for a period below one step and for an unknown `between`.
+    **Raises:** `ValueError` for a period below one step, an unknown `between`, and a fraction out of [0, 1)
+    or with products that need their inputs (converters or read noise).
     """
 
     crossbar: Crossbar
     converters: Converters | None = None
     every: int = 1
     between: Between = "reuse"
+    software: float = 0.0
 
     def __post_init__(self):
         if self.every < 1:
@@ -54,6 +58,15 @@ class NoiseAware(Transform):
             raise ValueError(
                 f"NoiseAware.between must be one of {', '.join(map(repr, _EXPANSIONS))}; "
                 f"got {self.between!r}."
+            )
+        if not 0 <= self.software < 1:
+            raise ValueError(
+                "NoiseAware.software is the fraction of steps without the chip, in [0, 1); "
+                f"got {self.software}."
+            )
+        if self.software and (self.converters or self.crossbar.device.read_noise):
+            raise ValueError(
+                "NoiseAware.software needs a chip that is weights alone; leave out converters and read noise."
             )
 
     def _solution(self, network: Network) -> dict[str, Any]:
@@ -79,13 +92,37 @@ class NoiseAware(Transform):
         return (step + 1) % self.every, solution
 
     def apply(self, network: Network, state: Any, key: jax.Array) -> Network:
-        """The network on chips programmed from `key`."""
-        return programmed(network, self.crossbar, key, converters=self.converters, solve=self._solve(state))
+        """The network on chips programmed from `key`, or in software at their scale."""
+        chip = programmed(network, self.crossbar, key, converters=self.converters, solve=self._solve(state))
+        if not self.software:
+            return chip
+        # The devices draw from the streams of the leaves.
+        apart = jax.random.bernoulli(jax.random.fold_in(key, 0xFFFFFFFF), self.software)
+        graph, on_chip, rest = split_parameters(chip)
+        own = split_parameters(at_scale_of(network, chip))[1]
+        chosen = jax.tree.map(lambda own, seen: jnp.where(apart, own, seen), own, on_chip)
+        return nnx.merge(graph, chosen, rest, copy=True)
 
     def _solve(self, state: Any) -> Solve:
         if self.every == 1:
             return effective_conductance
         return lambda G, wires: state[1][str(G.dtype)](G, wires)
+
+
+def at_scale_of(network: Network, chip: Network) -> Network:
+    """The network in software with each kernel at the scale that the chip gives it on average.
+
+    One factor per layer, the least-squares fit of the chip's kernel by the network's, taken for a constant.
+    It is the same as dividing the layer's thresholds by that factor.
+    """
+    graph, params, rest = split_parameters(network)
+
+    def scaled(own, seen):
+        if own.ndim < 2:
+            return own
+        return own * jax.lax.stop_gradient(jnp.sum(own * seen) / jnp.sum(own * own))
+
+    return nnx.merge(graph, jax.tree.map(scaled, params, split_parameters(chip)[1]), rest, copy=True)
 
 
 def programmed(

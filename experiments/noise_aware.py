@@ -5,11 +5,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from experiments import registry
-from experiments.chip_training import NoiseAware
+from experiments.chip_training import NoiseAware, at_scale_of, programmed
 from experiments.figures.noise_aware import noise_aware_figure
 from experiments.output import Result, Run, Table
 from experiments.pipeline import (
@@ -22,9 +21,9 @@ from experiments.pipeline import (
     make_wires,
 )
 from experiments.robustness import accuracy_table, on_hardware
-from hwmodels.crossbar import Converters, Crossbar, deploy
+from hwmodels.crossbar import Converters, Crossbar
 from jaxsnn.data.datasets import Dataset
-from jaxsnn.learning.training import evaluate, fit, split_parameters
+from jaxsnn.learning.training import evaluate, fit
 from jaxsnn.network import Network
 
 make_noise_aware = registry.register(NoiseAware)
@@ -120,19 +119,9 @@ def noise_aware(run: Run, *, seed: int, draws: int, epochs: int, learning_rate: 
 
 
 def attenuated(network: Network, crossbar: Crossbar) -> Network:
-    """The network in software with each kernel at the scale that the chip gives it on average.
-
-    One factor per layer, the least-squares fit of the chip's kernel (without device variation) by the
-    network's; it is the same as dividing the layer's thresholds by that factor.
-    """
+    """The network in software at the scale of a chip without device variation, see [`at_scale_of`][]."""
     certain = eqx.tree_at(lambda design: design.device.variation, crossbar, None)
-    graph, params, rest = split_parameters(network)
-    chip = jax.jit(deploy)(params, certain, jax.random.key(0))
-
-    def scaled(own, seen):
-        return own * jnp.sum(own * seen) / jnp.sum(own * own) if own.ndim > 1 else own
-
-    return nnx.merge(graph, jax.tree.map(scaled, params, chip), rest, copy=True)
+    return at_scale_of(network, programmed(network, certain, jax.random.key(0)))
 
 
 def _inputs(dataset: Dataset, seed: int, *trainings: Any) -> dict[str, Any]:

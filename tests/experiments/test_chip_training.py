@@ -10,7 +10,7 @@ import optax
 import pytest
 from flax import nnx
 
-from experiments.chip_training import NoiseAware, programmed
+from experiments.chip_training import NoiseAware, at_scale_of, programmed
 from hwmodels.crossbar import Converters, Crossbar, Device, ReadNoise, Wires, deploy
 from jaxsnn.data import datasets
 from jaxsnn.learning.training import TrainConfig, evaluate, fit, split_parameters
@@ -116,12 +116,43 @@ def test_every_knob_changes_the_result():
         NoiseAware(CROSSBAR, every=2),
         NoiseAware(CROSSBAR, every=3),
         NoiseAware(CROSSBAR, every=2, between="linearised"),
+        NoiseAware(CROSSBAR, software=0.5),
         NoiseAware(CROSSBAR, converters=Converters(adc_bits=3)),
         NoiseAware(noisy),
         NoiseAware(levels),
     ]
     found = {b"".join(np.asarray(w).tobytes() for w in trained(setting, one)[0]) for setting in settings}
     assert len(found) == len(settings)
+
+
+def test_a_step_is_on_the_chip_or_in_software_at_its_scale():
+    own = network()
+    transform = NoiseAware(CROSSBAR, software=0.5)
+    both = set()
+    for number in range(8):
+        key = jax.random.key(number)
+        chip = programmed(own, CROSSBAR, key)
+        kernels = {
+            name: jax.tree.leaves(split_parameters(one)[1])
+            for name, one in (("chip", chip), ("software", at_scale_of(own, chip)))
+        }
+        found = jax.tree.leaves(split_parameters(transform.apply(own, (), key))[1])
+        same = {name for name, leaves in kernels.items() if all(map(np.array_equal, found, leaves))}
+        assert len(same) == 1
+        both |= same
+    assert both == {"chip", "software"}
+
+
+def test_the_scale_of_a_chip_is_the_least_squares_fit():
+    own = network()
+    chip = programmed(own, CROSSBAR, KEY)
+    kernels, seen, scaled = (
+        jax.tree.leaves(split_parameters(one)[1]) for one in (own, chip, at_scale_of(own, chip))
+    )
+    for kernel, on_chip, found in zip(kernels, seen, scaled, strict=True):
+        (expected,), *_ = np.linalg.lstsq(kernel.reshape(-1, 1), on_chip.ravel())
+        assert 0 < expected < 1
+        np.testing.assert_allclose(found, expected * kernel, rtol=1e-5)
 
 
 def test_a_chip_without_imperfections_is_the_network():
@@ -141,7 +172,12 @@ def test_a_chip_without_imperfections_is_the_network():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"every": 0}, "at least 1; got 0"), ({"between": "guess"}, "'reuse', 'linearised'")],
+    [
+        ({"every": 0}, "at least 1; got 0"),
+        ({"between": "guess"}, "'reuse', 'linearised'"),
+        ({"software": 1.0}, r"in \[0, 1\); got 1.0"),
+        ({"software": 0.5, "converters": Converters()}, "leave out converters and read noise"),
+    ],
 )
 def test_bad_settings(options, message):
     with pytest.raises(ValueError, match=message):

@@ -13,8 +13,6 @@ keep their relative precision: through-lines carry their deviation from the iden
 are sums of the other elements, by Kirchhoff's law, are put together from them.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 
@@ -22,36 +20,14 @@ from hwmodels.crossbar._inverse import inverse, laplacian_inverse, with_row_sums
 from hwmodels.crossbar._leaf import pairs_of_columns
 
 _STRIP = 16
-# What one chunk of conductances takes: on a processor, about a hundredth of what its solution takes.
-_CHUNK_BYTES = {"cpu": 2**16, "gpu": 2**26}
 
 
 def transposed(matrix):
     return jnp.swapaxes(matrix, -1, -2)
 
 
-def transfer(G, resistances):
-    """Row voltages to sense currents: G_eff of tiles (tiles, rows, columns).
-
-    `resistances` are finite: driver, row, column, sense. Tiles are solved in chunks that stay in the cache
-    of a processor or fill an accelerator. Their derivative repeats the solution of a chunk instead of keeping
-    it: memory stays bounded, and on a processor fetching it again would take as long.
-    """
-    tiles = G.shape[0]
-    if tiles == 0:
-        return G
-    held = _CHUNK_BYTES.get(jax.default_backend(), _CHUNK_BYTES["gpu"])
-    chunks = math.ceil(tiles / max(1, held // (G[0].size * G.dtype.itemsize)))
-    if chunks == 1:
-        return _transfer(G, resistances)
-    each = math.ceil(tiles / chunks)
-    padded = jnp.pad(G, ((0, chunks * each - tiles), (0, 0), (0, 0)))
-    solve = jax.checkpoint(lambda chunk: _transfer(chunk, resistances))
-    found = jax.lax.map(solve, padded.reshape(chunks, each, *G.shape[1:]))
-    return found.reshape(padded.shape)[:tiles]
-
-
-def _transfer(G, resistances):
+def eliminate(G, resistances):
+    """G_eff of tiles (tiles, rows, columns), for any conductances and finite resistances."""
     _, _, column, sense = resistances
     used_rows, used_columns = G.shape[1:]
     k = min(_STRIP, used_rows)

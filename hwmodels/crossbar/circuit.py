@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hwmodels.crossbar._checks import require
-from hwmodels.crossbar._elimination import transfer
+from hwmodels.crossbar._transfer import transfer
 
 Resistance = float | int | Float[Array | np.ndarray, ""]
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from hwmodels.crossbar import Wires, effective_conductance
+from hwmodels.crossbar._march import hold, march
 from tests.helpers import REFERENCE, finite_difference
 from tests.hwmodels.crossbar.nodal import nodal
 
@@ -32,6 +33,9 @@ EXTREMES = (
 @jax.jit
 def solve(G, resistances):
     return effective_conductance(G, Wires(*resistances))
+
+
+marched = jax.jit(lambda G, resistances: march(G, resistances)[0])
 
 
 def relative_error(found, expected):
@@ -172,6 +176,67 @@ def test_float32_gradient_of_many_tiles_is_that_of_each():
     scale = np.abs(one).max()
     np.testing.assert_allclose(many[:3] / scale, one / scale, rtol=0, atol=3e-6)
     np.testing.assert_allclose(many[-1100:][:3] / scale, one / scale, rtol=0, atol=3e-6)
+
+
+def test_which_tiles_are_marched():
+    paper = jnp.asarray(PAPER)
+    tile = jnp.asarray(np.random.default_rng(8).uniform(G_MIN, G_MAX, (64, 64)))
+    assert hold(tile, paper)
+    assert hold(tile.astype(jnp.float32), paper.astype(jnp.float32))
+    # Dead rows and columns are as good as none; one dead device carries only what its neighbours leak.
+    assert hold(tile.at[3].set(0).at[:, 5].set(0), paper)
+    assert not hold(tile.at[3, 5].set(0), paper)
+    for index in range(1, 4):
+        assert not hold(tile, paper.at[index].set(1e7).at[0].set(1e7 if index == 3 else 1e3))
+    # One answer for a mapped batch, or both ways would be gone for each of its tiles.
+    mapped = str(jax.make_jaxpr(jax.vmap(lambda G: effective_conductance(G, Wires())))(tile[None]))
+    assert "cond[" in mapped
+    both = jnp.stack([tile, tile.at[3, 5].set(0)])
+    assert not jax.vmap(hold, (0, None))(both, paper).any()
+
+
+@given(
+    arrays(np.float64, (2, 17, 27), elements=st.floats(1e-6, 1e-4)),
+    st.tuples(*(st.one_of(st.just(0.0), st.floats(1e-2, largest)) for largest in (1e4, 50, 50, 1e4))),
+)
+def test_marching_is_nodal_analysis(G, resistances):
+    expected = np.stack([nodal(tile, *resistances) for tile in G])
+    for dtype, tolerance in ((jnp.float64, 1e-10), (jnp.float32, 1e-5)):
+        tiles, values = jnp.asarray(G, dtype), jnp.asarray(resistances, dtype)
+        if hold(tiles, values):
+            assert relative_error(marched(tiles, values), expected) < tolerance
+        assert relative_error(solve(tiles, tuple(values)), expected) < tolerance
+
+
+@pytest.mark.parametrize("row", [5.0, 0.0])
+def test_gradient_of_a_march_is_the_finite_difference(row):
+    """Also where the row wires have no resistance, and so no power that would tell their derivative."""
+    rng = np.random.default_rng(9)
+    weights = jnp.asarray(rng.normal(size=(6, 27)) * 1e5)
+    G, R = rng.uniform(G_MIN, G_MAX, (6, 27)), np.array([1e3, row, 10.0, 1e3])
+    assert hold(jnp.asarray(G), jnp.asarray(R))
+
+    @jax.jit
+    def value(G, R):
+        return jnp.sum(weights * effective_conductance(G, Wires(*R)))
+
+    by_G, by_R = jax.grad(value, (0, 1))(jnp.asarray(G), jnp.asarray(R))
+    numeric = finite_difference(lambda g: value(jnp.asarray(g), jnp.asarray(R)), G, 1e-5)
+    np.testing.assert_allclose(by_G, numeric, rtol=1e-6, atol=1e-6 * np.abs(numeric).max())
+    for index in range(4):
+        step = np.zeros(4)
+        step[index] = 1e-3
+        after, before = value(jnp.asarray(G), jnp.asarray(R + step)), value(jnp.asarray(G), jnp.asarray(R))
+        np.testing.assert_allclose(by_R[index], (after - before) / 1e-3, rtol=1e-4)
+
+
+def test_float32_gradient_of_a_march():
+    tiles = np.random.default_rng(10).uniform(G_MIN, G_MAX, (3, 17, 27))
+    gradient = jax.jit(jax.grad(lambda G, R: jnp.sum(1e5 * effective_conductance(G, Wires(*R))), (0, 1)))
+    exact = gradient(jnp.asarray(tiles), jnp.asarray(PAPER))
+    found = gradient(jnp.asarray(tiles, jnp.float32), jnp.asarray(PAPER, jnp.float32))
+    for single, double in zip(found, exact, strict=True):
+        np.testing.assert_allclose(single, double, rtol=1e-4, atol=3e-6 * np.abs(double).max())
 
 
 def test_memory_is_bounded():

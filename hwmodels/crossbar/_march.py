@@ -1,0 +1,161 @@
+"""The circuit solved by marching from row to row: few operations, for tiles in which fields hardly grow.
+
+The fields are those of a voltage at the top node of each column, sources grounded. Down a column, with the
+currents J of its wire and the device currents `i = g∘drop` of a row:
+
+    v ← v − column·J,    J ← J − i(v)
+
+At the bottom `v − sense·J = M` has to be the given voltages at the ends of the sense resistors, so the fields
+of one volt at each are those of the march times `M⁻¹`; what they drive into the drivers is, by reciprocity,
+G_eff. Rounding grows with the fields, like `cosh(rows·√(column·g))`; [`hold`][] says when that is little.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from hwmodels.crossbar._inverse import inverse
+from hwmodels.crossbar._row import response, row_wires
+
+_BLOCK = 8
+
+
+class _Limits(NamedTuple):
+    """Up to which values the elementwise error was found to stay below a third of what is promised.
+
+    - `growth`: `rows²·column·g_max`.
+    - `spread`: `g_max/g_min` among the devices of rows and columns in use, times the growth if above one.
+    - `floating`: `g_max·min(columns·driver, rows·sense)`; above it both ends hardly hold the potential.
+    - `fading`: `columns²·row·g_max`, more than twice the logarithm of the loss along a row wire.
+    """
+
+    growth: float
+    spread: float
+    floating: float
+    fading: float
+
+
+_LIMITS = {"float32": _Limits(9.0, 200.0, 30.0, 100.0), "float64": _Limits(25.0, 1e6, 1e3, 100.0)}
+
+# Resistance of a row wire beside its driver's, from which on its derivative has four digits (float32) or ten.
+_LEAST_IN_ROWS = {"float32": 0.1, "float64": 1e-6}
+
+
+@jax.custom_batching.custom_vmap
+def hold(G, resistances):
+    """Whether all tiles (..., rows, columns) can be solved by marching to full precision.
+
+    One answer also for a mapped batch: a condition that differs between its members would run both branches.
+    """
+    limits = _LIMITS.get(G.dtype.name)
+    if limits is None:
+        return jnp.zeros((), bool)
+    driver, row, column, sense = jnp.moveaxis(resistances, -1, 0)
+    rows, columns = G.shape[-2:]
+    conducts = G > 0
+    used = conducts.any(-1, keepdims=True) & conducts.any(-2, keepdims=True)
+    greatest = G.max((-2, -1))
+    least = jnp.where(used, G, jnp.inf).min((-2, -1))
+    growth = rows**2 * column * greatest
+    floating = greatest * jnp.minimum(columns * driver, rows * sense)
+    spread = greatest * jnp.maximum(growth, 1)
+    return jnp.all(
+        (growth <= limits.growth)
+        & (spread <= limits.spread * least)
+        & (floating <= limits.floating)
+        & (columns**2 * row * greatest <= limits.fading)
+    )
+
+
+@hold.def_vmap
+def _hold_for_all(size, mapped, G, resistances):
+    G_mapped, resistances_mapped = mapped
+    G = G if G_mapped else G[None]
+    resistances = resistances if resistances_mapped else resistances[None]
+    return hold(G, jnp.expand_dims(resistances, tuple(range(1, G.ndim - 2)))), False
+
+
+def march(G, resistances):
+    """G_eff of tiles (tiles, rows, columns) for which [`hold`][] is true, and the fields for [`adjoint`][]."""
+    driver, row, column, sense = resistances
+    tiles, _, columns = G.shape
+    wires = row_wires(G, driver, row, min(_BLOCK, columns))
+    blocks, size = wires.devices.shape[-2:]
+    tops = jnp.eye(blocks * size, columns, dtype=G.dtype).reshape(blocks, size, columns)
+    tops = jnp.broadcast_to(tops, (tiles, *tops.shape))
+
+    def down(state, wire):
+        voltage, current = state
+        voltage = voltage - column * current
+        node, into_driver = response(wire, voltage)
+        return (voltage, current - wire.devices[..., None] * (voltage - node)), into_driver
+
+    (voltage, current), into_drivers = jax.lax.scan(down, (tops, jnp.zeros_like(tops)), wires)
+    combination = inverse((voltage - sense * current).reshape(tiles, -1, columns)[:, :columns])
+    found = jnp.moveaxis(into_drivers, 0, 1) @ combination
+    return found, (voltage, current, combination)
+
+
+def adjoint_holds(G, resistances):
+    """Whether [`adjoint`][] has the derivative to the row wires: the power in them is a difference.
+
+    They must not be next to nothing beside the drivers.
+    """
+    driver, row, *_ = resistances
+    return row * G.shape[-1] > _LEAST_IN_ROWS[G.dtype.name] * driver
+
+
+def adjoint(G, resistances, found, fields, cotangent):
+    """The same march, back upwards, beside one whose fields have their sources at the drivers.
+
+    The cotangents of J and v obey the circuit's own equations, with the cotangents of the driver currents as
+    source voltages. The derivative to a conductance is minus the product of the voltages across it in both
+    fields, to a resistance the product of the currents through it, summed over the fields. Those of the row
+    wires follow from power: what the column nodes deliver is spent in devices, wire and driver (Tellegen).
+    """
+    voltage, current, combination = fields
+    driver, row, column, sense = resistances
+    tiles, _, columns = G.shape
+    blocks, size = voltage.shape[1:3]
+    wires = row_wires(G, driver, row, size)
+    sources = cotangent @ _transposed(combination)
+    other_current = _transposed(found) @ sources
+    filling = ((0, 0), (0, blocks * size - columns), (0, 0))
+    other_current = jnp.pad(other_current, filling).reshape(voltage.shape)
+    by_sense = jnp.sum(current * other_current)
+    ones = jnp.ones((columns, 1), G.dtype)
+
+    def up(state, inputs):
+        voltage, current, other_voltage, other_current, in_rows, by_column = state
+        wire, source = inputs
+        node, driven = response(wire, voltage)
+        other_node, other_driven = response(wire, other_voltage, source)
+        by_driver = driven * (other_driven - wire.own[..., None] * source)
+        drop, other_drop = voltage - node, other_voltage - other_node
+        drop, other_drop, product = jax.lax.optimization_barrier((drop, other_drop, drop * other_drop))
+        # As a product of matrices: XLA adds up the elements of a row one after the other.
+        by_device = -(product.reshape(-1, columns) @ ones).reshape(tiles, blocks * size)
+        arriving = wire.devices[..., None] * other_drop
+        in_rows = in_rows + node * arriving
+        current = current + wire.devices[..., None] * drop
+        other_current = other_current + arriving
+        # Above the first row no current is left.
+        by_column = by_column + current * other_current
+        voltage = voltage + column * current
+        other_voltage = other_voltage + column * other_current
+        state = voltage, current, other_voltage, other_current, in_rows, by_column
+        return state, (by_device, by_driver)
+
+    none = jnp.zeros_like(voltage)
+    start = (voltage, current, sense * other_current, other_current, none, none)
+    inputs = (wires, jnp.moveaxis(sources, 1, 0))
+    (*_, in_rows, by_column), (by_device, by_driver) = jax.lax.scan(up, start, inputs, reverse=True)
+    by_driver = by_driver.sum()
+    by_row = (in_rows.sum() - driver * by_driver) / row
+    by_resistance = jnp.stack([by_driver, by_row, by_column.sum(), by_sense])
+    return jnp.moveaxis(by_device, 0, 1)[..., :columns], by_resistance
+
+
+def _transposed(matrix):
+    return jnp.swapaxes(matrix, -1, -2)

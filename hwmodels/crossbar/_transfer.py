@@ -1,0 +1,70 @@
+"""Many tiles, in chunks, each by the method that suits it, with one derivative for both."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from hwmodels.crossbar._elimination import eliminate
+from hwmodels.crossbar._march import adjoint, adjoint_holds, hold, march
+
+# What one chunk of conductances takes: on a processor, a few tiles whose fields stay in its cache.
+_CHUNK_BYTES = {"cpu": 2**16, "gpu": 2**26}
+# Narrower tiles are eliminated in no time.
+_FEWEST_COLUMNS = 24
+
+
+def transfer(G, resistances):
+    """Row voltages to sense currents: G_eff of tiles (tiles, rows, columns).
+
+    `resistances` are finite: driver, row, column, sense. Tiles are solved in chunks that stay in the cache of
+    a processor or fill an accelerator; so are their derivatives.
+    """
+    tiles, rows, columns = G.shape
+    if tiles == 0:
+        return G
+    held = _CHUNK_BYTES.get(jax.default_backend(), _CHUNK_BYTES["gpu"])
+    chunks = math.ceil(tiles / max(1, held // (G[0].size * G.dtype.itemsize)))
+    if chunks == 1:
+        return _solve(G, resistances)
+    each = math.ceil(tiles / chunks)
+    # With copies of the last tile, which go the way that it goes.
+    padded = jnp.pad(G, ((0, chunks * each - tiles), (0, 0), (0, 0)), mode="edge")
+    found = jax.lax.map(lambda chunk: _solve(chunk, resistances), padded.reshape(chunks, each, rows, columns))
+    return found.reshape(padded.shape)[:tiles]
+
+
+@jax.custom_vjp
+def _solve(G, resistances):
+    return _forward(G, resistances)[0]
+
+
+def _forward(G, resistances):
+    if G.shape[-1] < _FEWEST_COLUMNS:
+        return eliminate(G, resistances), (G, resistances, None, None, None)
+
+    def thoroughly(G, resistances):
+        _, fields = jax.eval_shape(march, G, resistances)
+        return eliminate(G, resistances), jax.tree.map(
+            lambda field: jnp.zeros(field.shape, field.dtype), fields
+        )
+
+    marched = hold(G, resistances)
+    found, fields = jax.lax.cond(marched, march, thoroughly, G, resistances)
+    return found, (G, resistances, marched, found, fields)
+
+
+def _backward(residuals, cotangent):
+    G, resistances, marched, found, fields = residuals
+
+    def thoroughly(G, resistances, _found, _fields, cotangent):
+        # Eliminated again: fetching its many parts would take as long.
+        return jax.vjp(eliminate, G, resistances)[1](cotangent)
+
+    arguments = (G, resistances, found, fields, cotangent)
+    if fields is None:
+        return thoroughly(*arguments)
+    return jax.lax.cond(marched & adjoint_holds(G, resistances), adjoint, thoroughly, *arguments)
+
+
+_solve.defvjp(_forward, _backward)

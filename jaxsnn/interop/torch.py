@@ -136,15 +136,17 @@ def _named(tensors: Mapping[str, np.ndarray], suffix: str) -> list[str]:
 
 
 def _chain(network: Network) -> list[Conv | Linear]:
-    modules = [module for _, module in nnx.iter_graph(network)]
-    if any(isinstance(module, Residual) for module in modules):
-        raise ValueError("residual networks cannot be matched by order; only chains of layers can.")
     blocks = [
         block
         for layer in network.layers
         for block in (layer.blocks if isinstance(layer, SharedMembrane) else [layer])
     ]
-    return [block.synapse for block in blocks]
+    synapses = []
+    for block in blocks:
+        if isinstance(block, Residual):
+            raise ValueError("residual networks cannot be matched by order; only chains of layers can.")
+        synapses.append(block.synapse)
+    return synapses
 
 
 def _norms(network: Network, tensors: Mapping[str, np.ndarray]) -> _Filled:

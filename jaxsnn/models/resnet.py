@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxsnn.composite import Residual
+from jaxsnn.composite import Residual, SharedMembrane
 from jaxsnn.encoding import Direct, Encoding
 from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.models._parts import normalization, scaled
@@ -34,6 +34,7 @@ def resnet(
     width: float = 1.0,
     neuron: Callable[[], Neuron] = LIF,
     norm: Callable[[int], Normalization] | None = TdBN,
+    shared: bool = False,
     encoding: Encoding = Direct(),
     kernel_init=None,
     param_dtype=jnp.float32,
@@ -54,10 +55,13 @@ def resnet(
       and in the projection, whose outputs are added, and α = 1 elsewhere; `partial(TdBN, alpha=1.0)` makes it
       1 everywhere. A shortcut without projection carries spikes, as they are. A network without `norm` hardly
       trains.
+    - `shared`: the neurons of each stage take turns on one membrane, the stem keeping its own (Kim et al.,
+      EfficientLIF-Net, 2023); see [`jaxsnn.composite.SharedMembrane`][]. It needs `norm=partial(BNTT, …)` or
+      None.
     - the others as for [`jaxsnn.models.vgg.vgg`][].
 
-    **Raises:** `ValueError` for an image too small for the last pooling, and a width that is not
-    positive.
+    **Raises:** `ValueError` for an image too small for the last pooling, a width that is not positive, and
+    neurons or a normalisation that cannot share a membrane.
     """
     options: dict[str, Any] = {
         "kernel_init": kernel_init,
@@ -101,7 +105,7 @@ def resnet(
                 projection = Block(f"shortcut{count}", synapse, _Projection(), norm=fitting)
             stage.append(Residual(first, second, projection))
             channels = out
-        layers += stage
+        layers += [SharedMembrane(stage)] if shared else stage
         if last:
             side //= pool
     units, number = side * side * channels, 1

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jaxsnn.layers import Block, pooled, run_neuron
+from jaxsnn.layers import Block, Conv, Linear, pooled, run_neuron
+from jaxsnn.normalization import Normalization
 from jaxsnn.signal import LayerRecord, Signal
 
 
@@ -30,7 +31,22 @@ class Residual(nnx.Module):
         self, signal: Signal, state: Any, *, start: int | Array, training: bool = False
     ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
         first_state, second_state = (None, None) if state is None else state
-        inner, first_state, records = self.first(signal, first_state, start=start, training=training)
+        inner, first_state, before = self.first(signal, first_state, start=start, training=training)
+        out, second_state, after = self._sum(signal, inner, second_state, start=start, training=training)
+        return out, (first_state, second_state), before + after
+
+    def in_turn(
+        self, signal: Signal, state: Any, *, start: int | Array, training: bool = False
+    ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
+        """One timestep in which the second block's neurons go on from the potential that the first's left."""
+        inner, state, before = self.first(signal, state, start=start, training=training)
+        out, state, after = self._sum(signal, inner, state, start=start, training=training)
+        return out, state, before + after
+
+    def _sum(
+        self, signal: Signal, inner: Signal, state: Any, *, start: int | Array, training: bool
+    ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
+        """The second block on `inner`, with the shortcut of `signal`."""
         current = self.second.normalize(self.second.drive(inner), start=start, training=training)
         shortcut = signal
         if self.projection is not None:
@@ -43,11 +59,11 @@ class Residual(nnx.Module):
                 f"output {current.values.shape[2:]}; give the block a projection."
             )
         summed = current.with_values(current.values + shortcut.values.astype(current.values.dtype))
-        out, second_state = run_neuron(self.second.neuron, summed, second_state)
-        records += (self.second.record(inner, out, residual_add=True),)
+        out, state = run_neuron(self.second.neuron, summed, state)
+        records: tuple[LayerRecord, ...] = (self.second.record(inner, out, residual_add=True),)
         if self.projection is not None:
             records += (self.projection.record(signal, shortcut),)
-        return pooled(out, self.second.pool), (first_state, second_state), records
+        return pooled(out, self.second.pool), state, records
 
 
 class SharedMembrane(nnx.Module):
@@ -55,21 +71,39 @@ class SharedMembrane(nnx.Module):
 
     At each timestep the layers run in order, each going on from the potential that the one before it left,
     and the first from what the last left a timestep ago (Kim et al., EfficientLIF-Net, 2023, cross-layer
-    sharing). So this part of a network runs step by step.
+    sharing). So this part of a network runs step by step. Neurons that share among channels too
+    ([`jaxsnn.neuron.SharedLIF`][]) hand on their potential of 1/groups of the channels.
 
-    **Arguments:** `blocks`: [`Block`][]s of which only the last may pool.
+    **Arguments:** `blocks`: [`Block`][]s and [`Residual`][]s, of whose layers only the last may pool.
+
+    **Raises:** `ValueError`, naming the layer, for neurons without one membrane potential, for layers whose
+    potentials differ in shape, for pooling between them and for normalisation over time.
     """
 
-    def __init__(self, blocks: Sequence[Block]):
-        if len(blocks) < 2:
-            raise ValueError(f"a shared membrane needs at least two layers, got {len(blocks)}.")
-        if any(block.pool > 1 for block in blocks[:-1]):
+    def __init__(self, blocks: Sequence[Block | Residual]):
+        layers = [layer for block in blocks for layer in _layers(block)]
+        if len(layers) < 2:
+            raise ValueError(f"a shared membrane needs at least two layers, got {len(layers)}.")
+        if any(layer.pool > 1 for layer in layers[:-1]):
             raise ValueError("only the last of the layers that share a membrane may pool.")
-        if any(block.norm is not None and block.norm.across_time for block in blocks):
+        modules = [module for block in blocks for _, module in nnx.iter_graph(block)]
+        if any(isinstance(module, Normalization) and module.across_time for module in modules):
             raise ValueError(
                 "layers that share a membrane run step by step and cannot take statistics over time; "
                 "normalise them with BNTT or not at all."
             )
+        channels = _membrane_channels(layers[0])
+        for layer in layers[1:]:
+            reason = ""
+            if _membrane_channels(layer) != channels:
+                reason = f"its potential has {_membrane_channels(layer)} channels and not {channels}"
+            elif not _keeps_size(layer.synapse):
+                reason = "its kernel, stride and padding change the size of the map"
+            if reason:
+                raise ValueError(
+                    f"layer {layer.name!r} cannot share the membrane of layer {layers[0].name!r}: {reason}; "
+                    "share among layers of equal output shape."
+                )
         self.blocks = nnx.List(blocks)
 
     def __call__(
@@ -77,16 +111,12 @@ class SharedMembrane(nnx.Module):
     ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
         outputs, records = [], []
         for step in range(signal.steps):
-            now = signal.values if signal.constant else signal.values[step : step + 1]
-            out = Signal(values=now, steps=1, analog=signal.analog)
+            at = 0 if signal.constant else step
+            out = jax.tree.map(lambda part, at=at: part[at : at + 1], signal).replace(steps=1)
             step_records: tuple[LayerRecord, ...] = ()
             for block in self.blocks:
-                if state is not None and state.shape != self._shape(block, out):
-                    raise ValueError(
-                        f"layer {block.name!r} cannot share a membrane of shape {state.shape[1:]}: "
-                        f"its neurons have shape {self._shape(block, out)[1:]}."
-                    )
-                out, state, record = block(out, state, start=start + step, training=training)
+                turn = block.in_turn if isinstance(block, Residual) else block
+                out, state, record = turn(out, state, start=start + step, training=training)
                 step_records += record
             outputs.append(out)
             records.append(step_records)
@@ -94,6 +124,22 @@ class SharedMembrane(nnx.Module):
         joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *outputs)
         return joined.replace(steps=signal.steps), state, mean
 
-    @staticmethod
-    def _shape(block: Block, signal: Signal) -> tuple[int, ...]:
-        return jax.eval_shape(lambda values: block.synapse(values)[0], signal.values).shape
+
+def _layers(block: Block | Residual) -> tuple[Block, ...]:
+    return (block.first, block.second) if isinstance(block, Residual) else (block,)
+
+
+def _membrane_channels(layer: Block) -> int:
+    shape = (1, layer.synapse.out_channels)
+    rest = jax.eval_shape(lambda: layer.neuron.initial_state(shape))
+    if getattr(rest, "ndim", 0) != len(shape):
+        raise ValueError(
+            f"layer {layer.name!r}: a {type(layer.neuron).__name__} has no single membrane potential that it "
+            "could share; use a LIF or SharedLIF, or share nothing."
+        )
+    return rest.shape[-1]
+
+
+def _keeps_size(synapse: Conv | Linear) -> bool:
+    sides = zip(synapse.kernel_size, synapse.padding, strict=True)
+    return synapse.stride == (1, 1) and all(kernel == 2 * padding + 1 for kernel, padding in sides)

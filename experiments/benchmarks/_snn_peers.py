@@ -1,4 +1,4 @@
-"""The benchmark's network in SpikingJelly, snnTorch and Norse; prints one JSON line per measurement.
+"""The benchmark's networks in SpikingJelly, snnTorch and Norse; prints one JSON line per measurement.
 
 It imports torch and nothing of this project, so that it can run in an environment of its own.
 """
@@ -8,8 +8,14 @@ import resource
 import sys
 import time
 
+# Side and channels of the image, and the channels of 3×3 convolutions, where "P" pools 2×2.
+PLANS: dict[str, tuple] = {
+    "vgg5": (28, 1, (64, "P", 128, 128, "P")),
+    "vgg9": (32, 3, (64, 64, "P", 128, 128, "P", 256, 256, 256, "P")),
+}
 
-def spikingjelly(torch, timesteps):
+
+def spikingjelly(torch, timesteps, network):
     from spikingjelly.activation_based import functional, layer, neuron, surrogate
 
     def lif():
@@ -18,12 +24,17 @@ def spikingjelly(torch, timesteps):
             surrogate_function=surrogate.ATan(),
         )  # fmt: skip
 
-    net = torch.nn.Sequential(
-        layer.Conv2d(1, 64, 3, padding=1, bias=False), lif(), layer.AvgPool2d(2),
-        layer.Conv2d(64, 128, 3, padding=1, bias=False), lif(),
-        layer.Conv2d(128, 128, 3, padding=1, bias=False), lif(), layer.AvgPool2d(2),
-        layer.Flatten(), layer.Linear(6272, 1024, bias=False), lif(), layer.Linear(1024, 10, bias=False),
-    )  # fmt: skip
+    side, channels, features = PLANS[network]
+    layers = []
+    for item in features:
+        if item == "P":
+            layers.append(layer.AvgPool2d(2))
+            side //= 2
+        else:
+            layers += [layer.Conv2d(channels, item, 3, padding=1, bias=False), lif()]
+            channels = item
+    layers += [layer.Flatten(), layer.Linear(side * side * channels, 1024, bias=False), lif()]
+    net = torch.nn.Sequential(*layers, layer.Linear(1024, 10, bias=False))
     functional.set_step_mode(net, "m")
 
     def forward(x):
@@ -33,7 +44,9 @@ def spikingjelly(torch, timesteps):
     return net, forward
 
 
-def _layers(torch):
+def _layers(torch, network):
+    if network != "vgg5":
+        raise ValueError(f"the loop over time is written for vgg5, got {network}.")
     nn = torch.nn
     return nn.ModuleList(
         [
@@ -64,10 +77,10 @@ def _stepped(torch, timesteps, weights, cells):
     return forward
 
 
-def snntorch(torch, timesteps):
+def snntorch(torch, timesteps, network):
     import snntorch as snn
 
-    weights = _layers(torch)
+    weights = _layers(torch, network)
     cells = torch.nn.ModuleList(
         [snn.Leaky(beta=0.5, reset_mechanism="zero", init_hidden=False) for _ in range(4)]
     )
@@ -79,25 +92,30 @@ def snntorch(torch, timesteps):
     return net, _stepped(torch, timesteps, weights, [wrap(cell) for cell in cells])
 
 
-def norse(torch, timesteps):
+def norse(torch, timesteps, network):
     from norse.torch import LIFBoxCell
 
-    weights = _layers(torch)
+    weights = _layers(torch, network)
     cells = torch.nn.ModuleList([LIFBoxCell() for _ in range(4)])
     net = torch.nn.ModuleList([weights, cells])
     return net, _stepped(torch, timesteps, weights, list(cells))
 
 
-def measure(torch, name, timesteps, batch, repeats):
+def measure(torch, name, network, device, timesteps, batch, repeats):
     torch.manual_seed(0)
-    net, forward = globals()[name](torch, timesteps)
+    net, forward = globals()[name](torch, timesteps, network)
+    net.to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    x, y = torch.rand(batch, 1, 28, 28), torch.randint(0, 10, (batch,))
+    side, channels, _ = PLANS[network]
+    x = torch.rand(batch, channels, side, side).to(device)
+    y = torch.randint(0, 10, (batch,)).to(device)
 
     def step():
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(forward(x), y).backward()
         optimizer.step()
+        if device != "cpu":
+            torch.cuda.synchronize()
 
     step()
     seconds = []
@@ -107,6 +125,8 @@ def measure(torch, name, timesteps, batch, repeats):
         seconds.append(time.perf_counter() - began)
     return {
         "library": name,
+        "network": network,
+        "batch": batch,
         "timesteps": timesteps,
         "images_per_s": round(batch / min(seconds), 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
@@ -114,7 +134,6 @@ def measure(torch, name, timesteps, batch, repeats):
 
 
 if __name__ == "__main__":
-    library, steps, batch_size, count = sys.argv[1], *map(int, sys.argv[2:5])
     import torch
 
-    print(json.dumps(measure(torch, library, steps, batch_size, count)))
+    print(json.dumps(measure(torch, *sys.argv[1:4], *map(int, sys.argv[4:7]))))

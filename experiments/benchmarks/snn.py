@@ -2,8 +2,9 @@
 
 One training step (forward, backward, Adam) in float32 with direct encoding, batch 64, of
 conv3×3(1→64)–LIF–pool–conv3×3(64→128)–LIF–conv3×3(128→128)–LIF–pool–fc(6272→1024)–LIF–fc(1024→10), the output
-averaged over T. Each measurement runs in a process of its own, so that peak memory is its own. The peers need
-torch: set `JAXSNN_PEER_PYTHON` to an interpreter that has them when this one does not.
+averaged over T; on a GPU also of VGG9 at T = 5, batch 256, against SpikingJelly. Each measurement runs in a
+process of its own, so that peak memory is its own. The peers need torch: set `JAXSNN_PEER_PYTHON` to an
+interpreter that has them when this one does not. They run where JAX does.
 """
 
 import json
@@ -20,10 +21,17 @@ BATCH = 64
 REPEATS = 3
 TIMESTEPS = (5, 10)
 PEERS = ("spikingjelly", "snntorch", "norse")
+IMAGES = {"vgg5": (28, 1), "vgg9": (32, 3)}
+"""Side and channels of the images of each network."""
 
 
 def measure(
-    timesteps: int, batch: int = BATCH, repeats: int = REPEATS, *, width: float = 1.0
+    timesteps: int,
+    batch: int = BATCH,
+    repeats: int = REPEATS,
+    *,
+    network: str = "vgg5",
+    width: float = 1.0,
 ) -> dict[str, Any]:
     """Images per second of the best of `repeats` steps, compile time and peak memory of this process."""
     import jax
@@ -31,13 +39,22 @@ def measure(
     import optax
     from flax import nnx
 
-    from jaxsnn.models.vgg import vgg5
+    from jaxsnn.models.vgg import vgg
     from jaxsnn.neuron import LIF
 
-    network = vgg5(image_size=28, in_channels=1, width=width, neuron=partial(LIF, leak=0.5), rngs=nnx.Rngs(0))
-    graphdef, params = nnx.split(network)
+    side, channels = IMAGES[network]
+    graphdef, params = nnx.split(
+        vgg(
+            network,
+            image_size=side,
+            in_channels=channels,
+            width=width,
+            neuron=partial(LIF, leak=0.5),
+            rngs=nnx.Rngs(0),
+        )
+    )
     optimizer = optax.adam(1e-3)
-    images = jax.random.uniform(jax.random.key(1), (batch, 28, 28, 1), jnp.float32)
+    images = jax.random.uniform(jax.random.key(1), (batch, side, side, channels), jnp.float32)
     labels = jax.random.randint(jax.random.key(2), (batch,), 0, 10)
 
     @partial(jax.jit, donate_argnums=(0, 1))
@@ -62,6 +79,8 @@ def measure(
         seconds.append(time.perf_counter() - began)
     return {
         "library": "jaxsnn",
+        "network": network,
+        "batch": batch,
         "timesteps": timesteps,
         "images_per_s": round(batch / min(seconds[1:]), 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
@@ -69,7 +88,8 @@ def measure(
     }
 
 
-def _child(command: list[str]) -> dict[str, Any] | str:
+def _child(command: list[str]) -> Any:
+    """What the last line that a command prints says in JSON, or the last line of its error."""
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     if result.returncode:
         return (result.stderr.strip().splitlines() or ["it failed"])[-1]
@@ -77,21 +97,34 @@ def _child(command: list[str]) -> dict[str, Any] | str:
 
 
 def run() -> dict[str, Any]:
-    """The table: one row per library and T, and a note per library that is absent."""
+    """The table: one row per network, library and T, and a note per row that is absent."""
     rows: list[dict[str, Any]] = []
-    notes = [f"batch {BATCH}, float32, best of {REPEATS} steps, {os.cpu_count()} CPU cores"]
+    # In a process of its own, as JAX would keep the GPU's memory from the others.
+    backend = _child([sys.executable, "-c", "import jax, json; print(json.dumps(jax.default_backend()))"])
+    notes = [
+        f"float32, best of {REPEATS} steps, on {backend}, {os.cpu_count()} CPU cores; memory is the host's"
+    ]
     python = os.environ.get("JAXSNN_PEER_PYTHON", sys.executable)
     peers = str(Path(__file__).with_name("_snn_peers.py"))
     absent = set()
-    for timesteps in TIMESTEPS:
-        ours = _child([sys.executable, "-m", "experiments.benchmarks.snn", str(timesteps)])
+    cases: list[tuple[str, int, int, tuple[str, ...]]] = [
+        ("vgg5", timesteps, BATCH, PEERS) for timesteps in TIMESTEPS
+    ]
+    if backend == "gpu":
+        cases.append(("vgg9", 5, 256, ("spikingjelly",)))
+    else:
+        notes.append("VGG9 at T = 5, batch 256, was skipped: it needs JAX on a GPU")
+    for network, timesteps, batch, names in cases:
+        numbers = [str(timesteps), str(batch), str(REPEATS)]
+        ours = _child([sys.executable, "-m", "experiments.benchmarks.snn", network, *numbers])
         if isinstance(ours, str):
             raise RuntimeError(f"the benchmark of jaxsnn failed: {ours}")
         rows.append(ours)
-        for name in PEERS:
+        for name in names:
             if name in absent:
                 continue
-            theirs = _child([python, peers, name, str(timesteps), str(BATCH), str(REPEATS)])
+            device = "cuda" if backend == "gpu" else "cpu"
+            theirs = _child([python, peers, name, network, device, *numbers])
             if isinstance(theirs, str):
                 absent.add(name)
                 notes.append(f"{name} was skipped: {theirs}")
@@ -103,4 +136,4 @@ def run() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]))))
+    print(json.dumps(measure(*map(int, sys.argv[2:]), network=sys.argv[1])))

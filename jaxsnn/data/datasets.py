@@ -146,6 +146,8 @@ class _Source:
     repository: str
     label_bytes: int = 0
     label: str | None = None
+    colour: bool = False
+    """Whether grey images among its coloured ones take three channels."""
 
 
 _SOURCES = {
@@ -153,18 +155,24 @@ _SOURCES = {
     "fashion_mnist": _Source(10, (60_000, 10_000), "zalando-datasets/fashion_mnist"),
     "cifar10": _Source(10, (50_000, 10_000), "uoft-cs/cifar10", label_bytes=1),
     "cifar100": _Source(100, (50_000, 10_000), "uoft-cs/cifar100", label_bytes=2, label="fine_label"),
-    "tiny_imagenet": _Source(200, (100_000, 10_000), "zh-plus/tiny-imagenet"),
+    "tiny_imagenet": _Source(200, (100_000, 10_000), "zh-plus/tiny-imagenet", colour=True),
 }
 
 
 def _folder(name: str, path: Path | None) -> Path | None:
-    root = path or (Path(os.environ["JAXSNN_DATA"]) if os.environ.get("JAXSNN_DATA") else None)
+    """Where the files lie: `path` or its subfolder NAME, or that subfolder of `JAXSNN_DATA` alone.
+
+    Files right in `JAXSNN_DATA` do not say whose they are: MNIST's and Fashion-MNIST's have the same names.
+    """
+    given = os.environ.get("JAXSNN_DATA")
+    root = path or (Path(given) if given else None)
     if root is None:
         return None
     if not root.is_dir():
-        raise ValueError(f"data set {name!r}: {root} is not a folder.")
+        source = "" if path else "JAXSNN_DATA="
+        raise ValueError(f"data set {name!r}: {source}{root} is not a folder.")
     inner = root / name
-    return inner if inner.is_dir() else root
+    return inner if inner.is_dir() else path
 
 
 def _read(name: str, source: _Source, folder: Path) -> tuple[files.Split, files.Split] | None:
@@ -187,7 +195,8 @@ def _read(name: str, source: _Source, folder: Path) -> tuple[files.Split, files.
     train, test = sorted(folder.glob("train-*.parquet")), sorted(folder.glob("test-*.parquet"))
     test = test or sorted(folder.glob("valid*-*.parquet"))
     if train and test:
-        return files.read_parquet(train, source.label), files.read_parquet(test, source.label)
+        parquet = partial(files.read_parquet, label=source.label, colour=source.colour)
+        return parquet(train), parquet(test)
     train = sorted(folder.glob("data_batch_*.bin")) or sorted(folder.glob("train.bin"))
     test = sorted(folder.glob("test_batch.bin")) or sorted(folder.glob("test.bin"))
     if source.label_bytes and train and test:
@@ -199,27 +208,27 @@ def _read(name: str, source: _Source, folder: Path) -> tuple[files.Split, files.
 
 
 def _download(name: str, source: _Source) -> tuple[files.Split, files.Split]:
-    where = (
-        f"put its files in a folder and pass path=..., or set JAXSNN_DATA to the folder that holds {name}/"
+    given = os.environ.get("JAXSNN_DATA")
+    place = (
+        f"there is no folder {Path(given) / name}" if given else "JAXSNN_DATA names no folder of data sets"
     )
+    where = f"{place}; put its files into JAXSNN_DATA's subfolder {name}/, or pass path=..."
     try:
         import datasets
     except ImportError as error:
         raise ValueError(
-            f"data set {name!r} is not bundled: {where}; or pip install datasets to download it."
+            f"data set {name!r} is not bundled, and {where}; or pip install datasets to download it."
         ) from error
     try:
         found = datasets.load_dataset(source.repository)
     except Exception as error:
-        raise ValueError(f"data set {name!r} could not be downloaded ({error}); {where}.") from error
+        raise ValueError(f"data set {name!r} could not be downloaded ({error}), and {where}.") from error
 
     def read(split):
         columns = split.column_names
         image, label = ("img" if "img" in columns else "image"), source.label or "label"
         arrays = [np.asarray(cell, np.uint8) for cell in split[image]]
-        return files.stack(
-            arrays, list(split[label]), Path(source.repository), colour=name == "tiny_imagenet"
-        )
+        return files.stack(arrays, list(split[label]), Path(source.repository), colour=source.colour)
 
     return read(found["train"]), read(found["test" if "test" in found else "valid"])
 
@@ -276,8 +285,8 @@ def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset
 
     **Arguments:**
 
-    - `path`: folder that holds the files, or a subfolder NAME that does; by default the environment variable
-      `JAXSNN_DATA`; without either, a download.
+    - `path`: folder that holds the files, or a subfolder NAME that does. By default the subfolder NAME of the
+      folder in the environment variable `JAXSNN_DATA`, and where there is none, a download.
     - `normalize`: set the data set's `mean` and `std` to those of its training pixels.
     - `complete`: require the published number of images.
     - for digits instead: `test_fraction` and `seed` of the split.

@@ -45,10 +45,13 @@ def read_cifar_binary(paths: Sequence[Path], label_bytes: int) -> Split:
     return np.ascontiguousarray(images), rows[:, label_bytes - 1].copy()
 
 
-def read_parquet(paths: Sequence[Path], label: str | None = None) -> Split:
+def read_parquet(paths: Sequence[Path], label: str | None = None, *, colour: bool = False) -> Split:
     """Parquet files as Hugging Face `datasets` writes them: an image column of encoded bytes, and labels.
 
-    **Arguments:** `label` names the label column; by default "label" or "fine_label".
+    **Arguments:** `label` names the label column, by default "label" or "fine_label"; `colour` as in
+    [`stack`][].
+
+    **Raises:** `ValueError` that names the file, and the row where a cell is at fault.
     """
     try:
         import pyarrow
@@ -64,9 +67,26 @@ def read_parquet(paths: Sequence[Path], label: str | None = None) -> Split:
             raise ValueError(f"{path} is damaged or no Parquet file ({error}).") from error
         image_column = _column(path, table.column_names, ("image", "img"))
         label_column = _column(path, table.column_names, (label,) if label else ("label", "fine_label"))
-        images += [decode(cell["bytes"], path) for cell in table[image_column].to_pylist()]
-        labels += table[label_column].to_pylist()
-    return stack(images, labels, paths[0].parent)
+        cells = zip(table[image_column].to_pylist(), table[label_column].to_pylist(), strict=True)
+        for row, (cell, number) in enumerate(cells):
+            if not isinstance(cell, dict) or not isinstance(cell.get("bytes"), bytes):
+                raise ValueError(
+                    f"{path}, row {row}: column {image_column!r} must hold {{'bytes': an encoded image}} and "
+                    f"holds {_short(cell)}; write it with datasets' Dataset.to_parquet, or drop the row."
+                )
+            if not isinstance(number, int):
+                raise ValueError(
+                    f"{path}, row {row}: column {label_column!r} must hold an integer and holds "
+                    f"{_short(number)}; number the classes from 0, or drop the row."
+                )
+            images.append(decode(cell["bytes"], f"{path}, row {row}"))
+            labels.append(number)
+    return stack(images, labels, paths[0].parent, colour=colour)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def _column(path: Path, present: Sequence[str], wanted: Sequence[str]) -> str:
@@ -76,15 +96,17 @@ def _column(path: Path, present: Sequence[str], wanted: Sequence[str]) -> str:
     raise ValueError(f"{path} has no column {' or '.join(wanted)}; it has {', '.join(present)}.")
 
 
-def decode(content: bytes, path: Path) -> np.ndarray:
-    """An encoded image as uint8 (height, width) or (height, width, 3)."""
-    from PIL import Image, UnidentifiedImageError
-
+def decode(content: bytes, where: str) -> np.ndarray:
+    """An encoded image as uint8 (height, width) or (height, width, 3); errors say `where` it stands."""
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise ValueError("decoding images needs Pillow: pip install 'jaxsnn[data]'.") from error
     try:
         with Image.open(io.BytesIO(content)) as image:
             return np.asarray(image if image.mode == "L" else image.convert("RGB"), np.uint8)
     except (UnidentifiedImageError, OSError, TypeError) as error:
-        raise ValueError(f"{path} holds an image that cannot be decoded ({error}).") from error
+        raise ValueError(f"{where}: the image cannot be decoded ({error}).") from error
 
 
 def stack(images: Sequence[np.ndarray], labels: Sequence[int], where: Path, *, colour: bool = False) -> Split:
@@ -105,21 +127,35 @@ def stack(images: Sequence[np.ndarray], labels: Sequence[int], where: Path, *, c
 
 
 def read_tiny_imagenet(folder: Path) -> tuple[Split, Split]:
-    """Tiny ImageNet's own layout: train/CLASS/images/*.JPEG and val/val_annotations.txt (used as test)."""
+    """Tiny ImageNet's own layout: train/CLASS/images/*.JPEG and val/val_annotations.txt (used as test).
+
+    **Raises:** `ValueError` that names the folder, line or image that is missing or malformed.
+    """
+    if not (folder / "train").is_dir():
+        raise ValueError(f"{folder} has no folder train/; unpack the whole of Tiny ImageNet there.")
     classes = sorted(entry.name for entry in (folder / "train").iterdir() if entry.is_dir())
     number = {name: index for index, name in enumerate(classes)}
     train = [
         (path, number[name]) for name in classes for path in sorted((folder / "train" / name).rglob("*.JPEG"))
     ]
     test = []
-    for line in (folder / "val" / "val_annotations.txt").read_text().splitlines():
-        file, name = line.split("\t")[:2]
+    annotations = folder / "val" / "val_annotations.txt"
+    for line, text in enumerate(annotations.read_text().splitlines(), start=1):
+        file, name, *_ = [*text.split("\t"), ""]
         if name not in number:
-            raise ValueError(f"{folder}/val/val_annotations.txt names a class {name!r} that train lacks.")
-        test.append((folder / "val" / "images" / file, number[name]))
+            raise ValueError(
+                f"{annotations}, line {line}: it must be 'FILE<tab>CLASS<tab>…' with a class that train/ "
+                f"has, and is {_short(text)}; correct or delete the line."
+            )
+        path = folder / "val" / "images" / file
+        if not path.is_file():
+            raise ValueError(
+                f"{annotations}, line {line}: {path} does not exist; restore the image or delete the line."
+            )
+        test.append((path, number[name]))
 
     def read(entries):
-        images = [decode(path.read_bytes(), path) for path, _ in entries]
+        images = [decode(path.read_bytes(), str(path)) for path, _ in entries]
         return stack(images, [label for _, label in entries], folder, colour=True)
 
     return read(train), read(test)

@@ -110,6 +110,11 @@ def _neuron_to_nir(nir, layer: Block, shape: tuple[int, ...], dt: float):
     resistance = tau / dt if neuron.integration is Integration.SUM else 1.0
     common |= {"r": full(resistance), "v_leak": full(0)}
     if isinstance(neuron, CubaLIF):
+        if neuron.current_leak == 1:
+            raise ValueError(
+                f"layer {layer.name!r}: a synapse that keeps all of its current (current_leak=1) has no time "
+                "constant and cannot be written to NIR; give it a current_leak below 1."
+            )
         tau_syn = dt / (1 - neuron.current_leak)
         return nir.CubaLIF(tau_syn=full(tau_syn), tau_mem=full(tau), w_in=full(tau_syn / dt), **common)
     return nir.LIF(tau=full(tau), **common)

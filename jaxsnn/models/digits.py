@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxsnn.encoding import Direct, Encoding
 from jaxsnn.layers import Block, Conv, Linear
+from jaxsnn.models._parts import normalization
 from jaxsnn.network import Network
 from jaxsnn.neuron import LIF, Neuron, Readout
 from jaxsnn.normalization import Normalization
@@ -46,7 +47,8 @@ def digits_convnet(
     side = image_size // 2
 
     def after(channels: int) -> dict[str, Any]:
-        return {"neuron": neuron(), "norm": None if norm is None else norm(channels)}
+        made = neuron()
+        return {"neuron": made, "norm": normalization(norm, channels, made)}
 
     return Network(
         [

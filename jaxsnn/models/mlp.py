@@ -1,14 +1,17 @@
 """Fully connected networks."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn.encoding import Direct, Encoding
 from jaxsnn.layers import Block, Linear
+from jaxsnn.models._parts import normalization, scaled
 from jaxsnn.network import Network
 from jaxsnn.neuron import LIF, Neuron, Readout
+from jaxsnn.normalization import Normalization
 
 
 def mlp(
@@ -16,22 +19,36 @@ def mlp(
     *,
     in_features: int,
     classes: int = 10,
+    width: float = 1.0,
     neuron: Callable[[], Neuron] = LIF,
+    norm: Callable[[int], Normalization] | None = None,
     encoding: Encoding = Direct(),
     kernel_init=None,
+    use_bias: bool = False,
     param_dtype=jnp.float32,
     dtype=None,
     rngs: nnx.Rngs,
 ) -> Network:
-    """fc(hidden[0]) – … – fc(classes) on flattened images, no biases.
+    """fc(hidden[0]) – … – fc(classes) on flattened images.
 
     **Arguments:** `in_features` is height · width · channels; the others as for
-    [`jaxsnn.models.vgg.vgg`][]. With `neuron=ReLU` and one timestep it is the ANN twin.
+    [`jaxsnn.models.vgg.vgg`][]: `width` is a factor on the hidden sizes, and `norm` follows every hidden
+    layer. With `neuron=ReLU` and one timestep it is the ANN twin.
+
+    **Raises:** `ValueError` for a width that is not positive.
     """
-    options = {"kernel_init": kernel_init, "param_dtype": param_dtype, "dtype": dtype, "rngs": rngs}
-    sizes = [in_features, *hidden]
-    blocks = [
-        Block(f"fc{i + 1}", Linear(sizes[i], sizes[i + 1], **options), neuron()) for i in range(len(hidden))
-    ]
-    last = Block(f"fc{len(sizes)}", Linear(sizes[-1], classes, **options), Readout())
+    options: dict[str, Any] = {
+        "kernel_init": kernel_init,
+        "use_bias": use_bias,
+        "param_dtype": param_dtype,
+        "dtype": dtype,
+        "rngs": rngs,
+    }
+    units, blocks = in_features, []
+    for number, size in enumerate(hidden, start=1):
+        out, made = scaled(size, width), neuron()
+        fitting = normalization(norm, out, made)
+        blocks.append(Block(f"fc{number}", Linear(units, out, **options), made, norm=fitting))
+        units = out
+    last = Block(f"fc{len(hidden) + 1}", Linear(units, classes, **options), Readout())
     return Network([*blocks, last], encoding)

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxsnn.composite import SharedMembrane
 from jaxsnn.encoding import Direct, Encoding
 from jaxsnn.layers import Block, Conv, Linear
+from jaxsnn.models._parts import normalization, scaled
 from jaxsnn.network import Network
 from jaxsnn.neuron import LIF, Neuron, Readout
 from jaxsnn.normalization import Normalization
@@ -52,15 +53,18 @@ def vgg(
 
     - `plan`: "vgg5", "vgg9", "vgg11", "vgg16", or (channels with "P" and "GAP", hidden linear sizes).
     - `image_size`, `in_channels`, `classes`: 28 and 1 for MNIST, 32 and 3 for CIFAR, 64 for Tiny ImageNet.
-    - `width`: factor on every hidden channel and unit count.
+    - `width`: factor on every hidden channel and unit count, positive.
     - `neuron`: makes one layer of neurons, e.g. `partial(LIF, leak=0.95)`; `ReLU` makes the ANN twin, which
       runs for one timestep.
     - `norm`: makes a normalisation from a channel count, e.g. `partial(BNTT, timesteps=20)`; it follows every
-      convolution and hidden linear layer.
+      convolution and hidden linear layer. `TdBN` takes the neurons' threshold, unless a `partial` names one.
     - `shared`: convolutions that share a membrane, as pairs (first, last) counted from 1, e.g.
-      `[(3, 4), (5, 7)]`.
+      `[(3, 4), (5, 7)]`; see [`jaxsnn.composite.SharedMembrane`][].
     - `encoding`: direct or Poisson. `kernel_init`: Xavier-uniform with gain 2 by default.
     - `param_dtype`, `dtype`: of stored parameters and of the products, e.g. `dtype=jnp.bfloat16`.
+
+    **Raises:** `ValueError` for an unknown plan, an image too small for the poolings, a width that is not
+    positive, and layers that cannot share a membrane.
     """
     if isinstance(plan, str):
         if plan not in PLANS:
@@ -75,28 +79,29 @@ def vgg(
         "rngs": rngs,
     }
 
-    def normalise(channels: int) -> Normalization | None:
-        return None if norm is None else norm(channels)
+    def after(channels: int) -> dict[str, Any]:
+        made = neuron()
+        return {"neuron": made, "norm": normalization(norm, channels, made)}
 
     blocks: list[Any] = []
     side, channels = image_size, in_channels
     for index, item in enumerate(features):
         if isinstance(item, str):
             continue
-        after = features[index + 1] if index + 1 < len(features) else None
-        pool = {"P": 2, "GAP": side}.get(after, 1) if isinstance(after, str) else 1
+        following = features[index + 1] if index + 1 < len(features) else None
+        pool = {"P": 2, "GAP": side}.get(following, 1) if isinstance(following, str) else 1
         if pool > 1 and side // pool == 0:
             raise ValueError(f"an image of {image_size} pixels is too small for this network's poolings.")
-        out = max(1, round(item * width))
+        out = scaled(item, width)
         name = f"conv{len(blocks) + 1}"
-        blocks.append(Block(name, Conv(channels, out, **options), neuron(), norm=normalise(out), pool=pool))
+        blocks.append(Block(name, Conv(channels, out, **options), **after(out), pool=pool))
         side, channels = side // pool, out
     units = side * side * channels
     linear: list[Any] = []
     for size in hidden:
-        out = max(1, round(size * width))
+        out = scaled(size, width)
         name = f"fc{len(linear) + 1}"
-        linear.append(Block(name, Linear(units, out, **options), neuron(), norm=normalise(out)))
+        linear.append(Block(name, Linear(units, out, **options), **after(out)))
         units = out
     linear.append(Block(f"fc{len(linear) + 1}", Linear(units, classes, **options), Readout()))
     return Network([*_share(blocks, shared), *linear], encoding)

@@ -199,7 +199,7 @@ SMALL = {"image_size": 4, "in_channels": 1, "rngs": nnx.Rngs(0)}
             "'conv2' of a residual block must end in a ReLU",
         ),
         (
-            lambda: vgg(((2, 2, 2), ()), neuron=ReLU, shared=[(2, 3)], **SMALL),
+            lambda: vgg(((2, 2, 2), ()), neuron=LIF, shared=[(2, 3)], **SMALL),
             "a SharedMembrane cannot be converted",
         ),
     ],

@@ -14,7 +14,7 @@ from PIL import Image
 
 from jaxsnn.data.augmentation import augment
 from jaxsnn.data.datasets import load
-from jaxsnn.data.files import read_idx
+from jaxsnn.data.files import decode, read_idx
 
 RNG = np.random.default_rng(0)
 
@@ -72,6 +72,14 @@ def test_the_environment_names_the_folder(mnist, monkeypatch, tmp_path_factory):
     same(load("mnist", complete=False), train, test)
 
 
+def test_files_right_in_the_environments_folder_are_of_no_data_set(mnist, monkeypatch):
+    """MNIST's and Fashion-MNIST's files have the same names, so the name of a subfolder must tell."""
+    monkeypatch.setenv("JAXSNN_DATA", str(mnist[0]))
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ValueError, match=rf"no folder {mnist[0]}/fashion_mnist; .*subfolder fashion_mnist/"):
+        load("fashion_mnist", complete=False)
+
+
 def test_an_incomplete_set_is_refused(mnist):
     with pytest.raises(ValueError, match="should have 60000 and 10000 images and has 12 and 5"):
         load("mnist", path=mnist[0])
@@ -126,11 +134,41 @@ def test_parquet_columns_and_images_are_checked(tmp_path):
         parquet.write_table(pyarrow.table({"pixels": [1]}), tmp_path / f"{split}-0.parquet")
     with pytest.raises(ValueError, match="no column image or img; it has pixels"):
         load("cifar10", path=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels", "message"),
+    [
+        ([{"bytes": b"no image"}], [1], "row 0: the image cannot be decoded"),
+        ([{"bytes": png(grey(1)[0][0])}, None], [1, 2], "row 1: column 'img' must hold .* and holds None;"),
+        ([png(grey(1)[0][0])], [1], r"row 0: column 'img' must hold .* and holds b'\\x89PNG"),
+        ([{"bytes": None, "path": "a.png"}], [1], "row 0: column 'img' must hold .* write it with"),
+        ([{"bytes": png(grey(1)[0][0])}] * 2, [1, None], "row 1: column 'label' must hold an integer"),
+        ([{"bytes": png(grey(1)[0][0])}], ["cat"], "row 0: .* integer and holds 'cat'; number the classes"),
+    ],
+)
+def test_a_bad_cell_of_a_parquet_file_is_named(tmp_path, cells, labels, message):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
     for split in ("train", "test"):
-        table = pyarrow.table({"img": [{"bytes": b"no image"}], "label": [1]})
-        parquet.write_table(table, tmp_path / f"{split}-0.parquet")
-    with pytest.raises(ValueError, match="cannot be decoded"):
+        parquet.write_table(pyarrow.table({"img": cells, "label": labels}), tmp_path / f"{split}-0.parquet")
+    with pytest.raises(ValueError, match=rf"{tmp_path}/train-0\.parquet, {message}"):
         load("cifar10", path=tmp_path)
+
+
+def test_grey_images_of_tiny_imagenet_in_parquet_take_three_channels(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    images, _ = colour(2, 64)
+    cells = [{"bytes": png(images[0])}, {"bytes": png(images[1][..., 0])}]
+    for split in ("train", "valid"):
+        table = pyarrow.table({"image": cells, "label": [3, 199]})
+        parquet.write_table(table, tmp_path / f"{split}-00000-of-00001.parquet")
+    data = load("tiny_imagenet", path=tmp_path, complete=False)
+    expected = np.stack([images[0], np.repeat(images[1][..., :1], 3, axis=-1)])
+    np.testing.assert_array_equal(data.train_images, expected)
+    np.testing.assert_array_equal(data.test_images, expected)
+    assert list(data.test_labels) == [3, 199]
 
 
 def test_tiny_imagenets_folders(tmp_path):
@@ -151,8 +189,17 @@ def test_tiny_imagenets_folders(tmp_path):
     assert list(data.test_labels) == [1, 0]
     assert np.array_equal(data.test_images[1, ..., 0], data.test_images[1, ..., 2])
     assert data.classes == 200
-    annotations.write_text("a.JPEG\tn09\t0\t0\t1\t1\n")
-    with pytest.raises(ValueError, match="names a class 'n09'"):
+    for text, message in [
+        ("a.JPEG\tn09\t0\t0\t1\t1\n", r"line 1: it must be .* class that train/ has, and is 'a\.JPEG\\tn09"),
+        ("a.JPEG\tn02\t0\t0\t1\t1\n\nb.JPEG\tn01\n", "line 2: it must be .* and is ''; correct or delete"),
+        ("b.JPEG\n", r"line 1: it must be .* and is 'b\.JPEG'"),
+        ("a.JPEG\tn02\nc.JPEG\tn01\n", r"line 2: .*/val/images/c\.JPEG does not exist; restore the image"),
+    ]:
+        annotations.write_text(text)
+        with pytest.raises(ValueError, match=rf"{annotations}, {message}"):
+            load("tiny_imagenet", path=tmp_path, complete=False)
+    (tmp_path / "train").rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=rf"{tmp_path} has no folder train/; unpack the whole"):
         load("tiny_imagenet", path=tmp_path, complete=False)
 
 
@@ -194,19 +241,28 @@ def test_normalisation_takes_the_training_pixels(mnist):
 def test_a_missing_set_says_where_to_put_it(tmp_path, monkeypatch):
     monkeypatch.delenv("JAXSNN_DATA", raising=False)
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ValueError, match=r"not bundled.*path=.*JAXSNN_DATA.*pip install datasets"):
+    with pytest.raises(ValueError, match=r"not bundled.*JAXSNN_DATA names no.*path=.*pip install datasets"):
         load("cifar10")
     with pytest.raises(ValueError, match="holds no layout that is known"):
         load("cifar10", path=tmp_path)
     with pytest.raises(ValueError, match="is not a folder"):
         load("cifar10", path=tmp_path / "absent")
+    monkeypatch.setenv("JAXSNN_DATA", str(tmp_path / "absent"))
+    with pytest.raises(ValueError, match=rf"JAXSNN_DATA={tmp_path}/absent is not a folder"):
+        load("cifar10")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ValueError, match=r"needs Pillow: pip install 'jaxsnn\[data\]'"):
+        decode(b"", "x")
     with pytest.raises(ValueError, match="take no path"):
         load("digits", path=tmp_path)
 
 
-def test_a_download_goes_through_the_datasets_package(monkeypatch):
-    """The package is replaced by a stand-in of its interface: no test may need a network."""
-    monkeypatch.delenv("JAXSNN_DATA", raising=False)
+def test_a_download_goes_through_the_datasets_package(monkeypatch, tmp_path):
+    """The package is replaced by a stand-in of its interface: no test may need a network.
+
+    The folder of data sets is asked first, and lacks this one.
+    """
+    monkeypatch.setenv("JAXSNN_DATA", str(tmp_path))
     train, test = colour(4), colour(2)
     asked = []
 
@@ -226,7 +282,9 @@ def test_a_download_goes_through_the_datasets_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
     same(load("cifar100", complete=False), train, test)
     assert asked == ["uoft-cs/cifar100"]
-    with pytest.raises(ValueError, match=r"could not be downloaded \(no network\)"):
+    with pytest.raises(
+        ValueError, match=rf"downloaded \(no network\), and there is no folder {tmp_path}/cifar"
+    ):
         load("cifar100")
 
 

@@ -1,5 +1,10 @@
 """NIR and torch: against a NumPy interpreter of the graph, and weights laid out as the authors' files."""
 
+import sys
+from contextlib import nullcontext
+from functools import partial
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -117,6 +122,7 @@ def test_nir_means_the_same_to_others_and_back(tmp_path, neurons, readout, use_b
     ("make", "message"),
     [
         (lambda: network([LIF(reset=Reset.SUBTRACT), IF(), IF()]), "'a': NIR resets to a value"),
+        (lambda: network([IF(), CubaLIF(current_leak=1.0), IF()]), "'b': a synapse that keeps all"),
         (
             lambda: vgg(((2, "P"), ()), image_size=4, norm=BatchNorm, rngs=nnx.Rngs(0)),
             "'conv1': normalisation",
@@ -170,32 +176,79 @@ def test_only_chains_are_read():
         from_nir(graph, dt=DT)
 
 
-def bntt_file(timesteps=3):
-    """A VGG9 state dict laid out as the BNTT authors' code registers it."""
+VGG9 = {"image_size": 8, "width": 1 / 16, "kernel_init": nnx.initializers.zeros}
+
+
+def spikesim_file():
+    """A VGG9 state dict with the names of SpikeSim's code, which the BNTT authors' has too; no biases."""
     rng = np.random.default_rng(0)
     convs = [(3, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16), (16, 16)]
     tensors = {f"conv{i + 1}.weight": rng.normal(size=(o, c, 3, 3)) for i, (c, o) in enumerate(convs)}
     tensors |= {"fc1.weight": rng.normal(size=(64, 16)), "fc2.weight": rng.normal(size=(10, 64))}
-    norms = {f"bntt{i + 1}": out for i, (_, out) in enumerate(convs)} | {"bntt_fc": 64}
-    for name, size in norms.items():
-        for t in range(timesteps):
-            tensors[f"{name}.{t}.weight"] = rng.uniform(1, 2, size)
-            tensors[f"{name}.{t}.running_mean"] = rng.normal(size=size)
-            tensors[f"{name}.{t}.running_var"] = rng.uniform(1, 2, size)
-            tensors[f"{name}.{t}.num_batches_tracked"] = np.array(7)
     return {name: np.asarray(value, np.float32) for name, value in tensors.items()}
 
 
-def test_a_bntt_file_fills_vgg9(tmp_path):
+def bntt_file(timesteps=3):
+    """The same with a normalisation for each timestep, whose bias the BNTT authors set to None."""
+    tensors, rng = spikesim_file(), np.random.default_rng(1)
+    norms = {f"bntt{i + 1}": len(tensors[f"conv{i + 1}.weight"]) for i in range(7)} | {"bntt_fc": 64}
+    for name, size in norms.items():
+        for t in range(timesteps):
+            tensors[f"{name}.{t}.weight"] = rng.uniform(1, 2, size).astype(np.float32)
+            tensors[f"{name}.{t}.running_mean"] = rng.normal(size=size).astype(np.float32)
+            tensors[f"{name}.{t}.running_var"] = rng.uniform(1, 2, size).astype(np.float32)
+            tensors[f"{name}.{t}.num_batches_tracked"] = np.array(7)
+    return tensors
+
+
+def read_back(tensors, path):
     save_file = pytest.importorskip("safetensors.numpy").save_file
-    tensors = bntt_file()
-    save_file(
-        {name: np.ascontiguousarray(value) for name, value in tensors.items()}, tmp_path / "n.safetensors"
-    )
+    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path)
+    return read_state_dict(path)
+
+
+def test_a_spikesim_file_fills_vgg9_and_computes_the_same(tmp_path):
+    """SpikeSim's VGG9: its forward pass in NumPy, channels first, with its names and its order of layers."""
+    tensors = spikesim_file()
     net = vgg9(
-        image_size=8, width=1 / 16, norm=lambda channels: BNTT(channels, timesteps=3), rngs=nnx.Rngs(0)
+        neuron=partial(LIF, leak=0.5, integration=Integration.AVERAGE, reset=Reset.SUBTRACT),
+        param_dtype=jnp.float64,
+        rngs=nnx.Rngs(0),
+        **VGG9,
     )
-    load_weights(net, read_state_dict(tmp_path / "n.safetensors"))
+    load_weights(net, read_back(tensors, tmp_path / "n.safetensors"))
+    images = np.random.default_rng(2).uniform(0, 1, (2, 8, 8, 3))
+    weights = {name.removesuffix(".weight"): value.astype(float) for name, value in tensors.items()}
+    u = dict.fromkeys(weights, 0.0)
+    for _ in range(3):
+        x = images.transpose(0, 3, 1, 2)
+        for name in list(weights)[:-1]:
+            if name.startswith("conv"):
+                windows = np.lib.stride_tricks.sliding_window_view(
+                    np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), (3, 3), axis=(2, 3)
+                )
+                current = np.einsum("bchwij,ocij->bohw", windows, weights[name])
+            else:
+                current = x.reshape(len(x), -1) @ weights[name].T
+            u[name] = 0.5 * u[name] + 0.5 * current
+            x = (u[name] > 1).astype(float)
+            u[name] = u[name] - x
+            if name in ("conv2", "conv4", "conv7"):
+                x = x.reshape(*x.shape[:2], x.shape[2] // 2, 2, -1, 2).mean((3, 5))
+        u["fc2"] = u["fc2"] + x @ weights["fc2"].T
+    assert 0.05 < x.mean() < 0.95
+    logits, _ = nnx.jit(lambda net: net(jnp.asarray(images), timesteps=3))(net)
+    np.testing.assert_allclose(logits, u["fc2"] / 3, rtol=1e-9, atol=1e-12)
+
+
+def bntt_vgg9():
+    return vgg9(norm=partial(BNTT, timesteps=3), rngs=nnx.Rngs(0), **VGG9)
+
+
+def test_a_bntt_file_fills_vgg9(tmp_path):
+    tensors = bntt_file()
+    net = bntt_vgg9()
+    load_weights(net, read_back(tensors, tmp_path / "n.safetensors"))
     for i in range(7):
         block = net.layers[i]
         np.testing.assert_array_equal(
@@ -242,18 +295,28 @@ def test_batch_norm_is_read_by_its_four_tensors():
     [
         ({"conv7.weight": None}, "file has 6 Conv weights.*network has 7"),
         ({"conv3.weight": np.ones((8, 4, 5, 5))}, r"conv3.weight has shape \(5, 5, 4, 8\)"),
+        (
+            {"fc1.weight": np.ones((64, 48))},
+            r"fc1.weight has shape \(48, 64\) where the network needs \(16, 64\)",
+        ),
         ({"fc1.bias": np.ones(64)}, "fc1.bias is in the file only"),
         ({"bntt9.0.running_mean": np.ones(3)}, "file has 9 normalisations and the network has 8"),
         ({"bntt1.1.weight": None}, r"the file lacks bntt1\.1\.weight"),
+        ({"bntt1.0.bias": np.ones(4)}, r"no place for bntt1\.0\.bias; build it with"),
+        ({"lif.0.tau": np.ones(())}, r"no place for lif\.0\.tau;"),
+        ({"bntt1.1.weight": np.ones(5)}, "bntt1: its weight differs in shape between timesteps"),
+        ({"conv2.weight": np.full((4, 4, 3, 3), np.nan)}, "conv2.weight holds values that are not finite"),
+        ({"bntt_fc.2.running_var": np.full(64, np.inf)}, r"bntt_fc\.0.* to bntt_fc\.2.* not finite"),
     ],
 )
-def test_a_file_that_does_not_fit_is_named(change, message):
+def test_a_file_that_does_not_fit_is_named_and_changes_nothing(change, message):
     tensors = {k: v for k, v in (bntt_file() | change).items() if v is not None}
-    net = vgg9(
-        image_size=8, width=1 / 16, norm=lambda channels: BNTT(channels, timesteps=3), rngs=nnx.Rngs(0)
-    )
+    net = bntt_vgg9()
+    before = jax.tree.leaves(nnx.state(net))
     with pytest.raises(ValueError, match=message):
         load_weights(net, tensors)
+    for old, new in zip(before, jax.tree.leaves(nnx.state(net)), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 def test_damaged_and_foreign_files_are_refused(tmp_path):
@@ -261,8 +324,53 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(ValueError, match="damaged or no safetensors file"):
         read_state_dict(tmp_path / "x.safetensors")
-    with pytest.raises(ValueError, match=r"must end in \.safetensors, \.pt or \.pth"):
+    with pytest.raises(ValueError, match=r"must end in \.safetensors, \.pt, \.pth or \.pth\.tar"):
         read_state_dict(tmp_path / "x.pkl")
+
+
+class Tensor(np.ndarray):
+    """What `read_state_dict` uses of a torch tensor."""
+
+    def detach(self):
+        return self
+
+    def numpy(self):
+        return np.asarray(self)
+
+
+ONES = np.ones(2).view(Tensor)
+
+
+def torch_that_loads(found):
+    """What `read_state_dict` uses of torch, so that this runs where it is not installed."""
+    trust = SimpleNamespace(safe_globals=lambda numbers: nullcontext())
+    return SimpleNamespace(load=lambda path, **options: found, serialization=trust)
+
+
+@pytest.mark.parametrize(
+    "found", [{"a": ONES}, {"global_step": 7, "state_dict": {"a": ONES}, "accuracy": 9.0}]
+)
+def test_torch_files_hold_a_state_dict_or_one_by_its_name(monkeypatch, found):
+    monkeypatch.setitem(sys.modules, "torch", torch_that_loads(found))
+    assert {name: list(values) for name, values in read_state_dict("n.pth.tar").items()} == {"a": [1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("found", "holds"),
+    [
+        ([1, 2], "a list;"),
+        (3, "a int;"),
+        ({"model": {"a": ONES}}, "a dict of model;"),
+        ({"state_dict": [ONES]}, "a dict of state_dict;"),
+        ({"a": ONES, "epoch": 3}, "a dict of a, epoch;"),
+    ],
+)
+def test_other_torch_files_are_refused_in_a_sentence(monkeypatch, found, holds):
+    monkeypatch.setitem(sys.modules, "torch", torch_that_loads(found))
+    with pytest.raises(
+        ValueError, match=rf"n\.pt must hold a mapping .* and holds {holds} write it with torch"
+    ):
+        read_state_dict("n.pt")
 
 
 def test_residual_networks_are_not_matched_by_order():
@@ -275,6 +383,12 @@ def test_a_pickle_is_not_opened(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save({"a": torch.ones(2)}, tmp_path / "good.pt")
     assert list(read_state_dict(tmp_path / "good.pt")["a"]) == [1, 1]
+    stored = {"state_dict": {"a": torch.ones(2)}, "accuracy": np.mean([0.9])}  # As SpikeSim and BNTT save.
+    torch.save(stored, tmp_path / "best.pth.tar")
+    assert list(read_state_dict(tmp_path / "best.pth.tar")["a"]) == [1, 1]
+    torch.save([torch.ones(2)], tmp_path / "list.pt")
+    with pytest.raises(ValueError, match="holds a list"):
+        read_state_dict(tmp_path / "list.pt")
     torch.save({"a": jax.ShapeDtypeStruct((1,), np.float32)}, tmp_path / "bad.pt")
     with pytest.raises(ValueError, match="was not unpickled"):
         read_state_dict(tmp_path / "bad.pt")

@@ -1,6 +1,7 @@
 """The published networks: parameter counts and layer shapes that we did not make."""
 
 from functools import partial
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -12,19 +13,20 @@ from jaxsnn.models.digits import digits_convnet
 from jaxsnn.models.mlp import mlp
 from jaxsnn.models.resnet import resnet, resnet18, resnet19
 from jaxsnn.models.vgg import vgg, vgg5, vgg9, vgg11, vgg16
-from jaxsnn.neuron import LIF, ReLU
+from jaxsnn.neuron import LIF, Readout, ReLU
 from jaxsnn.normalization import BNTT, BatchNorm, TdBN
+from jaxsnn.signal import Signal
 from tests.helpers import reference_json
 
 
-def describe(make, size, channels, **options):
+def describe(make, size, channels, timesteps=2, **options):
     """Parameter count and record, without computing anything."""
     network = nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0), **options))
     graphdef, state = nnx.split(network)
     images = jax.ShapeDtypeStruct((2, size, size, channels), jnp.float32)
 
     def run(state, images):
-        return nnx.merge(graphdef, state)(images, timesteps=2, training=True)
+        return nnx.merge(graphdef, state)(images, timesteps=timesteps, training=True)
 
     logits, record = jax.eval_shape(run, state, images)
     count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
@@ -36,9 +38,64 @@ def describe(make, size, channels, **options):
 @pytest.mark.parametrize(
     ("make", "published", "biases"), [(vgg16, 14_728_266, 4_224 + 10), (resnet18, 11_173_962, 10)]
 )
-def test_parameter_counts(make, published, biases):
+def test_parameter_counts_with_batch_norm(make, published, biases):
     count, _, _ = describe(make, 32, 3, norm=BatchNorm)
     assert count == published - biases
+
+
+# Weights of the 3×3 convolutions, counted by hand from the architectures (c_in·c_out each), those of 1×1
+# projections, the hidden linear layers, and the side of the map before them for images of 28, 32 and 64.
+ARCHITECTURES = {
+    vgg5: (3 * 64 + 64 * 128 + 128 * 128, 0, (128, 1024), (7, 8, 16)),
+    vgg9: (
+        3 * 64 + 64 * 64 + 64 * 128 + 128 * 128 + 128 * 256 + 2 * 256 * 256,
+        0,
+        (256, 1024),
+        (3, 4, 8),
+    ),
+    vgg11: (
+        3 * 64 + 64 * 128 + 128 * 256 + 256 * 256 + 256 * 512 + 3 * 512 * 512,
+        0,
+        (512, 4096),
+        (1, 1, 1),
+    ),
+    vgg16: (
+        3 * 64 + 64 * 64 + 64 * 128 + 128 * 128 + 128 * 256 + 2 * 256 * 256 + 256 * 512 + 5 * 512 * 512,
+        0,
+        (512,),
+        (1, 1, 1),
+    ),
+    resnet18: (
+        3 * 64
+        + 4 * 64 * 64
+        + (64 * 128 + 3 * 128 * 128)
+        + (128 * 256 + 3 * 256 * 256)
+        + (256 * 512 + 3 * 512 * 512),
+        64 * 128 + 128 * 256 + 256 * 512,
+        (512,),
+        (1, 1, 1),
+    ),
+    resnet19: (
+        3 * 128 + 6 * 128 * 128 + (128 * 256 + 5 * 256 * 256) + (256 * 512 + 3 * 512 * 512),
+        128 * 256 + 256 * 512,
+        (512, 256),
+        (3, 4, 8),
+    ),
+}
+
+
+@pytest.mark.parametrize("which", [0, 1, 2], ids=["28", "32", "64"])
+@pytest.mark.parametrize("make", ARCHITECTURES)
+def test_parameter_counts_and_shapes_at_every_image_size(make, which):
+    size = (28, 32, 64)[which]
+    convolutions, projections, hidden, sides = ARCHITECTURES[make]
+    units = [sides[which] ** 2 * hidden[0], *hidden[1:], 10]
+    count, record, logits = describe(make, size, 3, timesteps=1, image_size=size, norm=None)
+    linear = [layer for layer in record if layer.kind == "linear"]
+    assert [(layer.in_channels, layer.out_channels) for layer in linear] == list(pairwise(units))
+    assert count == 9 * convolutions + projections + sum(a * b for a, b in pairwise(units))
+    assert record[0].height == size
+    assert logits == (2, 10)
 
 
 def shapes(record):
@@ -153,14 +210,64 @@ def test_a_resnet_trains_its_statistics_and_runs_step_by_step():
     np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
 
 
+def gains(make, **options):
+    network = nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0), **options))
+    return [module.gain for _, module in nnx.iter_graph(network) if isinstance(module, BatchNorm)]
+
+
+def test_tdbn_takes_the_threshold_of_the_neurons_and_the_number_of_branches():
+    theta, branch = 0.25, 0.25 / np.sqrt(2)
+    options = SMALL | {"neuron": partial(LIF, threshold=theta)}
+    small = partial(resnet, ((2, 1), (4, 1)), stem=2)
+    # The stem; an identity block; a block with projection.
+    expected = [theta, theta, branch, theta, branch, branch]
+    np.testing.assert_allclose(sorted(gains(small, **options)), sorted(expected), rtol=1e-12)
+    network = nnx.eval_shape(lambda: small(rngs=nnx.Rngs(0), **options))
+    for block in network.layers[1:3]:
+        np.testing.assert_allclose([block.first.norm.gain, block.second.norm.gain], [theta, branch])
+    assert gains(small, norm=partial(TdBN, alpha=1.0), **options) == [theta] * 6
+    assert sorted(gains(small, **SMALL))[-1] == 1.0
+    plan = ((2,), (3,))
+    assert gains(vgg, plan=plan, norm=TdBN, **options) == [theta, theta]
+    assert gains(vgg, plan=plan, norm=partial(TdBN, threshold=0.7), **options) == [0.7, 0.7]
+    options = {"neuron": options["neuron"], "norm": TdBN}
+    assert gains(mlp, in_features=4, **options) == [theta]
+    assert gains(digits_convnet, **options) == [theta] * 3
+
+
+def test_the_sum_of_two_normalised_branches_has_the_thresholds_spread():
+    """Zheng et al. want N(0, θ²) before all neurons; two branches of α = 1 have twice the variance."""
+    generator = np.random.default_rng(0)
+    options = SMALL | {
+        "image_size": 8,
+        "neuron": partial(LIF, threshold=0.25),
+        "kernel_init": lambda key, shape, dtype: jnp.asarray(generator.normal(size=shape), dtype),
+    }
+    block = resnet(((8, 1), (64, 1)), stem=8, rngs=nnx.Rngs(0), **options).layers[2]
+    block.second.neuron, block.second.pool = Readout(), 1  # After one step its potential is the current.
+    spikes = jnp.asarray(generator.random((1, 16, 8, 8, 8)) < 0.3, jnp.float32)
+    signal = Signal(values=spikes, steps=1, analog=False)
+    summed = nnx.jit(lambda block: block(signal, None, start=0, training=True)[0].values)(block)
+    np.testing.assert_allclose(np.var(summed), 0.25**2, rtol=0.1)
+
+
 def test_the_smallest_digits_network_runs():
     network = digits_convnet(width=1, classes=1, image_size=2, rngs=nnx.Rngs(0))
     assert network(jnp.ones((3, 2, 2, 1), jnp.float32), timesteps=1)[0].shape == (3, 1)
 
 
 def test_an_mlp_flattens_the_image():
-    _, record, _ = describe(mlp, 8, 1, hidden=(20, 30), in_features=64, classes=4)
+    count, record, _ = describe(mlp, 8, 1, hidden=(20, 30), in_features=64, classes=4)
     assert shapes(record) == [(1, 64, 20), (1, 20, 30), (1, 30, 4)]
+    assert count == 64 * 20 + 20 * 30 + 30 * 4
+
+
+def test_an_mlp_takes_width_norm_and_biases_as_a_vgg():
+    norm = partial(BNTT, timesteps=2)
+    options = {"hidden": (20, 30), "in_features": 64, "classes": 4, "width": 0.5}
+    count, record, _ = describe(mlp, 8, 1, norm=norm, use_bias=True, **options)
+    assert shapes(record) == [(1, 64, 10), (1, 10, 15), (1, 15, 4)]
+    assert count == (64 + 1) * 10 + (10 + 1) * 15 + (15 + 1) * 4 + 2 * (10 + 15)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +276,14 @@ def test_an_mlp_flattens_the_image():
         (lambda: vgg("vgg7", rngs=nnx.Rngs(0)), "unknown VGG 'vgg7'; known are vgg5, vgg9"),
         (lambda: vgg9(image_size=4, rngs=nnx.Rngs(0)), "image of 4 pixels is too small"),
         (lambda: vgg5(shared=[(1, 2)], rngs=nnx.Rngs(0)), "convolutions 1 to 2 cannot share"),
+        (lambda: vgg5(width=0.0, rngs=nnx.Rngs(0)), "width .* must be positive and finite, got 0.0"),
+        (lambda: vgg5(width=-1.0, rngs=nnx.Rngs(0)), "width .* must be positive and finite, got -1.0"),
+        (lambda: resnet18(width=0.0, rngs=nnx.Rngs(0)), "width .* must be positive and finite, got 0.0"),
+        (lambda: mlp(width=float("nan"), in_features=4, rngs=nnx.Rngs(0)), "width .* finite, got nan"),
+        (
+            lambda: resnet19(image_size=4, rngs=nnx.Rngs(0)),
+            "4 pixels is too small .* side 1, cannot be pooled",
+        ),
         (lambda: digits_convnet(width=0, rngs=nnx.Rngs(0)), "width must be at least 1, got 0"),
         (lambda: digits_convnet(classes=0, rngs=nnx.Rngs(0)), "classes must be at least 1, got 0"),
         (lambda: digits_convnet(image_size=1, rngs=nnx.Rngs(0)), "image_size must be at least 2, got 1"),
@@ -176,4 +291,4 @@ def test_an_mlp_flattens_the_image():
 )
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
-        call()
+        nnx.eval_shape(call)

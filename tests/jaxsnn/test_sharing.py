@@ -1,5 +1,7 @@
 """Learnt and shared membranes against NumPy loops."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +10,9 @@ from flax import nnx
 
 from jaxsnn.composite import SharedMembrane
 from jaxsnn.layers import Block, Conv
-from jaxsnn.models.vgg import vgg
-from jaxsnn.neuron import LIF, Integration, ParametricLIF, SharedLIF
+from jaxsnn.models.resnet import resnet, resnet19
+from jaxsnn.models.vgg import vgg, vgg5, vgg9
+from jaxsnn.neuron import LIF, CubaLIF, Integration, ParametricLIF, ReLU, SharedLIF
 from jaxsnn.normalization import BatchNorm
 from jaxsnn.signal import Signal
 from tests.helpers import finite_difference
@@ -87,20 +90,140 @@ def test_a_shared_network_runs_in_chunks_and_trains():
     assert all(np.any(leaf) for leaf in jax.tree.leaves(gradient))
 
 
+def normal(key, shape, dtype):
+    """Kernels from NumPy, which compiles nothing."""
+    return jnp.asarray(np.random.default_rng(shape).normal(size=shape) / np.sqrt(np.prod(shape[:-1])), dtype)
+
+
+def convolved(x, block):
+    """A block's convolution in NumPy."""
+    kernel, side = np.asarray(block.synapse.kernel[...]), block.synapse.kernel_size
+    around = [(pad, pad) for pad in (0, *block.synapse.padding, 0)]
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, around), side, axis=(1, 2))
+    rows, columns = block.synapse.stride
+    return np.einsum("bhwcij,ijco->bhwo", windows[:, ::rows, ::columns], kernel)
+
+
+FLOAT64 = {"kernel_init": normal, "param_dtype": jnp.float64, "rngs": nnx.Rngs(0)}
+
+
+def test_layers_share_one_membrane_among_channel_groups_too():
+    """Both sharings at once, as in the authors' code: 2 layers, 2 slices of 4 channels, one state of 2."""
+    blocks = [Block(name, Conv(4, 4, **FLOAT64), SharedLIF(2, leak=0.8)) for name in ("a", "b")]
+    x = np.random.default_rng(0).normal(size=(3, 2, 4, 4, 4)) * 2
+    signal = Signal(values=jnp.asarray(x), steps=3, analog=False)
+    out, state, _ = nnx.jit(lambda shared: shared(signal, None, start=0))(SharedMembrane(blocks))
+    u = np.zeros((2, 4, 4, 2))
+    for t in range(3):
+        spikes = x[t]
+        for block in blocks:
+            current, parts = convolved(spikes, block), []
+            for k in (0, 2):
+                u = 0.8 * u + current[..., k : k + 2]
+                parts.append((u > 1).astype(float))
+                u = np.where(parts[-1] == 1, 0, u)
+            spikes = np.concatenate(parts, axis=-1)
+        np.testing.assert_array_equal(out.values[t], spikes)
+    np.testing.assert_allclose(state, u, rtol=1e-10, atol=1e-12)
+    assert 0 < float(out.values.mean()) < 1
+
+
+def test_rates_differentiate_to_the_spikes_that_enter_a_shared_membrane():
+    """The first layer's input rate is the mean of the spikes, so each of them has the same share in it."""
+    shared = SharedMembrane([Block(name, Conv(2, 2, **FLOAT64), LIF()) for name in ("a", "b")])
+    spikes = jnp.asarray(np.random.default_rng(0).random((2, 3, 4, 4, 2)) < 0.5, jnp.float64)
+
+    def rate(spikes):
+        signal = Signal(values=spikes, steps=2, analog=False, activity=spikes)
+        return shared(signal, None, start=0)[2][0].input_rate
+
+    value, gradient = jax.jit(jax.value_and_grad(rate))(spikes)
+    np.testing.assert_allclose(value, spikes.mean(), rtol=1e-12)
+    np.testing.assert_allclose(gradient, np.full(spikes.shape, 1 / spikes.size), rtol=1e-12)
+
+
+def test_the_residual_blocks_of_a_stage_take_turns_on_one_membrane():
+    neuron = partial(LIF, leak=0.8, threshold=0.3)
+    options = {"image_size": 4, "in_channels": 1, "classes": 3, "neuron": neuron}
+    network = resnet(((2, 2), (3, 1)), stem=2, norm=None, shared=True, **options, **FLOAT64)
+    images = np.random.default_rng(2).uniform(0, 1, (2, 4, 4, 1))
+    stem, *stages, readout = network.layers
+    u, potential, rates = [0.0] * 3, 0.0, []
+
+    def fire(which, current):
+        u[which] = 0.8 * u[which] + current
+        spikes = (u[which] > 0.3).astype(float)
+        u[which] = np.where(spikes == 1, 0, u[which])
+        rates.append(spikes.mean())
+        return spikes
+
+    for _ in range(3):
+        spikes = fire(0, convolved(images, stem))
+        for which, stage in enumerate(stages, start=1):
+            for block in stage.blocks:
+                inner = fire(which, convolved(spikes, block.first))
+                shortcut = spikes if block.projection is None else convolved(spikes, block.projection)
+                spikes = fire(which, convolved(inner, block.second) + shortcut)
+        potential = potential + spikes.mean((1, 2)) @ np.asarray(readout.synapse.kernel[...])
+    assert [len(stage.blocks) for stage in stages] == [2, 1]
+    assert np.sum(np.reshape(rates, (3, -1)), axis=0).min() > 0.1
+    logits, _ = nnx.jit(lambda net: net(jnp.asarray(images), timesteps=3))(network)
+    np.testing.assert_allclose(logits, potential / 3, rtol=1e-10)
+
+
+def potentials(make, **options):
+    """How many membrane potentials a network keeps for an image, without computing anything."""
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: make(norm=None, rngs=nnx.Rngs(0), **options)))
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+
+    def run(state, image):
+        return nnx.merge(graphdef, state).advance(image, None, start=0, steps=1)[1]
+
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(run, state, image)))
+
+
+def test_a_shared_resnet19_keeps_one_state_per_stage():
+    stages, fully = [128 * 32 * 32, 256 * 16 * 16, 512 * 8 * 8], 256 + 10
+    layers = [6, 6, 4]
+    assert potentials(resnet19) == stages[0] + sum(np.multiply(stages, layers)) + fully
+    assert potentials(resnet19, shared=True) == stages[0] + sum(stages) + fully
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            partial(vgg5, shared=[(2, 3)], neuron=CubaLIF),
+            "'conv2': a CubaLIF has no single membrane potential",
+        ),
+        (partial(vgg5, shared=[(2, 3)], neuron=ReLU), "'conv2': a ReLU has no single membrane potential"),
+        (partial(vgg9, shared=[(2, 3)]), "only the last of the layers that share a membrane may pool"),
+        (
+            partial(vgg, ((4, 4, 8), ()), shared=[(2, 3)]),
+            "'conv3' cannot .* potential has 8 channels and not 4",
+        ),
+        (partial(resnet19, shared=True, norm=None, neuron=ReLU), "'conv2': a ReLU has no single membrane"),
+        (partial(resnet19, shared=True), "cannot take statistics over time; normalise them with BNTT"),
+    ],
+)
+def test_what_cannot_share_is_named_at_construction(make, message):
+    with pytest.raises(ValueError, match=message):
+        nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
+
+
 def test_a_shared_membrane_needs_equal_shapes():
-    blocks = [
-        Block("a", Conv(1, 2, rngs=nnx.Rngs(0)), LIF()),
-        Block("b", Conv(2, 3, rngs=nnx.Rngs(0)), LIF()),
-    ]
-    signal = Signal(values=jnp.ones((1, 1, 4, 4, 1), jnp.float32), steps=1, analog=False)
-    with pytest.raises(ValueError, match=r"'b' cannot share a membrane of shape \(4, 4, 2\)"):
-        SharedMembrane(blocks)(signal, None, start=0)
+    blocks = [Block("a", Conv(1, 2, **FLOAT64), LIF()), Block("b", Conv(2, 3, **FLOAT64), LIF())]
+    strided = Block("c", Conv(2, 2, stride=2, **FLOAT64), LIF())
+    with pytest.raises(ValueError, match=r"'b' cannot share .* 'a': its potential has 3 channels and not 2"):
+        SharedMembrane(blocks)
+    with pytest.raises(ValueError, match=r"'c' cannot share .* 'a': its kernel, stride and padding change"):
+        SharedMembrane([blocks[0], strided])
     with pytest.raises(ValueError, match="at least two layers, got 1"):
         SharedMembrane(blocks[:1])
-    normed = Block("c", Conv(2, 2, rngs=nnx.Rngs(0)), LIF(), norm=BatchNorm(2))
+    normed = Block("c", Conv(2, 2, **FLOAT64), LIF(), norm=BatchNorm(2))
     with pytest.raises(ValueError, match="cannot take statistics over time"):
         SharedMembrane([normed, normed])
-    pooled = Block("c", Conv(2, 2, rngs=nnx.Rngs(0)), LIF(), pool=2)
+    pooled = Block("c", Conv(2, 2, **FLOAT64), LIF(), pool=2)
     with pytest.raises(ValueError, match="only the last"):
         SharedMembrane([pooled, pooled])
 

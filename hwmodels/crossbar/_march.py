@@ -77,7 +77,7 @@ def _hold_for_all(size, mapped, G, resistances):
 
 
 def march(G, resistances):
-    """G_eff of tiles (tiles, rows, columns) for which [`hold`][] is true, and the fields for [`adjoint`][]."""
+    """G_eff of tiles (tiles, rows, columns) if [`hold`][] is true, and the fields for [`adjoint`][]."""
     driver, row, column, sense = resistances
     tiles, _, columns = G.shape
     wires = row_wires(G, driver, row, min(_BLOCK, columns))

@@ -1,24 +1,28 @@
 """Training that knows the chip: every step runs the network as programmed crossbars would."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 
-from hwmodels.crossbar import Converters, Crossbar, deploy, effective_conductance, tile_products
+from experiments.lumped import Lumped
+from hwmodels.crossbar import Converters, Crossbar, Wires, deploy, effective_conductance, tile_products
 from hwmodels.crossbar.deploy import target_tiles
 from hwmodels.crossbar.expansion import Linearised, Reused
 from hwmodels.crossbar.programming import Solve
-from jaxsnn.layers import Conv, Linear
+from hwmodels.sharding import distributed
+from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.learning.training import split_parameters
 from jaxsnn.learning.transform import Transform
 from jaxsnn.network import Network
+from jaxsnn.neuron import LIF, ParametricLIF
 
-Between = Literal["reuse", "linearised"]
-_EXPANSIONS: Mapping[str, Any] = {"reuse": Reused, "linearised": Linearised}
+Between = Literal["reuse", "lumped", "linearised"]
+EXPANSIONS: Mapping[str, Any] = {"reuse": Reused, "lumped": Lumped, "linearised": Linearised}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +35,15 @@ class NoiseAware(Transform):
     - `converters`: of every tile; None for ideal ones, which cost nothing.
     - `every`: steps from one exact solution of the circuits to the next. With 1, values and gradients are
       exact in every step.
-    - `between`: what serves the steps of a period if it is longer: the expansion about the conductances meant
-      at its start that keeps each device's attenuation ("reuse", [`hwmodels.crossbar.expansion.Reused`][]),
-      or the tangent ("linearised", [`hwmodels.crossbar.expansion.Linearised`][], which takes much more
-      memory). The solution itself is not differentiated.
+    - `between`: what serves the steps of a period if it is longer: an expansion about the conductances meant
+      at its start. "reuse" keeps each device's attenuation ([`hwmodels.crossbar.expansion.Reused`][]),
+      "lumped" adds how devices load their row and column ([`experiments.lumped.Lumped`][]), "linearised" is
+      the tangent ([`hwmodels.crossbar.expansion.Linearised`][], which takes much more memory). The solution
+      itself is not differentiated.
     - `software`: fraction of the steps that run without the chip, each kernel at its mean scale on it
-      ([`at_scale_of`][]), so that the weights also serve a network in software.
+      ([`scaled_as`][]), so that the weights also serve a network in software. The scale needs a solution,
+      and no derivative of it. Test images always see the chip, solved exactly.
+    - `mesh`: devices among which the tiles are cut, see [`hwmodels.sharding.distributed`][]; None for one.
 
     **Raises:** `ValueError` for a period below one step, an unknown `between`, and a fraction out of [0, 1)
     or with products that need their inputs (converters or read noise).
@@ -47,6 +54,7 @@ class NoiseAware(Transform):
     every: int = 1
     between: Between = "reuse"
     software: float = 0.0
+    mesh: Mesh | None = None
 
     def __post_init__(self):
         if self.every < 1:
@@ -54,10 +62,9 @@ class NoiseAware(Transform):
                 f"NoiseAware.every is the steps from one exact solution to the next, at least 1; "
                 f"got {self.every}."
             )
-        if self.between not in _EXPANSIONS:
+        if self.between not in EXPANSIONS:
             raise ValueError(
-                f"NoiseAware.between must be one of {', '.join(map(repr, _EXPANSIONS))}; "
-                f"got {self.between!r}."
+                f"NoiseAware.between must be one of {', '.join(map(repr, EXPANSIONS))}; got {self.between!r}."
             )
         if not 0 <= self.software < 1:
             raise ValueError(
@@ -71,8 +78,8 @@ class NoiseAware(Transform):
 
     def _solution(self, network: Network) -> dict[str, Any]:
         tiles = target_tiles(split_parameters(network)[1], self.crossbar)
-        expansion = _EXPANSIONS[self.between]
-        return {dtype: expansion.at(G, self.crossbar.wires) for dtype, G in tiles.items()}
+        at = self._cut(EXPANSIONS[self.between].at)
+        return {dtype: at(G, self.crossbar.wires) for dtype, G in tiles.items()}
 
     def init(self, network: Network) -> Any:
         """Steps since the last solution, and that solution: none yet."""
@@ -93,36 +100,77 @@ class NoiseAware(Transform):
 
     def apply(self, network: Network, state: Any, key: jax.Array) -> Network:
         """The network on chips programmed from `key`, or in software at their scale."""
-        chip = programmed(network, self.crossbar, key, converters=self.converters, solve=self._solve(state))
+        solve = self._solve(state)
         if not self.software:
-            return chip
+            return programmed(network, self.crossbar, key, converters=self.converters, solve=solve)
+        graph, params, rest = split_parameters(network)
+
+        def on_chip(params: Any) -> Any:
+            return deploy(params, self.crossbar, key, solve=solve)
+
+        def in_software(params: Any) -> Any:
+            return scaled_as(params, on_chip(jax.lax.stop_gradient(params)))
+
         # The devices draw from the streams of the leaves.
         apart = jax.random.bernoulli(jax.random.fold_in(key, 0xFFFFFFFF), self.software)
-        graph, on_chip, rest = split_parameters(chip)
-        own = split_parameters(at_scale_of(network, chip))[1]
-        chosen = jax.tree.map(lambda own, seen: jnp.where(apart, own, seen), own, on_chip)
-        return nnx.merge(graph, chosen, rest, copy=True)
+        return nnx.merge(graph, jax.lax.cond(apart, in_software, on_chip, params), rest, copy=True)
+
+    def evaluation(self) -> "NoiseAware":
+        """Every chip solved exactly, and no step in software."""
+        return dataclasses.replace(self, every=1, software=0.0)
 
     def _solve(self, state: Any) -> Solve:
         if self.every == 1:
-            return effective_conductance
-        return lambda G, wires: state[1][str(G.dtype)](G, wires)
+            return self._cut(effective_conductance)
+        expanded = self._cut(lambda batch, wires: batch[0](batch[1], wires))
+        return lambda G, wires: expanded((state[1][str(G.dtype)], G), wires)
+
+    def _cut(self, function: Callable[[Any, Wires], Any]) -> Callable[[Any, Wires], Any]:
+        return function if self.mesh is None else distributed(function, self.mesh)
 
 
-def at_scale_of(network: Network, chip: Network) -> Network:
-    """The network in software with each kernel at the scale that the chip gives it on average.
+def scaled_as(params: Any, on_chip: Any) -> Any:
+    """Each kernel times its [`scale`][] on a chip, which is taken for a constant."""
+    return jax.tree.map(
+        lambda own, seen: own if own.ndim < 2 else own * jax.lax.stop_gradient(scale(own, seen)),
+        params,
+        on_chip,
+    )
 
-    One factor per layer, the least-squares fit of the chip's kernel by the network's, taken for a constant.
-    It is the same as dividing the layer's thresholds by that factor.
+
+def scale(kernel: jax.Array, on_chip: jax.Array) -> jax.Array:
+    """The factor that brings a kernel nearest to what a chip makes of it, in least squares."""
+    return jnp.sum(kernel * on_chip) / jnp.sum(kernel * kernel)
+
+
+def folded(network: Network, chip: Network) -> Network:
+    r"""The network in software that computes what the chip computes on average: thresholds over scales.
+
+    Potentials are linear in currents, so that neurons with kernel $s·w$ and threshold θ fire exactly when
+    those with w and θ/s do. Each layer's s is its [`scale`][] on the chip. Weights stay; the output layer,
+    which has no threshold, is scaled instead, which changes no decision.
+
+    **Arguments:** `network`: blocks of a bias-free synapse and LIF neurons without normalisation, and an
+    output layer; left as it is. `chip`: the same network as [`programmed`][].
+
+    **Raises:** `ValueError` that names a layer whose scale is not its threshold's.
     """
-    graph, params, rest = split_parameters(network)
-
-    def scaled(own, seen):
-        if own.ndim < 2:
-            return own
-        return own * jax.lax.stop_gradient(jnp.sum(own * seen) / jnp.sum(own * own))
-
-    return nnx.merge(graph, jax.tree.map(scaled, params, split_parameters(chip)[1]), rest, copy=True)
+    software = nnx.clone(network)
+    for layer, seen in zip(software.layers, chip.layers, strict=True):
+        if not isinstance(layer, Block) or layer.norm is not None or layer.synapse.bias is not None:
+            raise ValueError(
+                f"layer {layer.name!r} has a bias, a normalisation or a shortcut, which no threshold can "
+                "stand for; fold those into its weights first."
+            )
+        kernel = layer.synapse.kernel
+        factor = scale(kernel[...], seen.synapse.kernel[...])
+        if isinstance(layer.neuron, LIF) and not isinstance(layer.neuron, ParametricLIF):
+            layer.neuron.threshold /= float(factor)
+        elif layer.neuron.spiking:
+            raise ValueError(f"layer {layer.name!r} has no plain threshold: {type(layer.neuron).__name__}.")
+        else:
+            kernel[...] = kernel[...] * factor
+    return software
 
 
 def programmed(

@@ -219,7 +219,7 @@ def energy_aware(
         rows += found
         rounded += coarser
     summary = _summary(rows, ("penalty", "beta"))
-    coarse = _summary(rounded, ("bits",))
+    coarse = _summary(rounded, ("penalty", "beta", "bits"))
     return Result(
         title="Training with the chip's energy in the loss",
         inputs={
@@ -258,7 +258,7 @@ def _sweep(
     betas: Sequence[float],
     temperature: float,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """One seed: the networks of all penalties, and that of β = 0 with its weights rounded afterwards."""
+    """One seed: the networks of all penalties, and those that learnt no widths with their weights rounded."""
     folder = run.checkpoints / f"seed_{seed}"
     fit(
         network,
@@ -294,14 +294,16 @@ def _sweep(
         measured = setting.measure(tuned, images, labels)
         if reference is None:
             reference = measured
-            rounded = _rounded(tuned, setting, images, labels, seed, measured)
+        if name != "energy":  # Those widths are learnt.
+            origin = {"seed": seed, "penalty": name, "beta": beta}
+            rounded += [origin | row for row in _rounded(tuned, setting, images, labels, reference)]
         saved = setting.by_lever(reference, measured)
         rows.append({"seed": seed, "penalty": name, "beta": beta} | _facts(measured, reference, saved))
     return rows, rounded
 
 
 def _rounded(
-    network: Network, setting: Setting, images: Any, labels: Any, seed: int, reference: Inference
+    network: Network, setting: Setting, images: Any, labels: Any, reference: Inference
 ) -> list[dict[str, Any]]:
     """The same network with all its weights at fewer and fewer bits, not trained again."""
     rows = []
@@ -310,7 +312,7 @@ def _rounded(
         coarse = nnx.clone(network)
         for layer in coarse.layers:
             layer.synapse.quantizer = LearntBits(bits, least=quantizer.least, most=quantizer.most)
-        rows.append({"seed": seed, "bits": bits} | _facts(setting.measure(coarse, images, labels), reference))
+        rows.append({"bits": bits} | _facts(setting.measure(coarse, images, labels), reference))
     return rows
 
 
@@ -342,13 +344,13 @@ def _table(
 ) -> Table:
     rows = [
         [
-            "β = 0" if row["penalty"] == "none" else f"{row['penalty']}, β = {row['beta']:g}",
+            _name(row),
             *_cells(row),
             *(f"{row[f'saved_by_{lever}']:.1%}" for lever in ("bits", "timesteps", "rates")),
         ]
         for row in summary
     ]
-    rows += [[f"β = 0, then {row['bits']} bits", *_cells(row), "", "", ""] for row in coarse]
+    rows += [[f"{_name(row)}, then {row['bits']} bits", *_cells(row), "", "", ""] for row in coarse]
     return Table(
         "Accuracy against energy",
         ["penalty", "accuracy", "energy", "timesteps", "bits", "by bits", "by timesteps", "by rates"],
@@ -356,6 +358,10 @@ def _table(
         note=f"Test images, mean of {seeds} seeds. Energy per inference on {model}, β = 0 being 100 %; "
         "the last columns: what each lever saves alone.",
     )
+
+
+def _name(row: dict[str, Any]) -> str:
+    return "β = 0" if row["penalty"] == "none" else f"{row['penalty']}, β = {row['beta']:g}"
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

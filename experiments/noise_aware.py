@@ -1,6 +1,7 @@
 """Hardware accuracy before and after training on the chip."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -8,7 +9,7 @@ import jax
 from flax import nnx
 
 from experiments import registry
-from experiments.chip_training import NoiseAware, at_scale_of, programmed
+from experiments.chip_training import NoiseAware, folded
 from experiments.figures.noise_aware import noise_aware_figure
 from experiments.output import Result, Run, Table
 from experiments.pipeline import (
@@ -20,10 +21,10 @@ from experiments.pipeline import (
     make_training,
     make_wires,
 )
-from experiments.robustness import accuracy_table, on_hardware
+from experiments.robustness import Robustness, on_hardware, program
 from hwmodels.crossbar import Converters, Crossbar
 from jaxsnn.data.datasets import Dataset
-from jaxsnn.learning.training import evaluate, fit
+from jaxsnn.learning.training import EpochMetrics, evaluate, fit, split_parameters
 from jaxsnn.network import Network
 
 make_noise_aware = registry.register(NoiseAware)
@@ -33,21 +34,29 @@ _WEIGHTS, _CHIPS = 0, 1
 
 
 @registry.experiment("noise_aware", "fine-tune an SNN on modelled chips, compare chips before and after")
-def noise_aware(run: Run, *, seed: int, draws: int, epochs: int, learning_rate: float) -> Result:
-    """Train without a chip, measure on chips, train on chips, measure on the same chips again.
+def noise_aware(
+    run: Run, *, seed: int, draws: int, epochs: int, learning_rate: float, periods: tuple[int, ...]
+) -> Result:
+    """Train without a chip, measure on chips; train on chips, once per period, and measure on the same chips.
 
-    All weights are trained, and nothing else: thresholds stay, no digital gain is added.
+    All weights are trained, and nothing else: thresholds stay, no digital gain is added. A network that was
+    trained on chips has their attenuation in its weights. What it is in software is therefore said twice: as
+    trained, and with each layer's mean attenuation folded into its thresholds
+    ([`experiments.chip_training.folded`][]), which is the network that its chips approximate.
 
     **Arguments:**
 
     - `seed`: of the initial weights and of the chips' devices.
-    - `draws`: programmed chips, the same before and after; training sees others.
+    - `draws`: programmed chips, the same for all networks; training sees others.
     - `epochs`, `learning_rate`: of the training on chips; its other settings are those of the first one.
+    - `periods`: `NoiseAware.every` of each network that is trained on chips.
 
-    **Raises:** `ValueError` for fewer chips than one.
+    **Raises:** `ValueError` for fewer chips or periods than one, and for a period given twice.
     """
     if draws < 1:
         raise ValueError(f"noise_aware.draws is the number of chips to program, at least 1; got {draws}.")
+    if not periods or len(set(periods)) < len(periods):
+        raise ValueError(f"noise_aware.periods needs at least one number of steps, each once; got {periods}.")
     key = jax.random.key(seed)
     dataset = make_dataset()
     network = make_digits_convnet(neuron=make_neuron, rngs=nnx.Rngs(params=jax.random.fold_in(key, _WEIGHTS)))
@@ -56,7 +65,8 @@ def noise_aware(run: Run, *, seed: int, draws: int, epochs: int, learning_rate: 
         training, epochs=epochs, learning_rate=learning_rate, seed=training.seed + 1
     )
     crossbar = make_crossbar(wires=make_wires(), device=make_device())
-    transform = make_noise_aware(crossbar=crossbar)
+    transforms = {every: make_noise_aware(crossbar=crossbar, every=every) for every in periods}
+    converters = transforms[periods[0]].converters
     chip_keys = list(jax.random.split(jax.random.fold_in(key, _CHIPS), draws))
     registry.require_all_used()
 
@@ -64,64 +74,102 @@ def noise_aware(run: Run, *, seed: int, draws: int, epochs: int, learning_rate: 
         images = dataset.scale(dataset.test_images)
         return evaluate(network, images, dataset.test_labels, timesteps=training.timesteps).accuracy
 
-    def chips(network: Network):
-        return on_hardware(
+    def measured(network: Network) -> Measured:
+        chips = on_hardware(
             network,
             crossbar,
             dataset,
             software=plain,
             timesteps=training.timesteps,
             keys=chip_keys,
-            converters=transform.converters,
+            converters=converters,
         )
+        return Measured(software(network), software(folded(network, undisturbed(network, crossbar))), chips)
 
     fit(network, dataset, training, checkpoint_dir=run.checkpoints / "plain", progress=True)
     plain = software(network)
-    before = chips(network)
-    tuned = fit(
-        network,
-        dataset,
-        on_chips,
-        transform=transform,
-        checkpoint_dir=run.checkpoints / "noise_aware",
-        progress=True,
-    )
-    after = chips(network)
-    rescaled = software(attenuated(network, crossbar))
-    results = {"plain": before, "noise-aware": after}
-    numbers: dict[str, Any] = {
-        "software_accuracy": plain,
-        "noise_aware_software_accuracy": software(network),
-        "noise_aware_rescaled_software_accuracy": rescaled,
-        "hardware": {
-            name: {
-                "accuracies": chip.accuracies,
-                "mean_accuracy": chip.mean,
-                "accuracy_spread": chip.spread,
-                "drop": chip.drop,
-            }
-            for name, chip in results.items()
-        },
-        "drop_ratio": before.drop / after.drop if after.drop > 0 else None,
-        "training_on_chips": [dataclasses.asdict(epoch) for epoch in tuned.history],
-    }
+    results = {"plain": measured(network)}
+    courses: dict[str, tuple[EpochMetrics, ...]] = {}
+    for every, transform in transforms.items():
+        name = "solved in every step" if every == 1 else f"solved every {every} steps"
+        run.console.print(f"on chips, {name}")
+        tuned = nnx.clone(network)
+        courses[name] = fit(
+            tuned,
+            dataset,
+            on_chips,
+            transform=transform,
+            checkpoint_dir=run.checkpoints / f"every_{every}",
+            progress=True,
+        ).history
+        results[name] = measured(tuned)
     return Result(
         title="An SNN trained on its chip",
         inputs=_inputs(dataset, seed, training, on_chips),
-        numbers=numbers,
-        tables=[accuracy_table(results), _software_table(numbers)],
+        numbers={
+            "networks": {name: found.numbers(results["plain"]) for name, found in results.items()},
+            "training_on_chips": {
+                name: [dataclasses.asdict(epoch) for epoch in course] for name, course in courses.items()
+            },
+        },
+        tables=[network_table(results)],
         figures={
             "noise_aware": noise_aware_figure(
-                plain, results, [epoch.test_accuracy for epoch in tuned.history]
+                plain,
+                {name: found.chips for name, found in results.items()},
+                {name: [epoch.test_accuracy for epoch in course] for name, course in courses.items()},
             )
         },
     )
 
 
-def attenuated(network: Network, crossbar: Crossbar) -> Network:
-    """The network in software at the scale of a chip without device variation, see [`at_scale_of`][]."""
-    certain = eqx.tree_at(lambda design: design.device.variation, crossbar, None)
-    return at_scale_of(network, programmed(network, certain, jax.random.key(0)))
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """One network in software, as trained and with its chips' attenuation in its thresholds, and on chips.
+
+    `chips.software` is the plain network's accuracy.
+    """
+
+    as_trained: float
+    at_scale: float
+    chips: Robustness
+
+    @property
+    def own(self) -> Robustness:
+        """The same chips beside what the network itself does in software, at their scale."""
+        return dataclasses.replace(self.chips, software=self.at_scale)
+
+    def drop(self, plain: "Measured") -> float:
+        """Δ relative to the network's own software accuracy; the plain one's is that as trained."""
+        return self.chips.drop if self is plain else self.own.drop
+
+    def numbers(self, plain: "Measured") -> dict[str, Any]:
+        """As JSON; ratios are of the plain network's drop to this one's, None where nothing is lost."""
+        drops = {"": self.drop(plain), "_from_plain": self.chips.drop}
+        return {
+            "software_accuracy_as_trained": self.as_trained,
+            "software_accuracy_at_chip_scale": self.at_scale,
+            "accuracies": self.chips.accuracies,
+            "mean_accuracy": self.chips.mean,
+            "accuracy_spread": self.chips.spread,
+            **{f"drop{name}": drop for name, drop in drops.items()},
+            **{
+                f"drop{name}_ratio": plain.chips.drop / drop if drop > 0 else None
+                for name, drop in drops.items()
+            },
+        }
+
+
+def undisturbed(network: Network, crossbar: Crossbar) -> Network:
+    """The network on a chip whose devices hold what was meant."""
+    certain = eqx.tree_at(
+        lambda design: (design.device.variation, design.device.read_noise),
+        crossbar,
+        (None, None),
+        is_leaf=lambda leaf: leaf is None,
+    )
+    graph, kernels, rest = split_parameters(network)
+    return nnx.merge(graph, program(kernels, certain, jax.random.key(0)), rest, copy=True)
 
 
 def _inputs(dataset: Dataset, seed: int, *trainings: Any) -> dict[str, Any]:
@@ -134,15 +182,26 @@ def _inputs(dataset: Dataset, seed: int, *trainings: Any) -> dict[str, Any]:
     }
 
 
-def _software_table(numbers: dict[str, Any]) -> Table:
+def network_table(results: Mapping[str, Measured]) -> Table:
+    """Every network in software and on the same chips."""
+    plain = results["plain"]
     return Table(
-        "Accuracy without hardware",
-        ["network", "accuracy"],
+        "Accuracy",
+        ["network", "as trained", "at chip's scale", "hardware", "spread", "drop Δ", "from plain"],
         [
-            ["plain", f"{numbers['software_accuracy']:.2%}"],
-            ["noise-aware, as trained", f"{numbers['noise_aware_software_accuracy']:.2%}"],
-            ["noise-aware, at the chip's scale", f"{numbers['noise_aware_rescaled_software_accuracy']:.2%}"],
+            [
+                name,
+                f"{found.as_trained:.2%}",
+                f"{found.at_scale:.2%}",
+                f"{found.chips.mean:.2%}",
+                f"± {found.chips.spread:.2%}",
+                f"{found.drop(plain):.2%}",
+                f"{found.chips.drop:.2%}",
+            ]
+            for name, found in results.items()
         ],
-        note="Trained on the chip, weights grow to make up for its attenuation. The last row undoes this by "
-        "one factor per layer.",
+        note=f"{len(plain.chips.chips)} chips, the same for all; spread: standard deviation between them. "
+        "Software: with the weights as trained, and with each layer's mean attenuation folded into its "
+        "thresholds. Δ = (software − hardware) / software, of the network's own software accuracy (plain: as "
+        "trained; others: at the chip's scale), and from the plain one's.",
     )

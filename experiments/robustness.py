@@ -56,7 +56,7 @@ class Robustness:
 
 
 # Designs that differ only in numbers, such as resistances, share one compiled program.
-_program = jax.jit(deploy)
+program = jax.jit(deploy)
 
 
 def on_hardware(
@@ -83,7 +83,7 @@ def on_hardware(
     chips = []
     for key in keys:
         if converters is None:
-            chip = nnx.merge(graph, _program(kernels, crossbar, key), rest)
+            chip = nnx.merge(graph, program(kernels, crossbar, key), rest)
         else:
             chip = programmed(network, crossbar, key, converters=converters)
         chips.append(evaluate(chip, images, dataset.test_labels, timesteps=timesteps))

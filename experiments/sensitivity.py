@@ -32,6 +32,11 @@ from jaxsnn.learning.training import evaluate, fit
 _WEIGHTS, _CHIP = 0, 1
 
 
+_GIVEN = frozenset({"chip.node_nm", "chip.constants_nm", "chip.kernel"})
+"""Numbers of SpikeFlow's model that no designer turns: the technology node, the node that the constants were
+measured in, and the kernel that the published buffers were sized for."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Sensitivities:
     """Elasticities of one cost: by how many percent it changes for one percent of a parameter.
@@ -43,9 +48,29 @@ class Sensitivities:
     total: dict[str, float]
     parts: dict[str, dict[str, float]]
 
-    def main_part(self, parameter: str) -> str:
-        """The part through which the parameter acts most."""
-        return max(self.parts, key=lambda part: abs(self.parts[part][parameter]))
+    def among(self, chosen: Callable[[str], bool]) -> "Sensitivities":
+        """Those to some of the parameters."""
+        return Sensitivities(
+            {name: value for name, value in self.total.items() if chosen(name)},
+            {
+                part: {name: value for name, value in values.items() if chosen(name)}
+                for part, values in self.parts.items()
+            },
+        )
+
+    def greatest(self, count: int) -> "Sensitivities":
+        """Those to the parameters that matter most, without the parts that have none of them."""
+        names = list(self.total)[:count]
+        kept = self.among(names.__contains__)
+        least = 1e-3 * max(map(abs, kept.total.values()), default=0.0)
+        return Sensitivities(
+            kept.total,
+            {
+                part: values
+                for part, values in kept.parts.items()
+                if max(map(abs, values.values()), default=0.0) > least
+            },
+        )
 
 
 @registry.experiment("sensitivity", "rank what a trained SNN's energy and weight errors depend on")
@@ -87,7 +112,15 @@ def sensitivity(run: Run, *, seed: int, shown: int, conventions: Conventions) ->
         }
         kernels = {layer.name: layer.synapse.kernel[...] for layer in network.layers}
         errors, by_layer = weight_error_sensitivities(kernels, crossbar, jax.random.fold_in(key, _CHIP))
-    totals = {cost: by["component"].total for cost, by in energies.items()}
+    turned = {
+        cost: {kind: found.among(lambda name: name not in _GIVEN) for kind, found in by.items()}
+        for cost, by in energies.items()
+    }
+    shared = {
+        f"{cost} by {kind}": found.greatest(shown)
+        for cost, by in turned.items()
+        for kind, found in by.items()
+    }
     return Result(
         title="What should be changed first?",
         inputs={
@@ -99,18 +132,21 @@ def sensitivity(run: Run, *, seed: int, shown: int, conventions: Conventions) ->
         },
         numbers={
             "software_accuracy": software.accuracy,
-            "elasticities": totals,
+            "elasticities": {cost: by["component"].total for cost, by in turned.items()},
+            "elasticities_to_what_is_given": {
+                cost: by["component"].among(_GIVEN.__contains__).total for cost, by in energies.items()
+            },
             "contributions": {
-                cost: {kind: found.parts for kind, found in by.items()} for cost, by in energies.items()
+                cost: {kind: found.parts for kind, found in by.items()} for cost, by in turned.items()
             },
             "weight_errors": errors,
             "weight_error_elasticities": by_layer,
         },
         tables=[
-            *(energy_table(cost, by["component"], by["layer"], shown) for cost, by in energies.items()),
+            *(energy_table(title, found) for title, found in shared.items()),
             weight_error_table(errors, by_layer),
         ],
-        figures={"sensitivity": sensitivity_figure(totals, by_layer, shown)},
+        figures={"sensitivity": sensitivity_figure(shared, by_layer)},
     )
 
 
@@ -173,21 +209,20 @@ def weight_error_sensitivities(
     }
 
 
-def energy_table(cost: str, by_component: Sensitivities, by_layer: Sensitivities, shown: int) -> Table:
-    """The greatest elasticities of an energy, what they act through, and each layer's part of them."""
+def energy_table(title: str, found: Sensitivities) -> Table:
+    """The elasticities of an energy, and what each of its parts contributes to them."""
     return Table(
-        f"{cost}: percent for one percent",
-        ["parameter", "elasticity", "mostly through", *by_layer.parts],
+        f"{title}: percent for one percent",
+        ["parameter", "elasticity", *(part.replace("_", " ") for part in found.parts)],
         [
             [
                 name.removeprefix("chip."),
                 f"{value:+.3f}",
-                by_component.main_part(name).replace("_", " "),
-                *(f"{values.get(name, 0):+.3f}" for values in by_layer.parts.values()),
+                *(f"{values[name]:+.3f}" for values in found.parts.values()),
             ]
-            for name, value in list(by_component.total.items())[:shown]
+            for name, value in found.total.items()
         ],
-        note="Layers: what each contributes to the elasticity.",
+        note="Columns: what each part contributes to the elasticity.",
     )
 
 

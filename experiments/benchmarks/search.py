@@ -3,26 +3,30 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from hwmodels import spikeflow
+from hwmodels import sata, spikeflow
 from hwmodels.search import Choice, Constraint, minimise
 from hwmodels.search.problem import Problem, measure_all
+from hwmodels.workload import Workload
 
 SEEDS = 10
 CHUNK = 4096
 TOLERANCE = 1.02
 BUDGET = 0.05
-SETTINGS = {"restarts": 128, "steps": 30, "polished": 32}
-TPE_TRIALS = 200
+TPE_SECONDS = 600
+"""For the seeds of Optuna's TPE at equal evaluations, whose trials take longer the more there were."""
 
-CHIP_WORKLOAD = spikeflow.vgg(spikeflow.VGG9)
-SIZES = tuple(range(16, 257, 16))
+CHIP_LAYERS = spikeflow.vgg(spikeflow.VGG9).layers
+SIZES = tuple(range(32, 257, 32))
+TIMESTEPS = (2, 4, 6, 8, 10)
+RESOLUTION = Constraint("resolution", lambda design: _resolution(design), lower=7.0, unit="bit")
+"""A stand-in for accuracy: a rate of T timesteps has T + 1 values, a weight of b bits has 2^b."""
 
 
 @dataclass(frozen=True)
@@ -51,39 +55,93 @@ class Space:
         return np.concatenate([np.asarray(part) for part in parts])[: len(designs)]
 
 
-def _chip(**sizes: Any) -> spikeflow.Chip:
-    return spikeflow.Chip(activity="spikes", **sizes)
+class Design(NamedTuple):
+    """What a search turns: a chip, and how long the network runs on it."""
+
+    chip: Any
+    timesteps: Any
+    weight_bits: Any
 
 
-def _chip_cost(chip: spikeflow.Chip) -> spikeflow.Cost:
-    return spikeflow.evaluate(CHIP_WORKLOAD, chip)
+def _resolution(design: Design) -> Any:
+    return jnp.log2(1 + jnp.asarray(design.timesteps, jnp.result_type(float))) + design.weight_bits
 
 
-def _energy_delay(cost: Callable[[Any], Any], design: Any) -> Any:
-    found = cost(design)
+def _chip(timesteps: Any, weight_bits: Any, **sizes: Any) -> Design:
+    chip = spikeflow.Chip(activity="spikes", weight_bits=weight_bits, **sizes)
+    return Design(chip, timesteps, weight_bits)
+
+
+def _chip_cost(design: Design) -> spikeflow.Cost:
+    return spikeflow.evaluate(Workload(CHIP_LAYERS, design.timesteps), design.chip)
+
+
+def _chip_energy_delay(design: Design) -> Any:
+    found = _chip_cost(design)
     # Joule second would be near the smallest number of float32.
     return found.energy_j * found.latency_s * 1e9
 
 
-def _area(cost: Callable[[Any], Any], design: Any) -> Any:
-    return cost(design).area_mm2
+def _array(
+    rows: Any, columns: Any, ifmap: Any, filter: Any, ofmap: Any, timesteps: Any, weight_bits: Any
+) -> Design:
+    accelerator = sata.Accelerator(
+        array=sata.Array(rows, columns),
+        buffers=sata.Buffers(ifmap=ifmap, filter=filter, ofmap=ofmap),
+        precision=sata.Precision(weight=weight_bits),
+    )
+    return Design(accelerator, timesteps, weight_bits)
+
+
+def _array_cost(design: Design) -> sata.InferenceCost:
+    return sata.inference_energy(Workload(CHIP_LAYERS, design.timesteps), design.chip)
+
+
+def _array_energy_delay(design: Design) -> Any:
+    found = _array_cost(design)
+    return found.total_j * found.latency_s * 1e9
 
 
 SPACES = (
     Space(
         "SpikeFlow, VGG9",
         _chip,
-        partial(_energy_delay, _chip_cost),
+        _chip_energy_delay,
         (
             Choice("crossbar_rows", SIZES),
             Choice("crossbar_columns", SIZES),
             Choice("adc_bits", tuple(range(2, 9)), unit="bit"),
             Choice("mux_ratio", (1, 2, 3, 4, 6, 8, 12, 16)),
-            Choice("pes_per_tile", tuple(range(2, 33, 2))),
+            Choice("pes_per_tile", (2, 4, 8, 12, 16, 24, 32)),
+            Choice("timesteps", TIMESTEPS),
+            Choice("weight_bits", (2, 4, 6, 8), unit="bit"),
         ),
         (
-            Constraint("area", partial(_area, _chip_cost), upper=9.0, unit="mm²"),
-            Constraint("rows per ADC code", lambda chip: chip.crossbar_rows / 2.0**chip.adc_bits, upper=4.0),
+            Constraint("area", lambda design: _chip_cost(design).area_mm2, upper=9.0, unit="mm²"),
+            Constraint(
+                "rows per ADC code",
+                lambda design: design.chip.crossbar_rows / 2.0**design.chip.adc_bits,
+                upper=4.0,
+            ),
+            RESOLUTION,
+        ),
+    ),
+    Space(
+        "SATA, VGG9",
+        _array,
+        _array_energy_delay,
+        (
+            Choice("rows", (4, 8, 12, 16, 24, 32, 48, 64)),
+            Choice("columns", (4, 8, 12, 16, 24, 32, 48, 64)),
+            Choice("ifmap", (8192, 32768, 131072, 524288), unit="byte"),
+            Choice("filter", (16384, 65536, 262144, 1048576), unit="byte"),
+            Choice("ofmap", (8192, 32768, 131072, 524288), unit="byte"),
+            Choice("timesteps", TIMESTEPS),
+            Choice("weight_bits", (2, 3, 4, 5, 6, 8), unit="bit"),
+        ),
+        (
+            Constraint("area", lambda design: _array_cost(design).area_mm2, upper=2.0, unit="mm²"),
+            RESOLUTION,
         ),
     ),
 )
@@ -125,6 +183,28 @@ def _tpe(
     return np.minimum.accumulate(seen)
 
 
+def _tpe_at_equal_evaluations(
+    space: Space, objectives: np.ndarray, excesses: np.ndarray, counts: Sequence[int], seconds: float
+) -> tuple[list[np.ndarray], float]:
+    """One trace for each seed that starts before the seconds are over, and the mean time of these.
+
+    A seed whose seconds end before its trials do has a shorter trace, and only the first one is then kept.
+    """
+    begun = time.perf_counter()
+    traces: list[np.ndarray] = []
+    ends: list[float] = []
+    for seed, count in enumerate(counts):
+        left = seconds - (time.perf_counter() - begun)
+        if left <= 0:
+            break
+        trace = _tpe(space, objectives, excesses, seed, count=count, seconds=left)
+        if len(trace) < count and traces:
+            break
+        traces.append(trace)
+        ends.append(time.perf_counter() - begun)
+    return traces, ends[-1] / len(traces)
+
+
 def _row(
     space: Space, method: str, best: float, traces: Sequence[np.ndarray], seconds: float | None
 ) -> dict[str, Any]:
@@ -145,7 +225,9 @@ def _row(
     }
 
 
-def compare(space: Space, seeds: int = SEEDS) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def compare(
+    space: Space, seeds: int = SEEDS, tpe_seconds: float = TPE_SECONDS
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """All methods on one space: rows of the table, and the curves of best-so-far over optimum."""
     start = time.perf_counter()
     measures = space.measure()
@@ -165,7 +247,7 @@ def compare(space: Space, seeds: int = SEEDS) -> tuple[list[dict[str, Any]], dic
             key=jax.random.key(seed),
             constraints=space.constraints,
             max_evaluations=limit,
-            **SETTINGS | settings,
+            **settings,
         )
         return found.trace, time.perf_counter() - begun
 
@@ -196,10 +278,8 @@ def compare(space: Space, seeds: int = SEEDS) -> tuple[list[dict[str, Any]], dic
         import optuna  # noqa: F401
     except ImportError:
         return rows, _curves(best, traces) | {"first_s": runs[0][1]}
-    begun = time.perf_counter()
-    traces["TPE"] = [_tpe(space, objectives, excesses, seed, count=TPE_TRIALS) for seed in range(seeds)]
-    tpe_s = (time.perf_counter() - begun) / seeds
-    rows.append(_row(space, f"TPE, {TPE_TRIALS} evaluations", best, traces["TPE"], tpe_s))
+    traces["TPE"], tpe_s = _tpe_at_equal_evaluations(space, objectives, excesses, counts, tpe_seconds)
+    rows.append(_row(space, "TPE, equal evaluations", best, traces["TPE"], tpe_s))
     timed = [_tpe(space, objectives, excesses, seed, seconds=mean_s) for seed in range(seeds)]
     rows.append(_row(space, "TPE, equal time", best, timed, mean_s))
     return rows, _curves(best, traces) | {"first_s": runs[0][1]}
@@ -221,23 +301,29 @@ def _curves(best: float, traces: dict[str, list[np.ndarray]]) -> dict[str, Any]:
     }
 
 
-def run() -> dict:
-    """Rows of space, method, ratio to the true optimum, evaluations and seconds; curves beside them."""
+def run(seeds: int = SEEDS, tpe_seconds: float = TPE_SECONDS) -> dict:
+    """Rows of space, method, ratio to the true optimum, evaluations and seconds; curves beside them.
+
+    **Arguments:** `seeds`: of every method. `tpe_seconds`: on each space, for TPE at equal evaluations.
+    """
     rows: list[dict[str, Any]] = []
     curves: dict[str, Any] = {}
     for space in SPACES:
-        found, curves[space.name] = compare(space)
+        found, curves[space.name] = compare(space, seeds, tpe_seconds)
         rows += found
     cold = ", ".join(f"{curve['first_s']:.1f} s on {name}" for name, curve in curves.items())
     notes = [
-        f"The least energy-delay product under the constraints, {SEEDS} seeds; ratio 1 is the optimum that "
+        f"The least energy-delay product under the constraints, {seeds} seeds; ratio 1 is the optimum that "
         "exhaustive search finds. At most 5 % of the space may be spent.",
         "An evaluation is one design measured; a gradient step counts as one, although its backward pass "
         "costs time of its own.",
-        f"Seconds are means of the {SEEDS} searches, of which the first one compiles: {cold}. Equal time is "
+        f"Seconds are means of the {seeds} searches, of which the first one compiles: {cold}. Equal time is "
         "that mean.",
         "Random search and TPE look designs up in the exhaustive table: their seconds hold no evaluation. "
         "Random search at equal time draws as many as the exhaustive search could measure in it.",
+        f"TPE at equal evaluations: as many seeds as fit in {tpe_seconds:g} s on each space; a run cut "
+        "short by them shows in its number of evaluations.",
+        "T and weight bits are bounded from below by log2(T + 1) + bits, a stand-in for accuracy.",
         "The curves compare medians at every number of evaluations.",
         "Made by `python -m experiments.benchmarks search`.",
     ]

@@ -12,7 +12,7 @@ def pareto_figure(summary: Sequence[Mapping[str, Any]], rounded: Sequence[Mappin
     **Arguments:**
 
     - `summary`: rows with `penalty`, `beta`, `energy_over_beta_zero` and `accuracy`.
-    - `rounded`: the network of β = 0 at fewer `bits`, same columns.
+    - `rounded`: networks that learnt no widths at fewer `bits`, same columns.
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -20,8 +20,15 @@ def pareto_figure(summary: Sequence[Mapping[str, Any]], rounded: Sequence[Mappin
         "energy in the loss": ("o-", "#e6550d", [row for row in summary if row["penalty"] == "energy"]),
         "spikes in the loss (L1)": ("s-", "#3182bd", [row for row in summary if row["penalty"] == "spikes"]),
         "β = 0": ("*", "black", [row for row in summary if row["penalty"] == "none"]),
-        "β = 0, rounded after training": ("x:", "#969696", rounded),
+        "β = 0, rounded after training": (
+            "x:",
+            "#969696",
+            [row for row in rounded if row["penalty"] == "none"],
+        ),
     }
+    for beta in sorted({row["beta"] for row in rounded if row["penalty"] == "spikes"}):
+        chosen = [row for row in rounded if (row["penalty"], row["beta"]) == ("spikes", beta)]
+        series[f"L1, β = {beta:g}, rounded after training"] = ("+:", "#9ecae1", chosen)
     for label, (style, color, rows) in series.items():
         energy = [100 * row["energy_over_beta_zero"] for row in rows]
         accuracy = [100 * row["accuracy"] for row in rows]

@@ -1,30 +1,33 @@
-"""Elasticities as bars: what a cost depends on most."""
+"""Elasticities as bars: what a cost depends on most, and through which of its parts."""
 
 from collections.abc import Mapping
+from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 
 def sensitivity_figure(
-    energies: Mapping[str, Mapping[str, float]],
-    weight_errors: Mapping[str, Mapping[str, float]],
-    shown: int,
+    energies: Mapping[str, Any], weight_errors: Mapping[str, Mapping[str, float]]
 ) -> Figure:
-    """The greatest elasticities of each energy, and those of each layer's weight error.
+    """Elasticities of each energy, stacked from its parts, and those of each layer's weight error.
 
     **Arguments:**
 
-    - `energies`: elasticities by parameter for each chip, the greatest magnitudes first.
+    - `energies`: by title, [`experiments.sensitivity.Sensitivities`][], the greatest magnitudes first.
     - `weight_errors`: elasticities by parameter for each layer.
-    - `shown`: bars of an energy.
     """
-    figure = Figure(figsize=(6 * len(energies) + 5, 0.32 * shown + 1.4), layout="constrained")
-    *panels, last = figure.subplots(1, len(energies) + 1)
-    for panel, (cost, elasticities) in zip(panels, energies.items(), strict=True):
-        top = {name.removeprefix("chip."): value for name, value in list(elasticities.items())[:shown][::-1]}
-        panel.barh(list(top), list(top.values()), color=["C0" if v > 0 else "C3" for v in top.values()])
-        panel.set(title=cost)
+    rows = max(len(found.total) for found in energies.values())
+    columns = (len(energies) + 1) // 2 + 1
+    figure = Figure(figsize=(6 * columns, 2 * (0.3 * rows + 1.4)), layout="constrained")
+    grid = figure.add_gridspec(2, columns)
+    for index, (title, found) in enumerate(energies.items()):
+        panel = figure.add_subplot(grid[index % 2, index // 2])
+        _stacked(panel, found.total, found.parts)
+        panel.set(title=title)
+    last = figure.add_subplot(grid[:, -1])
     names = list(next(iter(weight_errors.values())))
     height = 0.8 / len(weight_errors)
     for index, (layer, values) in enumerate(weight_errors.items()):
@@ -33,9 +36,28 @@ def sensitivity_figure(
     last.set_yticks(range(len(names)), [name.split(".")[-1] for name in names])
     last.invert_yaxis()
     last.legend(fontsize=8)
-    last.set(title="weight error")
-    for panel in (*panels, last):
+    last.set(title="weight error, layer by layer")
+    for panel in figure.axes:
         panel.axvline(0, color="grey", linewidth=0.8)
         panel.set(xlabel="percent for one percent")
         panel.tick_params(axis="y", labelsize=8)
     return figure
+
+
+def _stacked(panel: Axes, total: Mapping[str, float], parts: Mapping[str, Mapping[str, float]]) -> None:
+    """A bar for each parameter: what adds right of zero, what takes away left, and a dot for both."""
+    places = np.arange(len(total))
+    ends = {1: np.zeros(len(total)), -1: np.zeros(len(total))}
+    colours = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
+    for index, (part, values) in enumerate(parts.items()):
+        share = np.array([values[name] for name in total])
+        colour = colours[2 * index % 20 + index // 10 % 2]
+        for sign, end in ends.items():
+            width = np.where(share * sign > 0, share, 0.0)
+            label = part.replace("_", " ") if sign == 1 else None
+            panel.barh(places, width, left=end, color=colour, label=label)
+            end += width
+    panel.plot(list(total.values()), places, "k.", markersize=5)
+    panel.set_yticks(places, [name.removeprefix("chip.") for name in total])
+    panel.invert_yaxis()
+    panel.legend(fontsize=7, loc="lower right")

@@ -52,7 +52,8 @@ class Ledger:
 
     def enter_descent(self, descent: Descent) -> list[list[Numbers]]:
         """Writes a descent down; returns the designs of each restart."""
-        steps = [np.asarray(part, np.float64) for part in descent]
+        *parts, taken = descent
+        steps = [np.asarray(part[: int(taken)], np.float64) for part in parts]
         paths: list[list[Numbers]] = [[] for _ in range(steps[0].shape[1])]
         for row in zip(*steps, strict=True):
             for path, values, measures, gradient in zip(paths, *row, strict=True):

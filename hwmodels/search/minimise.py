@@ -56,9 +56,9 @@ def minimise(
     key: PRNGKeyArray,
     constraints: Sequence[Constraint] = (),
     start: Mapping[str, Number] | None = None,
-    restarts: int = 16,
+    restarts: int = 128,
     steps: int = 30,
-    polished: int = 4,
+    polished: int = 32,
     optimizer: optax.GradientTransformation | None = None,
     max_evaluations: int | None = None,
 ) -> Optimum:
@@ -66,8 +66,9 @@ def minimise(
 
     $\min_v f(\text{build}(v))$ over values $v$ in their ranges, with $l_i \le q_i(\text{build}(v)) \le u_i$.
     First `restarts` paths of `steps` projected gradient steps through rounded designs, all in one compiled
-    program (see `problem.py`); then the best designs of the best paths are moved to better neighbours until
-    there are none (see `polish.py`); then the winner is measured anew on Python numbers, without tracing.
+    program that stops at the first NaN or infinity (see `problem.py`); then the best designs of the best
+    paths are moved to better neighbours until there are none (see `polish.py`); then the winner is measured
+    anew on Python numbers, without tracing.
 
     An evaluation is one design measured. A gradient step counts as one for each restart, though its backward
     pass costs time of its own; designs that descent meets twice count twice; so does the last measurement.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hwmodels.search.constraints import Constraint
 from hwmodels.search.parameters import Number, Parameter
@@ -56,11 +56,12 @@ class Problem:
 
 
 class Descent(NamedTuple):
-    """What gradient descent saw, step by step: one design of each restart."""
+    """What gradient descent saw, step by step: one design of each restart; only `taken` steps hold any."""
 
     numbers: Float[Array, "steps restarts parameters"]
     measures: Float[Array, "steps restarts measures"]
     gradients: Float[Array, "steps restarts parameters"]
+    taken: Int[Array, ""]
 
 
 @partial(jax.jit, static_argnames=("problem", "steps", "optimizer"))
@@ -76,6 +77,7 @@ def descend(
     A step goes down the objective where the design keeps its constraints, and down the worst violation where
     it does not (the switching subgradient method of Polyak, 1967). Directions have unit length before the
     optimiser sees them, so neither needs a weight, and a learning rate is a fraction of a parameter's range.
+    All stop after a step in which a measure or a slope of one of them is NaN or infinite.
     """
 
     def merit(position: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -89,8 +91,7 @@ def descend(
             value = jnp.where(worst > 0, worst, value)
         return value, (numbers, measures)
 
-    def step(state: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], tuple[Array, Array, Array]]:
-        position, memory = state
+    def step(position: Array, memory: Any) -> tuple[Array, Any, tuple[Array, Array, Array]]:
         gradient, (numbers, measures) = jax.grad(merit, has_aux=True)(position)
         # Scaled first: the square of 1e-30 is zero in float32.
         largest = jnp.max(jnp.abs(gradient))
@@ -99,12 +100,24 @@ def descend(
         with jax.numpy_dtype_promotion("standard"):  # optax divides integers by floats
             update, memory = optimizer.update(direction, memory, position)
         moved = jnp.clip(optax.apply_updates(position, update), 0, 1)
-        return (moved, memory), (numbers, measures, gradient)
+        return moved, memory, (numbers, measures, gradient)
 
-    def path(position: Array) -> Any:
-        return jax.lax.scan(step, (position, optimizer.init(position)), None, length=steps)[1]
+    def onward(state: tuple[Array, Any, Descent, Array]) -> tuple[Array, Any, Descent, Array]:
+        position, memory, descent, _ = state
+        position, memory, seen = jax.vmap(step)(position, memory)
+        taken = descent.taken
+        numbers, measures, gradients = (
+            path.at[taken].set(now) for path, now in zip(descent[:3], seen, strict=True)
+        )
+        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(now)) for now in seen]))
+        return position, memory, Descent(numbers, measures, gradients, taken + 1), finite
 
-    return Descent(*jax.vmap(path, out_axes=1)(start))
+    memory = jax.vmap(optimizer.init)(start)
+    shapes = jax.eval_shape(jax.vmap(step), start, memory)[2]
+    numbers, measures, gradients = (jnp.zeros((steps, *shape.shape), shape.dtype) for shape in shapes)
+    empty = Descent(numbers, measures, gradients, jnp.asarray(0))
+    begin = start, memory, empty, jnp.asarray(True)
+    return jax.lax.while_loop(lambda state: (state[2].taken < steps) & state[3], onward, begin)[2]
 
 
 @partial(jax.jit, static_argnames="problem")

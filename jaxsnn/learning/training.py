@@ -6,7 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
 from importlib import metadata
 from os import PathLike
@@ -99,22 +99,38 @@ def _check_outputs(network: Network, dataset: Dataset, timesteps: int) -> None:
         )
 
 
+# Functions print with it, and every process chooses it anew.
+_ADDRESS = r" at 0x[0-9a-f]+"
+
+
+def _described(value: Any) -> str:
+    """Text by which two values can be told apart, the same in every process."""
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = ", ".join(f"{field.name}={_described(getattr(value, field.name))}" for field in fields(value))
+        return f"{type(value).__name__}({parts})"
+    if isinstance(value, np.ndarray | jax.Array):
+        return f"array {digest(value)[:16]}"
+    return re.sub(_ADDRESS, "", repr(value))
+
+
 def _identity(
-    network: Network, dataset: Dataset, config: TrainConfig, transform: Transform | None
+    network: Network,
+    dataset: Dataset,
+    config: TrainConfig,
+    transform: Transform | None,
+    penalty: Penalty | None,
 ) -> dict[str, Any]:
     graphdef, state = nnx.split(network)
     shapes = [
         (jax.tree_util.keystr(path), str(leaf.dtype), leaf.shape)
         for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]
     ]
-    # Functions print with their address, which every process chooses anew.
-    described, transformed = (
-        re.sub(r" at 0x[0-9a-f]+", "", text) for text in (f"{shapes} {graphdef}", repr(transform))
-    )
+    described = re.sub(_ADDRESS, "", f"{shapes} {graphdef}")
     identity = asdict(config) | {
         "network": hashlib.sha256(described.encode()).hexdigest()[:16],
         "initial_weights": digest(state)[:16],
-        "transform": transformed,
+        "transform": _described(transform),
+        "penalty": _described(penalty),
         "dataset": f"{dataset.name} {dataset.fingerprint[:16]}",
         "jaxsnn": _version("jaxsnn"),
         "jax": _version("jax"),
@@ -238,10 +254,11 @@ def fit(
       the held out images, see [`TrainConfig`][]), with `metrics.jsonl` beside it. When the folder already
       holds this run, it continues. Of several processes the first one writes, and all read.
     - `transform`: what the forward pass uses instead of the network, e.g. the network on a chip: a
-      [`Transform`][], or a function `(parameters, key) -> parameters`. A checkpoint cannot tell one function
-      from another; a transform is told by its `repr`.
+      [`Transform`][], or a function `(parameters, key) -> parameters`. Test images see
+      [`Transform.evaluation`][].
     - `penalty`: a scalar of the logits after each timestep, of the records and of the parameters that is
-      added to the loss, e.g. what the batch costs a chip. A checkpoint cannot tell one penalty from another.
+      added to the loss, e.g. what the batch costs a chip. A checkpoint tells transforms and penalties that
+      are dataclasses by their fields, others by their `repr`, and functions by no more than their name.
     - `on_epoch`: called with the metrics of each finished epoch, restored ones included.
     - `tensorboard_dir`: the metrics of each epoch, restored ones included, go to one event file here, in
       place of that of an earlier run; give each run its own folder. Needs the extra `tensorboard`.
@@ -269,7 +286,7 @@ def fit(
     first_process = jax.process_index() == 0
     checkpoints = None
     if checkpoint_dir is not None:
-        checkpoints = Checkpoints(checkpoint_dir, _identity(network, dataset, config, chosen))
+        checkpoints = Checkpoints(checkpoint_dir, _identity(network, dataset, config, chosen, penalty))
         restored = checkpoints.restore("last", (params, rest, opt_state, transform_state))
         if restored is not None:
             (params, rest, opt_state, transform_state), facts = restored
@@ -360,12 +377,19 @@ def fit(
     return TrainResult(history=tuple(history), resumed_epochs=resumed)
 
 
+@partial(jax.jit, static_argnames=("graphdef", "transform"))
+def _running(graphdef, transform, state, key):
+    """What a transform makes of a network, split."""
+    network = nnx.merge(graphdef, state, copy=True)
+    transformed = transform.update(network, transform.init(network), key)
+    return nnx.split(transform.apply(network, transformed, key))
+
+
 def _test_accuracy(network, dataset, config, transform, epoch_key) -> float:
     encode_key, transform_key = jax.random.split(jax.random.fold_in(epoch_key, 0))
     if transform is not None:
-        network = nnx.clone(network)
-        state = transform.update(network, transform.init(network), transform_key)
-        network = transform.apply(network, state, transform_key)
+        graphdef, state = nnx.split(network)
+        network = nnx.merge(*_running(graphdef, transform.evaluation(), state, transform_key))
     return evaluate(
         network,
         dataset.scale(dataset.test_images),

@@ -41,6 +41,10 @@ class Transform:
         """The network that runs; `network` is a copy that may be changed and returned."""
         raise NotImplementedError
 
+    def evaluation(self) -> "Transform":
+        """The transform that test images see: this one, unless training does something on purpose."""
+        return self
+
 
 @dataclass(frozen=True)
 class Stateless(Transform):

@@ -10,12 +10,14 @@ import optax
 import pytest
 from flax import nnx
 
-from experiments.chip_training import NoiseAware, at_scale_of, programmed
+from experiments.chip_training import NoiseAware, folded, programmed, scaled_as
 from hwmodels.crossbar import Converters, Crossbar, Device, ReadNoise, Wires, deploy
 from jaxsnn.data import datasets
 from jaxsnn.learning.training import TrainConfig, evaluate, fit, split_parameters
 from jaxsnn.models.digits import digits_convnet
-from jaxsnn.neuron import LIF, ReLU
+from jaxsnn.neuron import LIF, ParametricLIF, ReLU
+from jaxsnn.normalization import BatchNorm
+from tests.helpers import run_processes
 
 KEY = jax.random.key(2)
 CROSSBAR = Crossbar(8, 8, Wires(), Device(variation=0.1))
@@ -85,7 +87,7 @@ def test_a_period_of_one_step_is_deploy_to_the_bit():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("between", ["reuse", "linearised"])
+@pytest.mark.parametrize("between", ["reuse", "lumped", "linearised"])
 def test_resume_equals_uninterrupted_to_the_bit(tmp_path, between):
     """A period of 2 over 3 batches an epoch: the kill falls inside a period."""
     transform = NoiseAware(CROSSBAR, every=2, between=between)
@@ -115,6 +117,7 @@ def test_every_knob_changes_the_result():
         NoiseAware(CROSSBAR),
         NoiseAware(CROSSBAR, every=2),
         NoiseAware(CROSSBAR, every=3),
+        NoiseAware(CROSSBAR, every=2, between="lumped"),
         NoiseAware(CROSSBAR, every=2, between="linearised"),
         NoiseAware(CROSSBAR, software=0.5),
         NoiseAware(CROSSBAR, converters=Converters(adc_bits=3)),
@@ -125,34 +128,119 @@ def test_every_knob_changes_the_result():
     assert len(found) == len(settings)
 
 
-def test_a_step_is_on_the_chip_or_in_software_at_its_scale():
+def leaves(network):
+    return jax.tree.leaves(split_parameters(network)[1])
+
+
+def at_scale_of(own, chip):
+    graph, params, rest = split_parameters(own)
+    return nnx.merge(graph, scaled_as(params, split_parameters(chip)[1]), rest, copy=True)
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_step_is_on_the_chip_or_in_software_at_its_scale(every):
     own = network()
-    transform = NoiseAware(CROSSBAR, software=0.5)
+    transform = NoiseAware(CROSSBAR, software=0.5, every=every, between="lumped")
+    always = dataclasses.replace(transform, software=0.0)
+    state = transform.update(own, transform.init(own), KEY)
     both = set()
     for number in range(8):
         key = jax.random.key(number)
-        chip = programmed(own, CROSSBAR, key)
-        kernels = {
-            name: jax.tree.leaves(split_parameters(one)[1])
-            for name, one in (("chip", chip), ("software", at_scale_of(own, chip)))
-        }
-        found = jax.tree.leaves(split_parameters(transform.apply(own, (), key))[1])
-        same = {name for name, leaves in kernels.items() if all(map(np.array_equal, found, leaves))}
+        chip = always.apply(own, state, key)
+        kernels = {"chip": leaves(chip), "software": leaves(at_scale_of(own, chip))}
+        found = leaves(transform.apply(own, state, key))
+        close = partial(np.allclose, rtol=1e-5, atol=0)
+        same = {name for name, expected in kernels.items() if all(map(close, found, expected))}
         assert len(same) == 1
         both |= same
     assert both == {"chip", "software"}
 
 
+def test_test_images_see_the_chip_whatever_training_does():
+    """No step moves a weight, so that accuracies after each epoch are those of chips of the same weights."""
+    still = dataclasses.replace(CONFIG, learning_rate=1e-30, epochs=4)
+    settings = [NoiseAware(CROSSBAR), NoiseAware(CROSSBAR, software=0.9, every=2)]
+    chip, mostly_software = (
+        [epoch.test_accuracy for epoch in trained(setting, still)[1].history] for setting in settings
+    )
+    assert chip == mostly_software
+    own, data = network(), few_digits()
+    halved = at_scale_of(own, programmed(own, CROSSBAR, KEY))
+    software = evaluate(halved, data.scale(data.test_images), data.test_labels, timesteps=2).accuracy
+    assert set(chip) != {software}
+
+
 def test_the_scale_of_a_chip_is_the_least_squares_fit():
     own = network()
     chip = programmed(own, CROSSBAR, KEY)
-    kernels, seen, scaled = (
-        jax.tree.leaves(split_parameters(one)[1]) for one in (own, chip, at_scale_of(own, chip))
-    )
-    for kernel, on_chip, found in zip(kernels, seen, scaled, strict=True):
+    for kernel, on_chip, found in zip(*map(leaves, (own, chip, at_scale_of(own, chip))), strict=True):
         (expected,), *_ = np.linalg.lstsq(kernel.reshape(-1, 1), on_chip.ravel())
         assert 0 < expected < 1
         np.testing.assert_allclose(found, expected * kernel, rtol=1e-5)
+
+
+def test_thresholds_take_the_scale_of_kernels():
+    """Powers of two scale floats exactly, so that a folded network gives the same spikes to the bit."""
+    own = network()
+    graph, params, rest = split_parameters(own)
+    factors = iter((0.5, 0.25, 0.125, 0.5))
+    chip = nnx.merge(graph, jax.tree.map(lambda w: w * next(factors), params), rest, copy=True)
+    software = folded(own, chip)
+    assert [layer.neuron.threshold for layer in software.layers[:-1]] == pytest.approx([0.2, 0.4, 0.8])
+    images = jnp.asarray(few_digits().scale(few_digits().test_images))
+    (logits, record), (expected, _) = (net(images, timesteps=3) for net in (software, chip))
+    np.testing.assert_array_equal(logits, expected)
+    assert float(np.ptp(expected)) > 0
+    assert min(float(layer.spike_rate) for layer in record[:-1]) > 0
+    for kernel, before in zip(leaves(software)[:-1], leaves(own)[:-1], strict=True):
+        np.testing.assert_array_equal(kernel, before)
+
+
+def test_what_has_no_threshold_cannot_be_folded():
+    own = network(norm=partial(BatchNorm))
+    with pytest.raises(ValueError, match="'conv1' has a bias, a normalisation or a shortcut"):
+        folded(own, own)
+    learnt = digits_convnet(width=1, neuron=ParametricLIF, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="'conv1' has no plain threshold: ParametricLIF"):
+        folded(learnt, learnt)
+
+
+CUT = """
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from tests.experiments.test_chip_training import difference_on
+
+print(difference_on(Mesh(np.array(jax.devices()), ("tiles",))))
+"""
+
+
+def difference_on(mesh):
+    """Largest relative difference of a chip's kernels and their gradients, tiles cut or on one device."""
+    own = network(param_dtype=jnp.float64)
+    graph, params, rest = split_parameters(own)
+    worst = 0.0
+    for every in (1, 2):
+        found = []
+        for transform in (NoiseAware(CROSSBAR, every=every), NoiseAware(CROSSBAR, every=every, mesh=mesh)):
+
+            @jax.jit
+            def value(params, transform=transform):
+                own = nnx.merge(graph, params, rest, copy=True)
+                state = transform.update(own, transform.init(own), KEY)
+                chip = split_parameters(transform.apply(own, state, KEY))[1]
+                return sum(jnp.sum(jnp.sin(3 * leaf)) for leaf in jax.tree.leaves(chip)), chip
+
+            found.append(jax.tree.leaves(jax.grad(value, has_aux=True)(params)))
+        for one, many in zip(*found, strict=True):
+            difference = np.abs(np.asarray(one) - np.asarray(many)).max() / np.abs(one).max()
+            worst = max(worst, float(difference))
+    return worst
+
+
+def test_tiles_cut_among_two_devices_are_those_of_one():
+    (printed,) = run_processes(CUT, 1, devices=2)
+    assert float(printed.splitlines()[-1]) < 1e-12
 
 
 def test_a_chip_without_imperfections_is_the_network():
@@ -174,7 +262,7 @@ def test_a_chip_without_imperfections_is_the_network():
     ("options", "message"),
     [
         ({"every": 0}, "at least 1; got 0"),
-        ({"between": "guess"}, "'reuse', 'linearised'"),
+        ({"between": "guess"}, "'reuse', 'lumped', 'linearised'"),
         ({"software": 1.0}, r"in \[0, 1\); got 1.0"),
         ({"software": 0.5, "converters": Converters()}, "leave out converters and read noise"),
     ],

@@ -158,6 +158,27 @@ def test_no_weight_changes_no_bit_and_weight_lowers_what_it_weighs():
     assert trained(SpikePenalty(3.0, float(rate)))[3] < rate
 
 
+def test_a_checkpoint_knows_what_it_was_trained_for(tmp_path):
+    config = TrainConfig(epochs=1, timesteps=1, batch_size=32)
+    settings = {"beta": 1.0, "unit_j": 1e-6, "entropy": 0.5, "temperature": 0.1}
+
+    def fitted(chip, **change):
+        network = mlp((4,), in_features=64, rngs=nnx.Rngs(0))
+        penalty = EnergyPenalty(chip=chip, **settings | change)
+        return fit(network, few_digits(), config, checkpoint_dir=tmp_path, penalty=penalty).resumed_epochs
+
+    assert fitted(sata.Accelerator()) == 0
+    assert fitted(sata.Accelerator()) == 1
+    for chip, change in (
+        (CHIPS["spikeflow"], {}),
+        (sata.Accelerator(sram_banks=4), {}),
+        (sata.Accelerator(), {"unit_j": 2e-6}),
+        (sata.Accelerator(), {"temperature": 0.2}),
+    ):
+        with pytest.raises(ValueError, match="another run: penalty was 'EnergyPenalty"):
+            fitted(chip, **change)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -202,7 +223,15 @@ def test_the_experiment_runs_resumes_and_adds_up(tmp_path):
         ("energy", 1),
         ("spikes", 1),
     ]
-    assert [row["bits"] for row in first["rounded_after_training"]] == [8, 7]
+    rounded = first["rounded_after_training"]
+    assert [(row["penalty"], row["bits"]) for row in rounded] == [
+        ("none", 8),
+        ("none", 7),
+        ("spikes", 8),
+        ("spikes", 7),
+    ]
+    # Nothing but the weights' widths differs between the rows of one network.
+    assert all(a["energy_j"] > b["energy_j"] for a, b in (rounded[:2], rounded[2:]))
     assert first["summary"][0]["energy_over_beta_zero"] == 1
     again = run(tmp_path)  # Everything is restored, nothing is trained.
     assert again.returncode == 0, again.stderr

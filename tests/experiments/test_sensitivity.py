@@ -58,7 +58,13 @@ def test_energy_depends_on_a_rate_as_finite_differences_say(cost, chip, total):
         assert own == pytest.approx(expected, rel=1e-6)
         magnitudes = [abs(value) for value in sensitivities.total.values()]
         assert magnitudes == sorted(magnitudes, reverse=True)
-    assert found["layer"].main_part("rate.fc1") == "fc1"
+    # What a rate costs, its own layer pays.
+    acting = {layer for layer, values in found["layer"].parts.items() if values["rate.fc1"]}
+    assert acting == {"fc1"}
+    shown = found["layer"].greatest(3)
+    assert list(shown.total) == list(found["layer"].total)[:3]
+    for name, value in shown.total.items():
+        assert sum(values[name] for values in shown.parts.values()) == pytest.approx(value, abs=1e-2)
 
 
 def test_weight_errors_depend_on_wires_as_finite_differences_say():
@@ -100,5 +106,15 @@ def test_the_experiment_runs(tmp_path):
     numbers = json.loads((tmp_path / "result.json").read_text())["numbers"]
     assert set(numbers["weight_errors"]) == {"conv1", "conv2", "fc1", "fc2"}
     # Energy is proportional to no constant alone, and grows with T.
-    for elasticities in numbers["elasticities"].values():
+    for chip, elasticities in numbers["elasticities"].items():
         assert 0 < elasticities["timesteps"] <= 1
+        # Both chips gate by spikes.
+        assert elasticities["rate.fc1"] > 0, chip
+        assert not {"chip.node_nm", "chip.constants_nm", "chip.kernel"} & elasticities.keys()
+    given = numbers["elasticities_to_what_is_given"]
+    assert given["SATA energy"] == {}
+    assert given["SpikeFlow energy"]["chip.node_nm"] > 0
+    for chip, kinds in numbers["contributions"].items():
+        for parts in kinds.values():
+            for name, value in numbers["elasticities"][chip].items():
+                assert sum(values[name] for values in parts.values()) == pytest.approx(value, abs=1e-5)

@@ -20,7 +20,9 @@ from hwmodels.search import (
     Real,
     minimise,
 )
+from hwmodels.search.problem import Problem, descend
 from hwmodels.workload import Layer, Workload
+from tests.helpers import finite_difference
 
 KEY = jax.random.key(0)
 FEW = {"restarts": 4, "steps": 12, "polished": 2}
@@ -60,7 +62,9 @@ PLANE = (Real("x", -4.0, 4.0), Real("y", -4.0, 4.0))
 )
 def test_a_constrained_quadratic_ends_on_its_bound(bound, x):
     sums = Constraint("sum", total, unit="V", **bound)
-    found = minimise(sum_of_squares, as_dict, PLANE, key=KEY, constraints=(sums,), steps=60, restarts=8)
+    found = minimise(
+        sum_of_squares, as_dict, PLANE, key=KEY, constraints=(sums,), steps=60, restarts=8, polished=4
+    )
     assert found.objective == pytest.approx(2 * x**2, rel=0.02)
     assert max(sums.excesses(found.constrained["sum"])) <= 0
     assert found.constrained == {"sum": total(found.design)}
@@ -126,7 +130,7 @@ def test_every_evaluation_is_counted():
     jax.effects_barrier()
     assert descent.evaluations == len(descent.trace) == len(calls) == 3 * 5 + 1
     assert descent.gradients == 15
-    capped = minimise(bowl, as_dict, BOX, key=KEY, max_evaluations=40, restarts=4, steps=5)
+    capped = minimise(bowl, as_dict, BOX, key=KEY, max_evaluations=40, restarts=4, steps=5, polished=4)
     assert capped.evaluations == 41
     assert capped.evaluations_to(capped.objective) <= 41
     assert capped.evaluations_to(-1e9) is None
@@ -181,6 +185,21 @@ def test_a_diverging_search_stops_and_says_where(objective, message):
     with pytest.raises(DivergedError, match="diverged and was stopped after") as caught:
         minimise(objective, as_dict, BOX, key=KEY, **FEW)
     assert message in str(caught.value)
+
+
+def test_a_diverging_descent_measures_no_step_more():
+    """From 38 in steps of 4 it is at 10, in the eighth step, that the first path meets what is not finite."""
+    calls = []
+
+    def edge(design):
+        jax.debug.callback(lambda _: calls.append(1), design["m"])
+        return jnp.where(design["m"] < 12, jnp.nan, design["m"])
+
+    options = {"restarts": 1, "steps": 200, "optimizer": optax.sgd(0.1), "start": {"m": 38}}
+    with pytest.raises(DivergedError, match="after 8 evaluations: the objective is nan at m = 10"):
+        minimise(edge, as_dict, (Integer("m", 0, 40),), key=KEY, **options)
+    jax.effects_barrier()
+    assert len(calls) == 8
 
 
 @pytest.mark.parametrize(
@@ -240,7 +259,9 @@ def test_a_chip_is_as_good_as_the_best_of_all_chips():
         Integer("pes_per_tile", 1, 12),
     )
     limit = Constraint("area", chip_area, upper=1.5, unit="mm²")
-    found = minimise(energy_delay, chip, parameters, key=KEY, constraints=(limit,), restarts=8, steps=12)
+    found = minimise(
+        energy_delay, chip, parameters, key=KEY, constraints=(limit,), restarts=8, steps=12, polished=4
+    )
     designs = np.array(list(itertools.product(SIZES, SIZES, (1, 2, 4, 8, 16), range(1, 13))), float)
 
     def measure(design):
@@ -296,3 +317,40 @@ def test_a_size_that_fixes_shapes_is_enumerated():
     only = minimise(weight_error, lambda rows: tile(rows, 1e-5), parameters[:1], key=KEY)
     assert only.values == {"rows": 4}
     assert only.evaluations == 6
+
+
+SLOPED = (
+    Real("timesteps", 1.0, 9.0),
+    Integer("weight_bits", 2, 8),
+    Integer("banks", 1, 4),
+    Integer("clock_hz", 100_000_000, 1_000_000_000, log=True),
+)
+
+
+def banked(timesteps, weight_bits, banks, clock_hz):
+    precision = sata.Precision(weight=weight_bits)
+    return timesteps, sata.Accelerator(precision=precision, sram_banks=banks, clock_hz=clock_hz)
+
+
+def array_energy_delay(design):
+    timesteps, chip = design
+    cost = sata.inference_energy(Workload(NETWORK.layers, timesteps), chip)
+    return cost.total_j * cost.latency_s
+
+
+def test_slopes_of_the_descent_are_those_of_sata():
+    """Along sizes that SATA's model is smooth in, at the rounded design, against central differences."""
+    position = jnp.array([0.31, 0.41, 0.4, 0.6], jnp.float64)
+    problem = Problem(array_energy_delay, banked, SLOPED, ())
+    seen = descend(problem, position[None], steps=1, optimizer=optax.sgd(0.1))
+    design = np.asarray(seen.numbers[0, 0])
+    assert [parameter.legal(value) for parameter, value in zip(SLOPED, design, strict=True)] == [
+        pytest.approx(3.48),
+        4,
+        2,
+        round(1e8 * 10**0.6),
+    ]
+    along = finite_difference(lambda v: array_energy_delay(banked(*map(float, v))), design, step=1e-5)
+    per_range = np.array([8.0, 6.0, 3.0, 1e8 * 10**0.6 * np.log(10)])
+    np.testing.assert_allclose(seen.gradients[0, 0], along * per_range, rtol=1e-5)
+    assert np.all(along != 0)

@@ -1,0 +1,51 @@
+"""The configs on MNIST: every binding is read, checked and used, up to the training."""
+
+import sys
+
+import pytest
+from rich.console import Console
+
+from experiments import __main__, registry
+from experiments.output import Run
+
+ON_MNIST = sorted(registry.CONFIGS.glob("*_mnist.gin"))
+
+
+class Reached(Exception):
+    """The config was used up, and training would begin."""
+
+
+@pytest.mark.parametrize("config", ON_MNIST, ids=lambda path: path.stem)
+def test_every_binding_is_used(config, monkeypatch, tmp_path):
+    experiment = registry.find_experiment(config.stem.removesuffix("_mnist"))
+    network = []
+
+    def fit(given, *_, **__):
+        network.append(given)
+        raise Reached
+
+    for module in __main__.CATALOGUE:
+        if hasattr(module, "fit"):
+            monkeypatch.setattr(module, "fit", fit)
+    # The images of digits stand for those of MNIST, which are not at hand everywhere.
+    registry.load(experiment, ["load.name='digits'", "load.seed=0"], config)
+    with pytest.raises(Reached):
+        experiment.function(Run(tmp_path, Console(file=sys.stderr)))
+    (given,) = network
+    (first,) = (layer for layer in given.layers if layer.name == "fc1")
+    assert first.synapse.in_channels == 2 * 16 * 14 * 14
+
+
+def test_there_is_a_config_on_mnist_for_every_experiment_that_trains():
+    trained = {name for name, one in registry.EXPERIMENTS.items() if "TrainConfig." in one.config.read_text()}
+    named = {path.stem.removesuffix("_mnist") for path in ON_MNIST}
+    assert trained - named == {"digits", "mnist"}
+
+
+def test_a_binding_that_nothing_uses_is_found(monkeypatch, tmp_path):
+    """The guard that the test above relies on."""
+    monkeypatch.setattr(__main__.noise_aware, "fit", lambda *_, **__: pytest.fail("training began"))
+    experiment = registry.find_experiment("noise_aware")
+    registry.load(experiment, ["Converters.adc_bits=4"])
+    with pytest.raises(registry.ConfigError, match=r"Converters\.adc_bits"):
+        experiment.function(Run(tmp_path, Console(file=sys.stderr)))

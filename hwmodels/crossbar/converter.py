@@ -33,7 +33,7 @@ class Converters(eqx.Module):
     """The converters of a tile: a DAC on every row, an ADC on every column.
 
     Both round to equal steps from zero to full scale, and clip beyond it; the derivative is 1 within the
-    range and 0 outside (straight-through). Signed, one of the ADC's bits is the sign, and the DAC, whose
+    range, its ends included, and 0 outside (straight-through). Signed, one of the ADC's bits is the sign, and the DAC, whose
     polarity a switch reverses, keeps all of its bits for the magnitude.
 
     **Arguments:**
@@ -41,7 +41,8 @@ class Converters(eqx.Module):
     - `dac_bits`, `adc_bits`: None for an ideal converter. Spikes need a `dac_bits` of 1.
     - `input_full_scale`: the greatest magnitude of an input, in its own unit; 1 for spikes.
     - `full_scale`: of the ADC. "worst-case": the greatest current that inputs of full scale can cause in any
-      column of the kernel's tiles, so that nothing is clipped. "calibrated": the `percentile` of the
+      column of the kernel's tiles, so that the ADC clips none of them. Only a DAC holds inputs to full
+      scale: with `dac_bits=None`, greater ones pass, and the ADC clips what they cause. "calibrated": the `percentile` of the
       magnitudes of the currents that given inputs cause, see [`TileProduct.calibrate`][].
     - `percentile`: a fraction, above 0, at most 1.
     - `signed`: whether inputs may be negative.
@@ -108,7 +109,10 @@ def _is_scale(scale):
 def _converted(x, full_scale, steps, signed):
     # A kernel whose cells are all open has no current, and any full scale will do.
     step = jnp.where(full_scale > 0, full_scale, 1) / steps
-    return rounded(jnp.clip(x / step, -steps if signed else 0, steps)) * step
+    number, least = x / step, -steps if signed else 0
+    # Not `jnp.clip`, whose slope is a half at the ends, where spikes are.
+    within = jnp.where(number < least, least, jnp.where(number > steps, steps, number))
+    return rounded(within) * step
 
 
 class _hook:
@@ -188,7 +192,7 @@ class TileProduct(eqx.Module):
         if x.shape[-1] != inputs:
             raise ValueError(f"tiles of a kernel of {inputs} inputs got {x.shape[-1]} features.")
         out = self._products(x.reshape(-1, inputs), lambda x: x, 1)
-        return out.reshape(*x.shape[:-1], -1).astype(x.dtype)
+        return out.reshape(*x.shape[:-1], self.chip.encoded.plan.outputs).astype(x.dtype)
 
     @_hook
     def convolve(

@@ -170,6 +170,34 @@ def test_slopes_against_finite_differences():
     np.testing.assert_allclose(rounded, slope, rtol=1e-2)
 
 
+@pytest.mark.parametrize(("x", "slope"), [(0.0, 1), (0.4, 1), (1.0, 1), (1.5, 0)])
+def test_converters_pass_the_whole_slope_within_their_range(x, slope):
+    """Spikes are at the ends of the range."""
+    dac, signed = Converters(dac_bits=1), Converters(dac_bits=1, signed=True)
+    assert jax.grad(dac.digital_input)(x) == slope
+    assert jax.grad(signed.digital_input)(-x) == slope
+    assert jax.grad(dac.digital_current)(2e-4 * x, jnp.asarray(2e-4)) == slope
+
+
+def test_the_unit_of_inputs_is_their_full_scale():
+    """Twice the inputs with twice the full scale are converted to twice the outputs."""
+    x = jax.random.uniform(KEY, MAPS.shape)
+    once = convolved(TileProduct(CHIP, Converters(3, 4)), x)
+    twice = convolved(TileProduct(CHIP, Converters(3, 4, input_full_scale=2.0)), 2 * x)
+    np.testing.assert_allclose(twice, 2 * once, rtol=1e-12)
+    # Without a DAC nothing holds the inputs to full scale, and the ADC clips their currents.
+    for bits in (None, 16):
+        free = convolved(TileProduct(CHIP, Converters(bits, 16, input_full_scale=0.25)), x)
+        assert jnp.abs(free - convolved(TileProduct(CHIP), x)).max() > 0.1
+
+
+@pytest.mark.parametrize("shape", [(0, 18), (3, 0, 18)])
+def test_no_inputs_give_no_outputs(shape):
+    product = TileProduct(CHIP, Converters(1, 8), ReadNoise(0.1), KEY)
+    assert product.linear(jnp.zeros(shape)).shape == (*shape[:-1], 5)
+    assert product.convolve(MAPS[:0], None, (2, 1), (1, 0)).shape == (0, 3, 3, 5)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -209,6 +209,34 @@ def programmed(
     return chip
 
 
+def calibrated(chip: Network, images: jax.Array, *, timesteps: int) -> Network:
+    """The chip with the ADCs of each layer calibrated on what the layers before make of `images`.
+
+    See [`hwmodels.crossbar.TileProduct.calibrate`][]. `chip` is from [`programmed`][] and left as it is.
+    Do not call this under `jit`.
+    """
+    chip = nnx.clone(chip)
+    layers = {path: layer for path, layer in nnx.iter_graph(chip) if isinstance(layer, Conv | Linear)}
+    found = {}
+
+    def listening(path, product):
+        (tiles,) = product.args
+
+        def call(x, kernel, *geometry):
+            settings = dict(zip(("stride", "padding"), geometry, strict=False))
+            found[path] = jax.tree_util.Partial(product.func, tiles.calibrate(x, **settings))
+            return found[path](x, kernel, *geometry)
+
+        return call
+
+    for path, layer in layers.items():
+        layer.product = nnx.static(listening(path, layer.product))
+    chip(images, timesteps=timesteps)
+    for path, layer in layers.items():
+        layer.product = nnx.data(found[path])
+    return chip
+
+
 def _convolve(tiles, x, kernel, stride, padding):
     return tiles.convolve(x, kernel, stride, padding)
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from experiments import registry
 from experiments.figures.accuracy import hardware_accuracy_figure, training_figure
-from experiments.figures.crossbar import ir_drop_figure
+from experiments.figures.crossbar import ir_drop_figure, tile_size_figure, weights_figure
 from experiments.figures.energy import energy_figure
 from experiments.hardware_cost import Conventions, Costs, cost_table, hardware_costs, to_workload
 from experiments.output import Result, Run
@@ -109,7 +109,7 @@ def digits(
                     "SpikeFlow": costs.spikeflow.energy_by_component_j,
                 },
             ),
-            "IR_drop": _ir_drop(network, designs, chip_keys[0]),
+            **_circuit_figures(network, designs, chip_keys[0]),
         },
     )
 
@@ -153,13 +153,18 @@ def _program_chips(
         }
 
 
-def _ir_drop(network: Network, designs: Mapping[str, Crossbar], key: jax.Array) -> Figure:
-    """The first tile of the largest layer, on the first design."""
+def _circuit_figures(network: Network, designs: Mapping[str, Crossbar], key: jax.Array) -> dict[str, Figure]:
+    """The largest layer on the designs: its first tile on the first, its weights on all; tiles by size."""
     kernels = nnx.to_pure_dict(nnx.state(network, nnx.Param))
     largest = max(
         (leaf for leaf in jax.tree.leaves(kernels) if leaf.ndim >= 2), key=lambda kernel: kernel.size
     )
-    return ir_drop_figure(largest, next(iter(designs.values())), key)
+    first = next(iter(designs.values()))
+    return {
+        "IR_drop": ir_drop_figure(largest, first, key),
+        "weights": weights_figure(largest, designs, key),
+        "tile_size": tile_size_figure(first, key),
+    }
 
 
 def _numbers(

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from experiments.chip_training import programmed
+from experiments.chip_training import calibrated, programmed
 from experiments.output import Table
 from hwmodels.crossbar import Converters, Crossbar, deploy
 from jaxsnn.data.datasets import Dataset
@@ -55,6 +55,8 @@ class Robustness:
         return np.mean([[layer.spike_rate for layer in chip.record] for chip in self.chips], axis=0)
 
 
+_CALIBRATION_IMAGES = 64
+
 # Designs that differ only in numbers, such as resistances, share one compiled program.
 program = jax.jit(deploy)
 
@@ -75,7 +77,8 @@ def on_hardware(
     **Arguments:**
 
     - `software`: the network's accuracy without hardware.
-    - `converters`: of every tile; None for ideal ones.
+    - `converters`: of every tile; None for ideal ones. If their full scale is "calibrated", it is that of
+      each chip on the first training images.
     - `on_chip`: called after each chip, for a progress bar.
     """
     graph, kernels, rest = split_parameters(network)
@@ -86,6 +89,9 @@ def on_hardware(
             chip = nnx.merge(graph, program(kernels, crossbar, key), rest)
         else:
             chip = programmed(network, crossbar, key, converters=converters)
+            if converters.full_scale == "calibrated":
+                seen = dataset.scale(dataset.train_images[:_CALIBRATION_IMAGES])
+                chip = calibrated(chip, seen, timesteps=timesteps)
         chips.append(evaluate(chip, images, dataset.test_labels, timesteps=timesteps))
         on_chip()
     return Robustness(software=software, chips=tuple(chips))

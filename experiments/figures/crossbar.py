@@ -1,5 +1,6 @@
 """What the wires of a crossbar do, as pictures."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from hwmodels.crossbar import Crossbar, effective_conductance, operating_point, program
+from hwmodels.crossbar import Crossbar, operating_point, program
 
 
 def ir_drop_figure(kernel: jax.Array, crossbar: Crossbar, key: jax.Array) -> Figure:
@@ -48,23 +49,30 @@ def weights_figure(kernel: jax.Array, designs: Mapping[str, Crossbar], key: jax.
     return figure
 
 
-def tile_size_figure(
-    crossbar: Crossbar, key: jax.Array, sizes: Sequence[int] = (8, 16, 32, 64, 128)
-) -> Figure:
-    """Loss of conductance against the size of a square tile, devices uniform between their limits."""
-    low, high = crossbar.device.limits(np.float32)
-    mean, worst = [], []
+def tile_size_figure(crossbar: Crossbar, key: jax.Array, sizes: Sequence[int] = (8, 16, 32, 64)) -> Figure:
+    """What square tiles of each size make of one normal kernel: loss of conductance, error of the weights."""
+    side = max(sizes)
+    kernel = jax.random.normal(key, (side, side), jnp.float32)
+    mean, worst, error = [], [], []
     for size in sizes:
-        tile = jax.random.uniform(key, (size, size), jnp.float32, low, high)
-        kept = jax.jit(effective_conductance)(tile, crossbar.wires) / tile
+        design = dataclasses.replace(crossbar, rows=size, columns=size)
+        chip = jax.jit(program)(kernel, design, key)
+        cells = np.asarray(chip.conductances) > 0
+        kept = np.asarray(chip.effective)[cells] / np.asarray(chip.conductances)[cells]
         mean.append(1 - float(kept.mean()))
         worst.append(1 - float(kept.min()))
-    figure = Figure(figsize=(5, 3.6), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(sizes, worst, "o-", label="worst device")
-    axes.plot(sizes, mean, "o-", label="mean")
-    axes.set(xlabel="rows = columns", ylabel="1 − G_eff / G", ylim=(0, 1), xscale="log")
-    axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.minorticks_off()
-    axes.legend()
+        error.append(float(jnp.abs(chip.weights - kernel).sum() / jnp.abs(kernel).sum()))
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss, weights = figure.subplots(1, 2)
+    loss.plot(sizes, worst, "o-", label="worst device")
+    loss.plot(sizes, mean, "o-", label="mean")
+    loss.set(ylabel="1 − G_eff / G", ylim=(0, 1))
+    loss.legend()
+    weights.plot(sizes, error, "o-", color="#08519c")
+    weights.set(ylabel="Σ|effective − ideal weight| / Σ|ideal weight|")
+    weights.set_ylim(bottom=0)
+    for axes in (loss, weights):
+        axes.set(xlabel="rows = columns", xscale="log")
+        axes.set_xticks(sizes, [str(size) for size in sizes])
+        axes.minorticks_off()
     return figure

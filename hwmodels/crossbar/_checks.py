@@ -1,5 +1,6 @@
 """Checks of numbers that may be known now or only when a traced program runs."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float
 
 from hwmodels.checks import is_traced
 
-Scalar = float | int | Float[Array | np.ndarray, ""]
+Scalar = float | int | np.number | Float[Array | np.ndarray, ""]
 
 
 def is_concrete(*values: Any) -> bool:
@@ -40,3 +41,33 @@ def require_traced(array: Array, condition: Callable[..., Any], message: str, *v
         return array
     holds = jnp.all(condition(*(jnp.asarray(value, dtype=array.dtype) for value in values)))
     return eqx.error_if(array, ~holds, message)
+
+
+def require_integer(name: str, value: Any, least: int, greatest: int, otherwise: str) -> None:
+    """Raises `ValueError` unless the value is None or an integer from `least` to `greatest`."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= greatest:
+        raise ValueError(
+            f"{name} must be an integer from {least} to {greatest}, or None for {otherwise}; got {value!r}."
+        )
+
+
+def require_memory(rows: int, columns: int, dtype: Any) -> None:
+    """Raises `ValueError` if the solution of one tile of this size cannot fit the memory there is.
+
+    It holds the tile and its answer, and at least two (columns, columns) matrices for 16 rows.
+    """
+    needed = jnp.dtype(dtype).itemsize * (2 * rows * columns + rows * columns**2 // 8)
+    if needed > _memory_bytes():
+        raise ValueError(
+            f"a tile of {rows}×{columns} is larger than memory: its circuit takes at least "
+            f"{needed / 2**30:.4g} GiB in {jnp.dtype(dtype).name}, and there are "
+            f"{_memory_bytes() / 2**30:.4g} GiB; use smaller tiles, which are added digitally."
+        )
+
+
+def _memory_bytes() -> int:
+    """Of the accelerator if it says how much it has, else of the machine."""
+    device = jax.local_devices()[0].memory_stats() or {}
+    return device.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

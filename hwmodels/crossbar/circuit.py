@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hwmodels.crossbar._checks import require
+from hwmodels.crossbar._checks import require, require_memory
 from hwmodels.crossbar._transfer import transfer
 
 Resistance = float | int | Float[Array | np.ndarray, ""]
@@ -25,7 +25,8 @@ class Wires(eqx.Module):
     - `column`: one segment of a column wire, between neighbouring rows.
     - `sense`: from the last node of each column to ground.
 
-    **Raises:** `ValueError` for a negative resistance or NaN; traced values are checked where they are used.
+    **Raises:** `ValueError` for a resistance that is negative, NaN or no scalar; traced values are checked
+    where they are used.
 
     Defaults: Bhattacharjee et al., "Examining the robustness of SNNs on non-ideal memristive crossbars",
     section IV-B.
@@ -39,6 +40,11 @@ class Wires(eqx.Module):
     def __check_init__(self):
         for name in ("driver", "row", "column", "sense"):
             value = getattr(self, name)
+            if jnp.ndim(value):
+                raise ValueError(
+                    f"Wires.{name} is one resistance, the same for all tiles, got shape {jnp.shape(value)}; "
+                    "for wires that differ, use jax.vmap."
+                )
             message = f"Wires.{name} is a resistance in ohm and must be zero or more, got {{}}."
             require(lambda resistance: resistance >= 0, message, value)
 
@@ -57,8 +63,9 @@ def effective_conductance(
 
     **Returns:** G_eff in siemens, of the shape and dtype of `G`.
 
-    **Raises:** `ValueError` for fewer than two axes; an error, also under `jit`, for a negative or non-finite
-    conductance and for a negative or NaN resistance.
+    **Raises:** `ValueError` for fewer than two axes, another dtype than float32 and float64, and a tile
+    larger than memory; an error, also under `jit`, for a negative or non-finite conductance and for a
+    negative or NaN resistance.
     """
     G, resistances = checked(G, wires)
     return transfer(G.reshape(-1, *G.shape[-2:]), resistances).reshape(G.shape)
@@ -73,8 +80,9 @@ def checked(G: Array, wires: Wires | None) -> tuple[Array, Array]:
             f"G holds the conductances of tiles, shape (..., rows, columns) with at least one row and one "
             f"column; got shape {G.shape}."
         )
-    if not jnp.issubdtype(G.dtype, jnp.floating):
-        raise ValueError(f"G must be of a floating dtype, got {G.dtype}.")
+    if G.dtype not in (jnp.float32, jnp.float64):
+        raise ValueError(f"G must be float32 or float64, in which circuits are solved, got {G.dtype}.")
+    require_memory(*G.shape[-2:], G.dtype)
     G = eqx.error_if(
         G,
         ~jnp.all((G >= 0) & jnp.isfinite(G)),

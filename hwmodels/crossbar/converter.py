@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from hwmodels.crossbar._checks import Scalar, require, require_traced
+from hwmodels.crossbar._checks import Scalar, require, require_integer, require_traced
 from hwmodels.crossbar._patches import patches
+from hwmodels.crossbar._read_spread import ReadSpread
 from hwmodels.crossbar.circuit import effective_conductance
 from hwmodels.crossbar.deploy import program_kernels
 from hwmodels.crossbar.device import ReadNoise
@@ -33,16 +34,18 @@ class Converters(eqx.Module):
     """The converters of a tile: a DAC on every row, an ADC on every column.
 
     Both round to equal steps from zero to full scale, and clip beyond it; the derivative is 1 within the
-    range and 0 outside (straight-through). Signed, one of the ADC's bits is the sign, and the DAC, whose
-    polarity a switch reverses, keeps all of its bits for the magnitude.
+    range, its ends included, and 0 outside (straight-through). Signed, one of the ADC's bits is the sign, and
+    the DAC, whose polarity a switch reverses, keeps all of its bits for the magnitude.
 
     **Arguments:**
 
     - `dac_bits`, `adc_bits`: None for an ideal converter. Spikes need a `dac_bits` of 1.
     - `input_full_scale`: the greatest magnitude of an input, in its own unit; 1 for spikes.
     - `full_scale`: of the ADC. "worst-case": the greatest current that inputs of full scale can cause in any
-      column of the kernel's tiles, so that nothing is clipped. "calibrated": the `percentile` of the
-      magnitudes of the currents that given inputs cause, see [`TileProduct.calibrate`][].
+      column of the kernel's tiles, so that the ADC clips none of them. Only a DAC holds inputs to full
+      scale: with `dac_bits=None`, greater ones pass, and the ADC clips what they cause. "calibrated": the
+      `percentile` of the magnitudes of the currents that given inputs cause, see
+      [`TileProduct.calibrate`][].
     - `percentile`: a fraction, above 0, at most 1.
     - `signed`: whether inputs may be negative.
 
@@ -60,11 +63,7 @@ class Converters(eqx.Module):
     def __check_init__(self):
         least = {"dac_bits": 1, "adc_bits": 1 + self.signed}
         for name, bits in least.items():
-            value = getattr(self, name)
-            if value is not None and not bits <= value <= 24:
-                raise ValueError(
-                    f"Converters.{name} must be {bits} to 24, or None for an ideal converter; got {value}."
-                )
+            require_integer(f"Converters.{name}", getattr(self, name), bits, 24, "an ideal converter")
         if self.full_scale not in ("worst-case", "calibrated"):
             raise ValueError(
                 f'Converters.full_scale must be "worst-case" or "calibrated", got {self.full_scale!r}.'
@@ -108,7 +107,10 @@ def _is_scale(scale):
 def _converted(x, full_scale, steps, signed):
     # A kernel whose cells are all open has no current, and any full scale will do.
     step = jnp.where(full_scale > 0, full_scale, 1) / steps
-    return rounded(jnp.clip(x / step, -steps if signed else 0, steps)) * step
+    number, least = x / step, -steps if signed else 0
+    # Not `jnp.clip`, whose slope is a half at the ends, where spikes are.
+    within = jnp.where(number < least, least, jnp.where(number > steps, steps, number))
+    return rounded(within) * step
 
 
 class _hook:
@@ -165,19 +167,51 @@ class TileProduct(eqx.Module):
     ) -> "TileProduct":
         """The same tiles with the ADC's full scale at a percentile of the currents that inputs `x` cause.
 
+        The currents are those of the columns in use. They are made chunk by chunk, and only those above the
+        percentile are kept.
+
         **Arguments:**
 
         - `x`: shape (..., in), or for a convolution (batch, height, width, in).
         - `stride`, `padding`: of the convolution.
+
+        **Raises:** `ValueError` for no inputs, or without converters; an error, also under `jit`, if the
+        percentile is at no current at all.
         """
         if self.converters is None:
             raise ValueError("there are no converters to calibrate.")
-        if len(self.chip.weights.shape) > 2:
-            pads = [(pad, pad) for pad in padding]
-            x = patches(x, self.chip.weights.shape[:-2], stride, pads)
-        x = self.converters.digital_input(x.reshape(-1, x.shape[-1]).astype(self.chip.weights.dtype))
-        currents = jnp.abs(jnp.einsum("ndr,drc->dnc", self._blocks(x), self._blocked(self.chip.effective)))
-        reached = jnp.quantile(currents, jnp.asarray(self.converters.percentile, currents.dtype))
+        kernel = self.chip.weights.shape[:-2]
+        if not kernel:
+            x = x.reshape(-1, x.shape[-1])
+        if x.size == 0:
+            raise ValueError(f"calibration needs at least one input vector, got inputs of shape {x.shape}.")
+
+        def vectors(x):
+            return patches(x, kernel, stride, [(pad, pad) for pad in padding]) if kernel else x
+
+        each = math.prod(jax.eval_shape(vectors, x).shape[1:-1])
+        effective = self._blocked(self.chip.effective)[..., self.chip.encoded.columns_in_use]
+        # As `jnp.quantile` of all currents: on the straight line between two neighbours in order.
+        count = len(x) * each * effective.shape[0] * effective.shape[-1]
+        place = (count - 1) * self.converters.percentile
+        below = math.floor(place)
+
+        def keep(greatest, part):
+            seen = vectors(part)
+            blocks = self._blocks(seen.reshape(-1, seen.shape[-1]))
+            currents = jnp.abs(jnp.einsum("ndr,drc->dnc", blocks, effective))
+            found = jnp.concatenate([greatest, currents.reshape(-1)])
+            return jax.lax.top_k(found, len(greatest))[0], None
+
+        greatest, _ = jax.lax.scan(keep, jnp.zeros(count - below, effective.dtype), self._chunks(x, each))
+        above = greatest[max(len(greatest) - 2, 0)]
+        reached = greatest[-1] + (place - below) * (above - greatest[-1])
+        reached = eqx.error_if(
+            reached,
+            (reached <= 0) & jnp.any(effective > 0),
+            "crossbar: the calibrated full scale is zero, since too many currents are; calibrate with inputs "
+            "that are active, or with a greater Converters.percentile.",
+        )
         return TileProduct(self.chip, self.converters, self.read_noise, self.key, reached)
 
     @_hook
@@ -188,7 +222,7 @@ class TileProduct(eqx.Module):
         if x.shape[-1] != inputs:
             raise ValueError(f"tiles of a kernel of {inputs} inputs got {x.shape[-1]} features.")
         out = self._products(x.reshape(-1, inputs), lambda x: x, 1)
-        return out.reshape(*x.shape[:-1], -1).astype(x.dtype)
+        return out.reshape(*x.shape[:-1], self.chip.encoded.plan.outputs).astype(x.dtype)
 
     @_hook
     def convolve(
@@ -291,12 +325,6 @@ class TileProduct(eqx.Module):
 
         In chunks whose currents stay in a core's cache, without which their memory traffic costs most.
         """
-        dtype = self.chip.weights.dtype
-        converters = self.converters
-        values = x.astype(dtype) if converters is None else converters.digital_input(x.astype(dtype))
-        size = max(1, min(len(x), _CHUNK // each))
-        chunks = -(-len(x) // size)
-        values = jnp.pad(values, ((0, chunks * size - len(x)), *((0, 0),) * (x.ndim - 1)))
         tiles = self._tiles()
 
         def product(chunk):
@@ -305,13 +333,24 @@ class TileProduct(eqx.Module):
             out = self._product(seen.reshape(-1, seen.shape[-1]), tiles, index)
             return out.reshape(*seen.shape[:-1], -1)
 
-        if chunks == 1:
-            return product((0, values))
-        out = jax.lax.map(product, (jnp.arange(chunks), values.reshape(chunks, size, *values.shape[1:])))
-        return out.reshape(chunks * size, *out.shape[2:])[: len(x)]
+        chunks = self._chunks(x, each)
+        if len(chunks) == 1:
+            return product((0, chunks[0]))
+        out = jax.lax.map(product, (jnp.arange(len(chunks)), chunks))
+        return out.reshape(-1, *out.shape[2:])[: len(x)]
+
+    def _chunks(self, x, each):
+        """Inputs as the DAC makes them, (chunks, size, ...); zeros fill the last chunk."""
+        dtype = self.chip.weights.dtype
+        converters = self.converters
+        values = x.astype(dtype) if converters is None else converters.digital_input(x.astype(dtype))
+        size = max(1, min(len(x), _CHUNK // each))
+        chunks = -(-len(x) // size)
+        values = jnp.pad(values, ((0, chunks * size - len(x)), *((0, 0),) * (x.ndim - 1)))
+        return values.reshape(chunks, size, *values.shape[1:])
 
     def _tiles(self):
-        """What the chunks share: tiles as (blocks, rows, planes · across · columns), and their scales."""
+        """What the chunks share: tiles as (blocks, rows, planes · across · columns), scales and noise."""
         chip = self.chip
         worth = chip.encoded.coefficients[:, None, None, None, None, None] * chip.gain
         correction = chip.encoded.correction
@@ -322,6 +361,9 @@ class TileProduct(eqx.Module):
             if correction is None
             else chip.encoded.plan.join(correction).reshape(-1, chip.encoded.plan.outputs),
             self._full_scale(),
+            None
+            if self.read_noise is None
+            else jax.tree.map(self._blocked, ReadSpread.of(chip.conductances, chip.wires)),
         )
 
     @staticmethod
@@ -349,14 +391,16 @@ class TileProduct(eqx.Module):
 
     def _product(self, x, tiles, index):
         """(vectors, inputs of all tiles) to (vectors, outputs), for the chunk `index`."""
-        effective, worth, correction, full_scale = tiles
+        effective, worth, correction, full_scale, spreads = tiles
         encoded, plan = self.chip.encoded, self.chip.encoded.plan
         blocks = self._blocks(x)
 
-        def read(inputs, block, key):
+        width = self.chip.effective.shape[-1]
+
+        def read(inputs, block, spread, key):
             currents = inputs @ block
             if self.read_noise is not None:
-                currents = self.read_noise(currents, inputs**2 @ block**2, key)
+                currents = self.read_noise(currents, spread(inputs, currents, width), key)
             if self.converters is not None:
                 currents = self.converters.digital_current(currents, full_scale)
             return currents
@@ -364,7 +408,7 @@ class TileProduct(eqx.Module):
         if self.read_noise is None:
             # Unrolled, since XLA then fuses the rounding of a block with its addition to the others.
             total = sum(
-                read(blocks[:, row], effective[row], None) * worth[row] for row in range(len(effective))
+                read(blocks[:, row], effective[row], None, None) * worth[row] for row in range(len(effective))
             )
         else:
             if self.key is None:
@@ -372,11 +416,13 @@ class TileProduct(eqx.Module):
             keys = jax.random.split(jax.random.fold_in(self.key, index), len(effective))
 
             def step(total, block):
-                inputs, effective, worth, key = block
-                return total + read(inputs, effective, key) * worth, None
+                inputs, effective, worth, spread, key = block
+                return total + read(inputs, effective, spread, key) * worth, None
 
             start = jnp.zeros((len(x), effective.shape[-1]), x.dtype)
-            total, _ = jax.lax.scan(step, start, (jnp.moveaxis(blocks, 1, 0), effective, worth, keys))
+            total, _ = jax.lax.scan(
+                step, start, (jnp.moveaxis(blocks, 1, 0), effective, worth, spreads, keys)
+            )
         planes = len(encoded.coefficients)
         total = total.reshape(len(x), planes, plan.grid[1], -1)
         out = encoded.without_reference(jnp.sum(total, axis=1)).reshape(len(x), -1)[:, : plan.outputs]

@@ -94,7 +94,8 @@ def deploy(
     **Arguments:**
 
     - `params`: any pytree of arrays. A leaf with two axes or more and with "kernel" in its path is mapped:
-      (in, out) or (kernel height, kernel width, in, out). Every other leaf passes through.
+      (in, out) or (kernel height, kernel width, in, out). Every other leaf passes through. All axes but the
+      last two are taken for those of a convolution: three are a convolution in one dimension.
     - `crossbar`: the design.
     - `key`: of the devices; each kernel gets its own stream.
     - `solve`: `(G, wires) -> G_eff` of a batch of tiles, by default the exact circuit; see

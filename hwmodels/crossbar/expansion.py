@@ -57,6 +57,8 @@ class Linearised(eqx.Module):
 
     - `point`, `effective`: G₀ and G_eff(G₀), siemens.
     - `by_source`, `by_sense`: x and y, dimensionless.
+
+    **Raises:** an error, also under `jit`, for infinite resistances, as [`operating_point`][].
     """
 
     point: Float[Array, "tiles rows columns"]

@@ -117,7 +117,11 @@ class Layout(eqx.Module):
 
 
 def layout(shape: tuple[int, ...], crossbar: Crossbar) -> Layout:
-    """The layout of a kernel of `shape`: (in, out) or (kernel height, kernel width, in, out)."""
+    """The layout of a kernel of `shape`: (positions ..., in, out).
+
+    The positions are those of a convolution, any number of axes: none for a linear layer. No shape tells
+    another kernel from a convolution's, so give others, such as (heads, in, out), one matrix at a time.
+    """
     if len(shape) < 2 or 0 in shape:
         raise ValueError(f"a kernel has at least two axes and none of length zero, got shape {shape}.")
     *positions, inputs, outputs = shape

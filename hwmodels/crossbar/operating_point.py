@@ -1,12 +1,25 @@
 """Node voltages, device currents and power of a tile under given inputs: what heat maps show."""
 
+import functools
+import operator
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hwmodels.crossbar._checks import require, require_traced
 from hwmodels.crossbar._inverse import inverse
 from hwmodels.crossbar.circuit import Wires, checked
+
+_OPEN = (
+    "operating_point needs finite resistances, since nodes behind an infinite one may float; take a great "
+    "one, like 1e9 ohm in float64; got driver, row, column, sense = {}, {}, {}, {}."
+)
+
+
+def _is_closed(*resistances):
+    return functools.reduce(operator.and_, (resistance != float("inf") for resistance in resistances))
 
 
 class OperatingPoint(eqx.Module):
@@ -42,12 +55,16 @@ def operating_point(
     - `voltages`: of the row sources, in volt, shape (..., rows).
     - `wires`: the parasitic resistances; default [`Wires`][]`()`.
 
-    **Returns:** an [`OperatingPoint`][]. A node that infinite resistances cut off reports the voltage of the
-    node that it is cut from.
+    **Returns:** an [`OperatingPoint`][].
 
-    **Raises:** as [`effective_conductance`][]; `ValueError` if `voltages` does not have one value per row.
+    **Raises:** as [`effective_conductance`][]; `ValueError` if `voltages` does not have one value per row; an
+    error, also under `jit`, for an infinite resistance, whose nodes may float.
     """
+    wires = Wires() if wires is None else wires
+    resistances = (wires.driver, wires.row, wires.column, wires.sense)
+    require(_is_closed, _OPEN, *resistances)
     G, (driver, row, column, sense) = checked(G, wires)
+    G = require_traced(G, _is_closed, _OPEN.partition("; got")[0], *resistances)
     voltages = jnp.asarray(voltages).astype(G.dtype)
     rows, columns = G.shape
     if voltages.shape[-1:] != (rows,):

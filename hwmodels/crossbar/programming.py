@@ -25,6 +25,7 @@ class ProgrammedKernel(eqx.Module):
     - `gain`: the digital gain of every column's current; it has one row.
     - `encoded`: what was meant.
     - `weights`: the kernel that the tiles realise.
+    - `wires`: of the tiles.
     """
 
     conductances: Float[Array, "planes groups down across rows columns"]
@@ -32,6 +33,7 @@ class ProgrammedKernel(eqx.Module):
     gain: Float[Array, "planes groups down across 1 columns"]
     encoded: Encoded
     weights: Float[Array, "*kernel"]
+    wires: Wires
 
     @property
     def targets(self) -> Float[Array, "planes groups down across rows columns"]:
@@ -98,4 +100,6 @@ def _read(conductances, encoded, effective, crossbar):
     weights = encoded.without_reference(jnp.tensordot(encoded.coefficients, effective * gain, 1))
     if encoded.correction is not None:
         weights = weights - encoded.correction
-    return ProgrammedKernel(conductances, effective, gain, encoded, encoded.plan.join(weights))
+    return ProgrammedKernel(
+        conductances, effective, gain, encoded, encoded.plan.join(weights), crossbar.wires
+    )

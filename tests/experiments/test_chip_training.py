@@ -10,7 +10,8 @@ import optax
 import pytest
 from flax import nnx
 
-from experiments.chip_training import NoiseAware, folded, programmed, scaled_as
+from experiments.chip_training import NoiseAware, calibrated, folded, programmed, scaled_as
+from experiments.robustness import on_hardware
 from hwmodels.crossbar import Converters, Crossbar, Device, ReadNoise, Wires, deploy
 from jaxsnn.data import datasets
 from jaxsnn.learning.training import TrainConfig, evaluate, fit, split_parameters
@@ -256,6 +257,27 @@ def test_a_chip_without_imperfections_is_the_network():
         )
     ]
     np.testing.assert_allclose(accuracies[1:], accuracies[0], rtol=1e-5)
+
+
+def test_calibrated_converters_are_finer_than_the_worst_case():
+    """Nearer to ideal converters, from each layer's own inputs; the chip that was given stays as it is."""
+    own, data = network(), few_digits()
+    images = data.scale(data.test_images)
+
+    def logits(converters, calibrate=False):
+        chip = programmed(own, CROSSBAR, KEY, converters=converters)
+        if calibrate:
+            given, chip = chip, calibrated(chip, images, timesteps=2)
+            with pytest.raises(ValueError, match="calibrate"):
+                given(images, timesteps=2)
+        return chip(images, timesteps=2)[0]
+
+    exact = logits(Converters(adc_bits=None))
+    rule = Converters(adc_bits=6, full_scale="calibrated", percentile=1.0)
+    errors = [jnp.abs(one - exact).mean() for one in (logits(rule, True), logits(Converters(adc_bits=6)))]
+    assert errors[0] < errors[1]
+    on_chips = on_hardware(own, CROSSBAR, data, software=1.0, timesteps=2, keys=[KEY], converters=rule)
+    assert len(on_chips.chips) == 1
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,15 @@ from flax import nnx
 from hwmodels.crossbar import (
     Converters,
     Crossbar,
+    Device,
     ReadNoise,
     TileProduct,
     Wires,
+    effective_conductance,
     program,
     tile_products,
 )
+from hwmodels.crossbar.programming import program_all
 from tests.helpers import finite_difference
 
 KEY = jax.random.key(7)
@@ -93,6 +96,34 @@ def test_read_noise_is_drawn_for_every_input_and_every_key():
     assert not jnp.any(once == convolved(product.with_key(jax.random.key(1)), same))
 
 
+@pytest.mark.parametrize("wires", [Wires(0.0, 0.0, 0.0, 0.0), Wires(1e3, 20.0, 40.0, 1e3)])
+def test_read_noise_is_that_of_reading_every_device_with_its_own(wires):
+    """Against circuits solved for drawn devices: spikes, all rows, one row, dense inputs of either sign."""
+    draws, sigma = 3000, 0.01
+    kernel = jax.random.uniform(KEY, (16, 12), jnp.float64)
+    chip = programmed(kernel, Crossbar(16, 12, wires, Device(variation=None)), KEY)
+    random = np.random.default_rng(0)
+    x = np.stack([np.ones(16), np.arange(16) % 3 == 0, np.arange(16) == 5, random.normal(size=16)])
+    G = chip.conductances[0, 0, 0, 0]
+    drawn = G * (1 + sigma * random.standard_normal((draws, 16, 12)))
+    exact = x @ np.asarray(jax.jit(effective_conductance)(drawn, wires))
+    # Only the plane of positive weights conducts, and one siemens there is worth this much.
+    chip = eqx.tree_at(lambda chip: chip.conductances, chip, chip.conductances.at[1].set(0))
+    product = TileProduct(chip, None, ReadNoise(sigma), KEY)
+    noisy = product.linear(jnp.tile(jnp.asarray(x), (draws, 1))).reshape(draws, *x.shape[:1], 12)
+    found = np.asarray(noisy).std(0) / float(chip.encoded.coefficients[0])
+    expected = exact.std(0)
+    np.testing.assert_allclose(np.sqrt((found**2).mean(-1)), np.sqrt((expected**2).mean(-1)), rtol=0.04)
+    np.testing.assert_allclose(found, expected, rtol=0.15)
+
+
+def test_a_traced_full_scale_is_checked_where_it_is_used():
+    with pytest.raises(Exception, match="above zero"):
+        jax.jit(lambda scale: Converters(4, input_full_scale=scale).digital_input(jnp.ones(2)))(
+            0.0
+        ).block_until_ready()
+
+
 def test_chunks_change_nothing():
     x = jnp.asarray(np.random.default_rng(0).random((2500, 1, 3, 2)) * np.ones((1, 3, 1, 1)))
     product = TileProduct(CHIP, Converters(4, 6))
@@ -117,6 +148,36 @@ def test_a_calibrated_full_scale_is_finer_and_clips():
     half = TileProduct(CHIP, Converters(None, 16, full_scale="calibrated", percentile=0.5))
     clipped = convolved(half.calibrate(MAPS, stride=(2, 1), padding=(1, 0)))
     assert jnp.abs(clipped - exact).max() > 0.1
+
+
+@pytest.mark.parametrize("signs", ["differential", "offset"])
+@pytest.mark.parametrize("percentile", [1.0, 0.9])
+def test_columns_that_are_not_used_do_not_count_in_calibration(signs, percentile):
+    """Against the percentile over all currents of the weights' own columns, whatever the tile's width."""
+    converters = Converters(None, 8, full_scale="calibrated", percentile=percentile)
+    x = jax.random.uniform(KEY, (2500, 7), jnp.float64)
+    kernel = KERNEL[0, 0] @ jnp.ones((5, 3)) + jnp.arange(6.0).reshape(2, 3)
+    kernel = jnp.tile(kernel, (4, 1))[:7]
+    reached = []
+    for columns in (4, 9, 32):
+        design = Crossbar(4, columns, device=Device(variation=None), signs=signs)
+        (chip,) = program_all([kernel], design, [KEY], solve=lambda G, wires: G)
+        reached.append(float(TileProduct(chip, converters).calibrate(x).adc_full_scale))
+    held = np.asarray(chip.conductances)[:, 0, :, 0][..., [0, 1, 2, *([31] if signs == "offset" else [])]]
+    rows = np.pad(np.asarray(x), ((0, 0), (0, 1))).reshape(-1, 2, 4)
+    expected = np.quantile(np.einsum("ndr,pdrc->ndpc", rows, held), percentile)
+    np.testing.assert_allclose(reached, expected, rtol=1e-9)
+
+
+def test_calibration_without_currents_is_refused():
+    tiles = TileProduct(CHIP, Converters(1, 8, full_scale="calibrated", percentile=0.5))
+    rare = jnp.zeros((8, 18)).at[0, 3].set(1)
+    for silent in (jnp.zeros((8, 18)), rare):
+        chip = programmed(KERNEL.reshape(18, 5), Crossbar(4, 4), KEY)
+        with pytest.raises(Exception, match="calibrated full scale is zero"):
+            TileProduct(chip, tiles.converters).calibrate(silent)
+    with pytest.raises(ValueError, match="at least one input"):
+        tiles.calibrate(MAPS[:0], stride=(2, 1), padding=(1, 0))
 
 
 def test_signed_inputs_need_signed_converters():
@@ -159,15 +220,47 @@ def test_slopes_against_finite_differences():
     """To tiles, noise and inputs where nothing rounds; straight through where it does."""
 
     def loss(at, converters=None):
-        chip = eqx.tree_at(lambda chip: chip.effective, CHIP, CHIP.effective * at[0])
+        chip = eqx.tree_at(
+            lambda chip: (chip.effective, chip.conductances, chip.wires.row),
+            CHIP,
+            (CHIP.effective * at[0], CHIP.conductances * at[3], at[4]),
+        )
         product = TileProduct(chip, converters, ReadNoise(at[1]), KEY)
         return jnp.sum(product.convolve(MAPS[:1] * at[2], None, (2, 2), (0, 0)) ** 2)
 
-    at = np.array([0.9, 0.1, 0.7])
+    at = np.array([0.9, 0.1, 0.7, 1.1, 20.0])
     slope = jax.jit(jax.grad(loss))(at)
     np.testing.assert_allclose(slope, finite_difference(jax.jit(loss), at), rtol=1e-6)
     rounded = jax.jit(jax.grad(lambda at: loss(at, Converters(16, 16))))(at)
     np.testing.assert_allclose(rounded, slope, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("x", "slope"), [(0.0, 1), (0.4, 1), (1.0, 1), (1.5, 0)])
+def test_converters_pass_the_whole_slope_within_their_range(x, slope):
+    """Spikes are at the ends of the range."""
+    dac, signed = Converters(dac_bits=1), Converters(dac_bits=1, signed=True)
+    assert jax.grad(dac.digital_input)(x) == slope
+    assert jax.grad(signed.digital_input)(-x) == slope
+    assert jax.grad(dac.digital_current)(2e-4 * x, jnp.asarray(2e-4)) == slope
+
+
+def test_the_unit_of_inputs_is_their_full_scale():
+    """Twice the inputs with twice the full scale are converted to twice the outputs."""
+    x = jax.random.uniform(KEY, MAPS.shape)
+    once = convolved(TileProduct(CHIP, Converters(3, 4)), x)
+    twice = convolved(TileProduct(CHIP, Converters(3, 4, input_full_scale=2.0)), 2 * x)
+    np.testing.assert_allclose(twice, 2 * once, rtol=1e-12)
+    # Without a DAC nothing holds the inputs to full scale, and the ADC clips their currents.
+    for bits in (None, 16):
+        free = convolved(TileProduct(CHIP, Converters(bits, 16, input_full_scale=0.25)), x)
+        assert jnp.abs(free - convolved(TileProduct(CHIP), x)).max() > 0.1
+
+
+@pytest.mark.parametrize("shape", [(0, 18), (3, 0, 18)])
+def test_no_inputs_give_no_outputs(shape):
+    product = TileProduct(CHIP, Converters(1, 8), ReadNoise(0.1), KEY)
+    assert product.linear(jnp.zeros(shape)).shape == (*shape[:-1], 5)
+    assert product.convolve(MAPS[:0], None, (2, 1), (1, 0)).shape == (0, 3, 3, 5)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +268,8 @@ def test_slopes_against_finite_differences():
     [
         (lambda: Converters(adc_bits=0), "adc_bits"),
         (lambda: Converters(dac_bits=0), "dac_bits"),
+        (lambda: Converters(adc_bits=True), "integer"),
+        (lambda: Converters(dac_bits=True), "integer"),
         (lambda: Converters(adc_bits=1, signed=True), "adc_bits"),
         (lambda: Converters(full_scale="average"), "full_scale"),
         (lambda: Converters(percentile=99.9), "percentile"),

@@ -54,7 +54,7 @@ def test_dtypes_mix():
     assert chip["b"]["kernel"].dtype == jnp.float64
 
 
-@pytest.mark.parametrize("calibration", ["column"])
+@pytest.mark.parametrize("calibration", ["tile", "column"])
 def test_calibration_restores_the_gain(calibration):
     """A gain per column undoes resistance that is common to a column; a gain per tile undoes most of it."""
     kernel = PARAMS["fc"]["kernel"]
@@ -131,6 +131,23 @@ def test_slopes_against_finite_differences():
     np.testing.assert_allclose(
         jax.jit(jax.grad(loss))(at), finite_difference(jax.jit(loss), at), rtol=1e-5, atol=1e-9
     )
+
+
+@pytest.mark.parametrize("signs", ["differential", "offset", "nice"])
+@pytest.mark.parametrize("calibration", ["tile", "column"])
+def test_slopes_of_every_sign_and_gain(signs, calibration):
+    """All weights, the greatest included, which is the scale of the others; on any circuit."""
+    kernel = np.asarray(PARAMS["fc"]["kernel"][:3, :2])
+    C = np.random.default_rng(0).normal(size=kernel.shape)
+    crossbar = Crossbar(3, 3, signs=signs, calibration=calibration)
+
+    @jax.jit
+    def loss(kernel):
+        params = {"kernel": jnp.asarray(kernel)}
+        return jnp.sum(C * deploy(params, crossbar, KEY, solve=lambda G, wires: G / (1 + 1e4 * G))["kernel"])
+
+    slope = jax.jit(jax.grad(loss))(kernel)
+    np.testing.assert_allclose(slope, finite_difference(loss, kernel), rtol=1e-5, atol=1e-7)
 
 
 def test_nothing_to_deploy_is_refused():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hwmodels.crossbar import BitResistors, Device, Drift, Faults, ReadNoise, Variation
+from hwmodels.crossbar._checks import require_integer
 from tests.helpers import finite_difference
 
 KEY = jax.random.key(3)
@@ -80,6 +81,20 @@ def test_drift_follows_its_power_law():
     assert abs(exponents.std() / 0.1 - 0.2) < 0.03
 
 
+@pytest.mark.parametrize("number", [np.float32(0.1), np.float64(0.1), np.asarray(0.1), jnp.asarray(0.1), 0.1])
+def test_variation_is_any_scalar(number):
+    G = jnp.full(5, HIGH)
+    expected = Variation(0.1)(G, KEY)
+    np.testing.assert_allclose(Device(variation=number).program(G, KEY), expected, rtol=1e-6)
+    traced = jax.jit(lambda sigma: Device(variation=sigma).program(G, KEY))
+    np.testing.assert_allclose(traced(number), expected, rtol=1e-6)
+
+
+def test_a_traced_read_noise_is_checked_where_it_is_used():
+    with pytest.raises(Exception, match=r"ReadNoise\.sigma"):
+        jax.jit(lambda sigma: ReadNoise(sigma)(jnp.ones(2), jnp.ones(2), KEY))(-0.1).block_until_ready()
+
+
 def test_read_noise_is_that_of_a_sum_over_devices():
     V, G, sigma = np.array([1.0, 0.0, 0.5]), np.array([2.0, 9.0, 4.0]), 0.05
     current = jnp.full(20_000, V @ G)
@@ -96,13 +111,28 @@ def test_slopes_of_programming():
 
     def held(x):
         device = Device(
-            x[0], x[1], Variation(x[2], "lognormal"), faults=Faults(0.2, 0.2), drift=Drift(x[3], x[4], 2.0)
+            x[0],
+            x[1],
+            Variation(x[2], "lognormal"),
+            faults=Faults(0.2, 0.2),
+            drift=Drift(x[3], x[4], x[5], x[6]),
         )
         return 1e5 * jnp.sum(device.program(device.target(level), KEY) * jnp.arange(1.0, 7))
 
-    at = np.array([LOW, HIGH, 0.1, 0.05, 1e3])
+    at = np.array([LOW, HIGH, 0.1, 0.05, 1e3, 2.0, 0.2])
     compiled = jax.jit(held)
     np.testing.assert_allclose(jax.jit(jax.grad(held))(at), finite_difference(compiled, at), rtol=1e-6)
+
+
+def test_slopes_of_bit_resistors():
+    numbers = jnp.arange(8.0)
+
+    def held(ohm):
+        return 1e5 * jnp.sum(BitResistors(3, ohm[0], ohm[1]).target(numbers / 7) * (1 + numbers))
+
+    at = np.array([19e3, 1e6])
+    slope = jax.jit(jax.grad(held))(at)
+    np.testing.assert_allclose(slope, finite_difference(jax.jit(held), at, 1e-4), rtol=1e-6)
 
 
 def test_on_off_ratio():
@@ -120,7 +150,15 @@ def test_on_off_ratio():
         (lambda: Device(-1e-6, 5e-5), "g_min_siemens"),
         (lambda: Device(float("nan"), 5e-5), "g_min_siemens"),
         (lambda: Device(bits=0), "bits"),
+        (lambda: require_integer("bits", 2.5, 1, 16, "none"), "bits must be an integer from 1 to 16"),
+        (lambda: Device(bits=True), "integer"),
         (lambda: BitResistors(bits=0), "bits"),
+        (lambda: BitResistors(bits=True), "integer"),
+        (lambda: BitResistors(unit_ohm=0), "unit_ohm"),
+        (lambda: BitResistors(clear_ohm=0.0), "clear_ohm"),
+        (lambda: Device(variation=np.ones(3)), "variation"),
+        (lambda: Device(variation=True), "variation"),
+        (lambda: Device(variation=np.float32(-0.1)), "sigma"),
         (lambda: Device.from_on_off_ratio(1e-4, 1.0), "on_off_ratio"),
         (lambda: Variation(-0.1), "sigma"),
         (lambda: Variation(float("nan")), "sigma"),
@@ -144,6 +182,7 @@ def test_bad_settings_are_refused(make, message):
         lambda bad: Device(variation=Variation(-bad)),
         lambda bad: Device(faults=Faults(bad, 1.0)),
         lambda bad: Device(drift=Drift(time_s=-bad)),
+        lambda bad: Device(drift=Drift(spread=-bad)),
     ],
 )
 def test_bad_traced_settings_are_refused_under_jit(device):
@@ -152,5 +191,5 @@ def test_bad_traced_settings_are_refused_under_jit(device):
         made = device(bad)
         return made.program(made.target(jnp.ones(2)), KEY)
 
-    with pytest.raises(Exception, match=r"must|needs|are 0 to 1"):
+    with pytest.raises(Exception, match=r"must|needs|are 0 to 1|zero or more"):
         held(jnp.asarray(0.5)).block_until_ready()

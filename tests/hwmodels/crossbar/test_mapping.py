@@ -1,7 +1,9 @@
 """Kernels on tiles: cutting and joining, signs, slices; every encoding is exact in an ideal circuit."""
 
 import itertools
+import operator
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwmodels.crossbar import BitResistors, Crossbar, Device, Wires, program
+from hwmodels.crossbar import BitResistors, Crossbar, Device, Wires, effective_conductance, program
 from hwmodels.crossbar.encoding import encode
 from hwmodels.crossbar.mapping import layout
 
@@ -112,6 +114,23 @@ def test_a_kernel_of_zeros_stays_zero():
         np.testing.assert_allclose(ideal_weights(jnp.zeros((4, 5)), crossbar), 0, atol=1e-15)
 
 
+@pytest.mark.parametrize("settings", [{"driver": np.ones(2)}, {"row": jnp.ones((1, 1))}])
+def test_one_resistance_for_all_tiles(settings):
+    (name,) = settings
+    with pytest.raises(Exception, match=rf"one resistance|parameter '{name}'"):
+        Wires(**settings)
+    # Past the types that these tests check and users do not.
+    wires = eqx.tree_at(operator.attrgetter(name), Wires(), settings[name])
+    with pytest.raises(ValueError, match="one resistance"):
+        wires.__check_init__()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_circuits_are_not_solved_in_half_precision(dtype):
+    with pytest.raises(ValueError, match="float32 or float64"):
+        effective_conductance(jnp.full((3, 2), 1e-5, dtype))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -130,6 +149,15 @@ def test_bad_designs_are_refused(settings, message):
     with pytest.raises(Exception, match=message) as error:
         Crossbar(**settings)
     assert not isinstance(error.value, AssertionError)
+
+
+def test_a_tile_larger_than_memory_is_refused():
+    huge = Crossbar(10**6, 10**6)
+    for kernel in (jnp.ones((3, 2)), jnp.ones((3, 3, 2, 2))):
+        with pytest.raises(ValueError, match=r"1000000×1000000 is larger than memory.*GiB"):
+            jax.eval_shape(program, kernel, huge, KEY)
+    with pytest.raises(ValueError, match="larger than memory"):
+        jax.eval_shape(effective_conductance, jax.ShapeDtypeStruct((10**6, 10**6), jnp.float32))
 
 
 @pytest.mark.parametrize("shape", [(3,), (0, 4), (3, 3, 0, 2)])

@@ -48,9 +48,7 @@ def hold(G, resistances):
 
     One answer also for a mapped batch: a condition that differs between its members would run both branches.
     """
-    limits = _LIMITS.get(G.dtype.name)
-    if limits is None:
-        return jnp.zeros((), bool)
+    limits = _LIMITS[G.dtype.name]
     driver, row, column, sense = jnp.moveaxis(resistances, -1, 0)
     rows, columns = G.shape[-2:]
     conducts = G > 0

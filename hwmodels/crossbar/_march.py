@@ -36,7 +36,7 @@ class _Limits(NamedTuple):
     fading: float
 
 
-_LIMITS = {"float32": _Limits(9.0, 200.0, 30.0, 100.0), "float64": _Limits(100.0, 1e6, 1e3, 100.0)}
+_LIMITS = {"float32": _Limits(9.0, 400.0, 30.0, 100.0), "float64": _Limits(100.0, 1e6, 1e3, 100.0)}
 
 # Resistance of a row wire beside its driver's, from which on its derivative has four digits (float32) or ten.
 _LEAST_IN_ROWS = {"float32": 0.1, "float64": 1e-6}

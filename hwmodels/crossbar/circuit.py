@@ -82,7 +82,7 @@ def checked(G: Array, wires: Wires | None) -> tuple[Array, Array]:
         )
     if G.dtype not in (jnp.float32, jnp.float64):
         raise ValueError(f"G must be float32 or float64, in which circuits are solved, got {G.dtype}.")
-    require_memory(*G.shape[-2:], G.dtype)
+    require_memory(G.shape[-2], G.shape[-1], G.dtype)
     G = eqx.error_if(
         G,
         ~jnp.all((G >= 0) & jnp.isfinite(G)),

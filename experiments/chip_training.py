@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -209,7 +210,7 @@ def programmed(
     return chip
 
 
-def calibrated(chip: Network, images: jax.Array, *, timesteps: int) -> Network:
+def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int) -> Network:
     """The chip with the ADCs of each layer calibrated on what the layers before make of `images`.
 
     See [`hwmodels.crossbar.TileProduct.calibrate`][]. `chip` is from [`programmed`][] and left as it is.
@@ -231,7 +232,7 @@ def calibrated(chip: Network, images: jax.Array, *, timesteps: int) -> Network:
 
     for path, layer in layers.items():
         layer.product = nnx.static(listening(path, layer.product))
-    chip(images, timesteps=timesteps)
+    chip(jnp.asarray(images), timesteps=timesteps)
     for path, layer in layers.items():
         layer.product = nnx.data(found[path])
     return chip

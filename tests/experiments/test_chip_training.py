@@ -261,8 +261,8 @@ def test_a_chip_without_imperfections_is_the_network():
 
 def test_calibrated_converters_are_finer_than_the_worst_case():
     """Nearer to ideal converters, from each layer's own inputs; the chip that was given stays as it is."""
-    own, data = network(), few_digits()
-    images = data.scale(data.test_images)
+    own = digits_convnet(width=1, image_size=4, neuron=ReLU, param_dtype=jnp.float64, rngs=nnx.Rngs(1))
+    images = jax.random.uniform(KEY, (8, 4, 4, 1), jnp.float64) / 4
 
     def logits(converters, calibrate=False):
         chip = programmed(own, CROSSBAR, KEY, converters=converters)
@@ -276,8 +276,15 @@ def test_calibrated_converters_are_finer_than_the_worst_case():
     rule = Converters(adc_bits=6, full_scale="calibrated", percentile=1.0)
     errors = [jnp.abs(one - exact).mean() for one in (logits(rule, True), logits(Converters(adc_bits=6)))]
     assert errors[0] < errors[1]
-    on_chips = on_hardware(own, CROSSBAR, data, software=1.0, timesteps=2, keys=[KEY], converters=rule)
-    assert len(on_chips.chips) == 1
+
+
+@pytest.mark.long
+def test_calibrated_converters_can_be_evaluated():
+    rule = Converters(adc_bits=6, full_scale="calibrated")
+    found = on_hardware(
+        network(), CROSSBAR, few_digits(), software=1.0, timesteps=2, keys=[KEY], converters=rule
+    )
+    assert 0 <= found.mean <= 1
 
 
 @pytest.mark.parametrize(

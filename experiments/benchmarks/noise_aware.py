@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from experiments.chip_training import EXPANSIONS, NoiseAware
+from experiments.chip_training import EXPANSIONS, Between, NoiseAware
 from hwmodels.crossbar import Crossbar, Device, Variation, effective_conductance
 from hwmodels.crossbar.deploy import target_tiles
 from jaxsnn.learning.training import split_parameters
@@ -33,7 +33,7 @@ TIMESTEPS = 5
 PERIODS = (16, 32, 64)
 VARIATION = Variation(0.1)
 CROSSBAR = Crossbar(device=Device(variation=VARIATION))
-TIMED = ("reuse", "lumped")
+TIMED: tuple[Between, ...] = ("reuse", "lumped")
 
 
 class _None(Transform):

@@ -15,6 +15,8 @@ class Direct:
     """The analogue image at every timestep; equal in time, so that the first layer is computed once."""
 
     constant = True
+    unit = 1.0
+    """What an input of 1 in every timestep stands for in the image."""
 
     def __call__(
         self, images: Float[Array, "batch *features"], *, start: int | Array, steps: int, key: Array | None
@@ -36,6 +38,11 @@ class Poisson:
     def __post_init__(self):
         if not (math.isfinite(self.gain) and self.gain > 0):
             raise ValueError(f"the gain of Poisson encoding must be positive, got {self.gain}.")
+
+    @property
+    def unit(self) -> float:
+        """What an input of 1 in every timestep stands for in the image."""
+        return 1 / self.gain
 
     def __call__(
         self, images: Float[Array, "batch *features"], *, start: int | Array, steps: int, key: Array | None

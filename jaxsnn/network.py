@@ -1,6 +1,7 @@
 """A stack of layers, its unrolling in time, and the record it leaves."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float
 from jaxsnn.encoding import Direct, Encoding
 from jaxsnn.layers import Block
 from jaxsnn.normalization import Normalization
+from jaxsnn.recompute import recomputed
 from jaxsnn.signal import LayerRecord, Signal
 
 __all__ = ["LayerRecord", "Network", "Signal"]
@@ -52,15 +54,17 @@ class Network(nnx.Module):
         - `key`: for Poisson encoding.
         - `chunk`: how many timesteps run layer by layer at once. None takes all T (fastest); 1 runs the whole
           network step by step. Every choice gives the same numbers to rounding.
-        - `remat`: the backward pass recomputes each chunk instead of storing its activations, so that memory
-          grows with `chunk` and hardly with T. The chunks run in a loop, in which XLA's convolutions are slow
-          on a CPU.
+        - `remat`: the backward pass recomputes activations instead of storing them. With a `chunk` below T,
+          those of one chunk at a time: memory grows with `chunk` and hardly with T, and the chunks run in a
+          loop, in which XLA's convolutions are slow on a CPU. Otherwise those of one layer at a time: only
+          each layer's input is stored. This also serves normalisation that takes statistics over time.
         - `training`: normalisation uses, and updates, the statistics of this batch.
 
         **Returns:** logits (the output potential accumulated over T and divided by T) and one
         [`LayerRecord`][] per weighted layer.
 
-        **Raises:** `ValueError` for fewer timesteps than one and for shapes that do not fit.
+        **Raises:** `ValueError` for fewer timesteps than one or more than the network has parameters for, for
+        shapes that do not fit, and for a last layer that spikes.
         """
         outputs, record = self.outputs(
             images, timesteps=timesteps, key=key, chunk=chunk, remat=remat, training=training
@@ -78,35 +82,43 @@ class Network(nnx.Module):
         training: bool = False,
     ) -> tuple[Float[Array, "time batch classes"], tuple[LayerRecord, ...]]:
         """The logits after each timestep, u_t / t; arguments as for calling the network."""
-        if timesteps < 1:
-            raise ValueError(f"timesteps must be at least 1, got {timesteps}.")
+        self.check_timesteps(timesteps)
         chunk = timesteps if chunk is None else chunk
         if chunk < 1:
             raise ValueError(f"chunk must be at least 1 timestep, got {chunk}.")
         if training and chunk < timesteps and self._mixes_time():
             raise ValueError(
                 f"this network's normalisation takes its statistics over all {timesteps} timesteps, so it "
-                f"cannot train in chunks of {chunk}; leave chunk=None or use BNTT."
+                f"cannot train in chunks of {chunk}; leave chunk=None (remat=True then recomputes layer by "
+                "layer) or use BNTT."
             )
-        for norm in self._norms():
-            if norm.timesteps is not None and timesteps > norm.timesteps:
-                raise ValueError(
-                    f"this network's BNTT has {norm.timesteps} timesteps and was run for {timesteps}."
-                )
         fixed: dict[str, Any] = {"key": key, "current": self.stem(images), "training": training}
-        if remat:
+        if remat and chunk < timesteps:
             potentials, record = self._recomputed(images, timesteps, chunk, fixed)
         else:
             state, parts, records, weights = None, [], [], []
             for start in range(0, timesteps, chunk):
                 steps = min(chunk, timesteps - start)
-                part, state, record = self.advance(images, state, start=start, steps=steps, **fixed)
+                part, state, record = self.advance(
+                    images, state, start=start, steps=steps, remat=remat, **fixed
+                )
                 parts.append(part)
                 records.append(record)
                 weights.append(steps / timesteps)
             potentials, record = jnp.concatenate(parts), _weighted_mean(records, weights)
         time = jnp.arange(1, timesteps + 1, dtype=potentials.dtype)
         return potentials / time.reshape(-1, 1, 1), record
+
+    def check_timesteps(self, timesteps: int) -> None:
+        """**Raises:** `ValueError` for fewer timesteps than one, or more than there are parameters for."""
+        if timesteps < 1:
+            raise ValueError(f"timesteps must be at least 1, got {timesteps}.")
+        for norm in self._norms():
+            if norm.timesteps is not None and timesteps > norm.timesteps:
+                raise ValueError(
+                    f"this network's BNTT has {norm.timesteps} timesteps and was run for {timesteps}; run it "
+                    f"for at most {norm.timesteps}, or train with BNTT(timesteps={timesteps})."
+                )
 
     def stem(self, images: Array) -> Array | None:
         """The first layer's currents where they are equal at every timestep (direct encoding), else None."""
@@ -125,14 +137,18 @@ class Network(nnx.Module):
         steps: int,
         key: Array | None = None,
         current: Array | None = None,
+        remat: bool = False,
         training: bool = False,
     ) -> tuple[Float[Array, "time batch classes"], Any, tuple[LayerRecord, ...]]:
         """Run timesteps `start … start + steps − 1` from a state (None: at rest).
 
-        `current` is what [`Network.stem`][] returned; the other arguments are those of calling the network.
+        `current` is what [`Network.stem`][] returned; `remat` recomputes each layer in the backward pass; the
+        other arguments are those of calling the network.
 
         **Returns:** the output potential after each of these timesteps, not divided; the state after them;
         the records.
+
+        **Raises:** `ValueError` for a last layer that spikes.
         """
         signal = self.encoding(images, start=start, steps=steps, key=key)
         states = [None] * len(self.layers) if state is None else state
@@ -141,9 +157,15 @@ class Network(nnx.Module):
             extra: dict[str, Any] = {}
             if index == 0 and current is not None:
                 extra["current"] = signal.with_values(current)
-            signal, layer_state, record = layer(signal, layer_state, start=start, training=training, **extra)
+            run = partial(_recomputed_layer if remat else _layer, start=start, training=training)
+            signal, layer_state, record = run(layer, signal, layer_state, extra)
             after.append(layer_state)
             records += record
+        if signal.activity is not None:
+            raise ValueError(
+                f"the network's last layer, {records[-1].name!r}, spikes, and it is its potential that gives "
+                "the logits; end the network in a Readout."
+            )
         return signal.values, after, tuple(records)
 
     def _recomputed(self, images, timesteps, chunk, fixed):
@@ -174,6 +196,22 @@ class Network(nnx.Module):
 
     def _mixes_time(self) -> bool:
         return any(norm.across_time for norm in self._norms())
+
+
+def _layer(layer, signal, state, extra, **options):
+    return layer(signal, state, **extra, **options)
+
+
+def _recomputed_layer(layer, signal, state, extra, **options):
+    graphdef, variables = nnx.split(layer)
+
+    def run(variables, *arguments):
+        layer = nnx.merge(graphdef, variables)
+        return _layer(layer, *arguments, **options), nnx.state(layer, nnx.BatchStat)
+
+    out, statistics = recomputed(run)(variables, signal, state, extra)
+    nnx.update(layer, statistics)
+    return out
 
 
 def _weighted_mean(records, weights):

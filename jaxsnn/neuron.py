@@ -115,11 +115,16 @@ class LIF(Neuron):
         self, current: Float[Array, "*shape"], state: Float[Array, "*shape"]
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """`(current, potential) -> (spikes, potential after the reset)`, all of one shape."""
-        leak, threshold = self._constants(state.dtype)
-        drive = current.astype(state.dtype)
+        leak, _ = self._constants(state.dtype)
+        return self._step(current, leak * state)
+
+    def _step(self, current, left):
+        """One timestep from what the leak left of the potential."""
+        leak, threshold = self._constants(left.dtype)
+        drive = current.astype(left.dtype)
         if self.integration is Integration.AVERAGE:
             drive = (1 - leak) * drive
-        spikes, state = _fire(leak * state + drive, threshold, self.reset, self.detach_reset, self.surrogate)
+        spikes, state = _fire(left + drive, threshold, self.reset, self.detach_reset, self.surrogate)
         return spikes.astype(current.dtype), state
 
     def _constants(self, dtype):

@@ -20,6 +20,14 @@ class Surrogate:
         raise NotImplementedError
 
 
+def _check_positive(surrogate: Surrogate, name: str) -> None:
+    value = getattr(surrogate, name)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(
+            f"{name} of a {type(surrogate).__name__} surrogate must be positive and finite, got {value}."
+        )
+
+
 @dataclass(frozen=True)
 class Triangular(Surrogate):
     """`∂o/∂u = scale · max(0, 1 − |u − θ| / θ)`.
@@ -30,6 +38,9 @@ class Triangular(Surrogate):
 
     scale: float = 1.0
 
+    def __post_init__(self):
+        _check_positive(self, "scale")
+
     def derivative(self, potential, threshold):
         return self.scale * jnp.maximum(0, 1 - jnp.abs((potential - threshold) / threshold))
 
@@ -39,6 +50,9 @@ class Rectangular(Surrogate):
     """`∂o/∂u = 1/width` where `|u − θ| < width/2`, else 0 (Wu et al., STBP, 2018, h₁)."""
 
     width: float = 1.0
+
+    def __post_init__(self):
+        _check_positive(self, "width")
 
     def derivative(self, potential, threshold):
         inside = jnp.abs(potential - threshold) < self.width / 2
@@ -51,6 +65,9 @@ class FastSigmoid(Surrogate):
 
     slope: float = 25.0
 
+    def __post_init__(self):
+        _check_positive(self, "slope")
+
     def derivative(self, potential, threshold):
         return 1 / (1 + self.slope * jnp.abs(potential - threshold)) ** 2
 
@@ -60,6 +77,9 @@ class Arctan(Surrogate):
     """`∂o/∂u = (alpha/2) / (1 + (π/2 · alpha · (u − θ))²)` (Fang et al., PLIF, 2021)."""
 
     alpha: float = 2.0
+
+    def __post_init__(self):
+        _check_positive(self, "alpha")
 
     def derivative(self, potential, threshold):
         return self.alpha / 2 / (1 + (math.pi / 2 * self.alpha * (potential - threshold)) ** 2)

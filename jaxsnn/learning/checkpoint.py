@@ -4,25 +4,41 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import nnx
 
-_FORMAT = 1
+from jaxsnn.learning.evaluation import split_parameters
+from jaxsnn.network import Network
+
+_FORMAT = 2
+
+
+def _named(tree: Any) -> dict[str, np.ndarray]:
+    """Each leaf by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    # NumPy arrays: Orbax refuses one process's JAX arrays when there are several.
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    sha = hashlib.sha256()
+    for name, array in arrays.items():
+        sha.update(f"{name} {array.dtype} {array.shape}".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
 
 
 def digest(tree: Any) -> str:
     """SHA-256 of every leaf's path, dtype, shape and bytes."""
-    sha = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        array = np.asarray(leaf)
-        sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        sha.update(array.tobytes())
-    return sha.hexdigest()
+    return _digest(_named(tree))
 
 
 def _checkpointer() -> ocp.Checkpointer:
@@ -57,33 +73,31 @@ class Checkpoints:
         self.directory = Path(directory).absolute()
         self.identity = identity
 
-    def _folder(self, kind: str) -> Path:
-        return self.directory / kind
-
     def save(self, kind: str, tree: Any, facts: dict[str, Any]) -> None:
         """Write `tree` (arrays) and `facts` (JSON) as the newest checkpoint of a `kind` ("last", "best")."""
-        folder = self._folder(kind)
-        steps = self._steps(kind)
+        folder = self.directory / kind
+        steps = _steps(folder)
         step = (steps[-1] + 1) if steps else 0
-        envelope = {"format": _FORMAT, "identity": self.identity, "digest": digest(tree), "facts": facts}
+        arrays = _named(tree)
+        envelope = {
+            "format": _FORMAT,
+            "identity": self.identity,
+            "names": list(arrays),
+            "digest": _digest(arrays),
+            "facts": facts,
+        }
         beside = folder / f".writing-{step}"
         shutil.rmtree(beside, ignore_errors=True)  # What a killed process left.
         with _checkpointer() as checkpointer:
             checkpointer.save(
                 beside,
                 ocp.args.Composite(
-                    arrays=ocp.args.StandardSave(_flat(tree)), facts=ocp.args.JsonSave(envelope)
+                    arrays=ocp.args.StandardSave(_numbered(arrays)), facts=ocp.args.JsonSave(envelope)
                 ),
             )
         beside.rename(folder / str(step))
         for old in steps:  # Only after the new one is in place.
             shutil.rmtree(folder / str(old))
-
-    def _steps(self, kind: str) -> list[int]:
-        folder = self._folder(kind)
-        if not folder.is_dir():
-            return []
-        return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
 
     def write_lines(self, name: str, lines: list[dict[str, Any]]) -> None:
         """Replace a file by JSON lines in one step."""
@@ -93,40 +107,106 @@ class Checkpoints:
 
     def restore(self, kind: str, like: Any) -> tuple[Any, dict[str, Any]] | None:
         """`(tree, facts)` of the newest checkpoint in the structure of `like`, or None when there is none."""
-        steps = self._steps(kind)
-        if not steps:
+        path = _newest(self.directory / kind)
+        if path is None:
             return None
-        path = self._folder(kind) / str(steps[-1])
-        try:
-            with _checkpointer() as checkpointer:
-                envelope = checkpointer.restore(path, ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
-                if envelope["format"] != _FORMAT:
-                    raise ValueError(f"format {envelope['format']} is not {_FORMAT}")
-                difference = _difference(envelope["identity"], self.identity)
-                stored, facts = envelope["digest"], envelope["facts"]
-        except Exception as error:
-            raise ValueError(_corrupt(path, error)) from error
+        envelope = _envelope(path)
+        difference = _difference(envelope["identity"], self.identity)
         if difference:
             raise ValueError(
                 f"the checkpoint in {self.directory} belongs to another run: {difference}; "
                 "use another folder, or delete this one to start again."
             )
-        try:
-            with _checkpointer() as checkpointer:
-                arrays = checkpointer.restore(
-                    path, ocp.args.Composite(arrays=ocp.args.StandardRestore(_flat(like)))
-                ).arrays
-            tree = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in sorted(arrays)])
-            if digest(tree) != stored:
-                raise ValueError("its arrays do not match their checksum")
-        except Exception as error:
-            raise ValueError(_corrupt(path, error)) from error
-        return tree, facts
+        arrays = _arrays(path, envelope, _numbered(_named(like)))
+        return jax.tree.unflatten(jax.tree.structure(like), arrays.values()), envelope["facts"]
 
 
-def _flat(tree: Any) -> dict[str, Any]:
-    # NumPy arrays: Orbax refuses one process's JAX arrays when there are several.
-    return {f"{index:06d}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(tree))}
+def load_checkpoint(network: Network, directory: str | PathLike, which: str = "best") -> dict[str, Any]:
+    """Put what a run of [`jaxsnn.learning.training.fit`][] kept into a network: parameters and statistics.
+
+    **Arguments:**
+
+    - `network`: of the architecture that was trained; changed in place. What a transform makes of it is not
+      in it, see [`jaxsnn.learning.transform.apply_transform`][].
+    - `directory`: the `checkpoint_dir` of the run.
+    - `which`: "best", the epoch chosen by the held out images or else by the training loss, or "last".
+
+    **Returns:** the metrics of that epoch, its line of `metrics.jsonl`.
+
+    **Raises:** `ValueError` when there is no such checkpoint, when it is corrupt, and, naming an array, when
+    it is of another architecture; the network is then as before.
+    """
+    if which not in ("best", "last"):
+        raise ValueError(f"which must be 'best' or 'last', got {which!r}.")
+    path = _newest(Path(directory).absolute() / which)
+    if path is None:
+        raise ValueError(f"{directory} holds no {which!r} checkpoint; fit(checkpoint_dir=...) writes them.")
+    envelope = _envelope(path)
+    stored = _arrays(path, envelope)
+    ours = split_parameters(network)[1:]  # What a run's checkpoint begins with.
+    wanted = _named(ours)
+    found = {name: array for name, array in stored.items() if name.startswith(("[0]", "[1]"))}
+    for name in sorted(wanted.keys() | found.keys()):
+        there, here = (_kind(arrays.get(name)) for arrays in (found, wanted))
+        if there != here:
+            raise ValueError(
+                f"the checkpoint {path} is of another network: {name[3:]} is {there} there and {here} here."
+            )
+    leaves = [jnp.asarray(found[name]) for name in wanted]
+    nnx.update(network, *jax.tree.unflatten(jax.tree.structure(ours), leaves))
+    return envelope["facts"]["history"][-1]
+
+
+def _kind(array: np.ndarray | None) -> str:
+    return "absent" if array is None else f"{array.dtype} {array.shape}"
+
+
+def _steps(folder: Path) -> list[int]:
+    if not folder.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+
+
+def _newest(folder: Path) -> Path | None:
+    steps = _steps(folder)
+    return folder / str(steps[-1]) if steps else None
+
+
+def _numbered(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{index:06d}": array for index, array in enumerate(arrays.values())}
+
+
+def _envelope(path: Path) -> dict[str, Any]:
+    """What is written beside the arrays."""
+    try:
+        with _checkpointer() as checkpointer:
+            envelope = checkpointer.restore(path, ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
+        version = envelope["format"]
+    except Exception as error:
+        raise ValueError(_corrupt(path, error)) from error
+    if version != _FORMAT:
+        raise ValueError(
+            f"the checkpoint {path} has format {version} and this version of jaxsnn reads {_FORMAT}; "
+            "use the version that wrote it, or delete it."
+        )
+    return envelope
+
+
+def _arrays(
+    path: Path, envelope: dict[str, Any], like: dict[str, Any] | None = None
+) -> dict[str, np.ndarray]:
+    """The arrays by their names, as they were written; `like` says what shapes to expect."""
+    try:
+        with _checkpointer() as checkpointer:
+            numbered = checkpointer.restore(
+                path, ocp.args.Composite(arrays=ocp.args.StandardRestore(like))
+            ).arrays
+        arrays = dict(zip(envelope["names"], (numbered[key] for key in sorted(numbered)), strict=True))
+        if _digest(arrays) != envelope["digest"]:
+            raise ValueError("its arrays do not match their checksum")
+    except Exception as error:
+        raise ValueError(_corrupt(path, error)) from error
+    return arrays
 
 
 def _corrupt(path: Path, error: Exception) -> str:

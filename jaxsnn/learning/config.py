@@ -6,6 +6,13 @@ from dataclasses import dataclass
 import optax
 
 
+def _check_count(name: str, value: int, least: int) -> None:
+    if not isinstance(value, int):
+        raise ValueError(f"{name} must be a whole number, got {value!r}.")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}.")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How to train.
@@ -22,12 +29,15 @@ class TrainConfig:
     - `loss_at`: "last", the cross-entropy of the logits after all timesteps, or "every", its mean over the
       logits after each timestep, for networks that exit early.
     - `crop`, `flip`: augmentation, see [`jaxsnn.data.augmentation.augment`][].
-    - `chunk`, `remat`: how time is unrolled, see [`jaxsnn.network.Network`][].
+    - `chunk`, `remat`: how time is unrolled and what the backward pass recomputes, see
+      [`jaxsnn.network.Network`][].
     - `devices`: how many devices share a batch (data parallel); it must divide the batch size. After
       `jax.distributed.initialize` it counts the devices of all processes.
     - `validation`: fraction of the training images that is held out to choose the "best" checkpoint; 0 holds
       out none, and the lowest training loss chooses. The test images never do.
     - `seed`: of the data order and of every draw during training.
+
+    **Raises:** `ValueError` that names a setting outside what it may be.
     """
 
     epochs: int = 20
@@ -50,11 +60,15 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "timesteps", "devices"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ValueError(f"learning_rate must be positive and finite, got {self.learning_rate}.")
+        for name, least in (("epochs", 1), ("batch_size", 1), ("timesteps", 1), ("devices", 1), ("crop", 0)):
+            _check_count(name, getattr(self, name), least)
+        if self.chunk is not None:
+            _check_count("chunk", self.chunk, 1)
+        for name in ("learning_rate", "decay_factor"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}.")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ValueError(f"weight_decay must be zero or more and finite, got {self.weight_decay}.")
         if self.optimizer not in ("adam", "sgd"):
             raise ValueError(f"optimizer must be 'adam' or 'sgd', got {self.optimizer!r}.")
         if self.loss_at not in ("last", "every"):

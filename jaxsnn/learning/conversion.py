@@ -13,6 +13,7 @@ from jaxtyping import Array
 from jaxsnn.composite import Residual
 from jaxsnn.encoding import Encoding, Poisson
 from jaxsnn.layers import Block
+from jaxsnn.learning.quantile import streamed_quantile
 from jaxsnn.network import Network
 from jaxsnn.neuron import IF, Neuron, ReLU, Reset
 from jaxsnn.normalization import BatchNorm
@@ -30,15 +31,14 @@ class _Current(Neuron):
         return current, state
 
 
-@partial(jax.jit, static_argnames=("graphdef", "timesteps", "quantile"))
-def _largest_current(graphdef, state, images, key, timesteps, quantile):
-    """The quantile of the network's output, over steps, images and neurons."""
+@partial(jax.jit, static_argnames=("graphdef", "timesteps"))
+def _currents(graphdef, state, images, key, timesteps):
+    """The network's output at every step."""
     network = nnx.merge(graphdef, state)
     signal = network.encoding(images, start=0, steps=timesteps, key=key)
     for layer in network.layers:
         signal, _, _ = layer(signal, None, start=0)
-    current = signal.values
-    return jnp.max(current) if quantile == 1 else jnp.quantile(current, quantile)
+    return signal.values
 
 
 def fold_normalization(network: Network) -> Network:
@@ -95,27 +95,31 @@ def convert(
     W_l·o_{l−1} over steps and images, layer l itself not firing (algorithm 1 of Bhattacharjee et al., after
     Sengupta et al., 2019). Batch normalisation is folded into the weights first.
 
-    A spike of a layer stands for the product of the thresholds up to it. In a residual block the second
-    weights are therefore multiplied by the first threshold, so that both summands are in the units of the
-    block's input.
+    A spike of Poisson encoding stands for 1/gain, and a spike of a layer for that times the thresholds up to
+    it. In a residual block the second weights are therefore multiplied by the first threshold, so that both
+    summands are in the units of the block's input.
 
     **Arguments:**
 
     - `ann`: blocks and residual blocks with [`jaxsnn.neuron.ReLU`][], and a readout last; it is not changed.
     - `images`: to find the thresholds on, floats as the network takes them.
-    - `timesteps`: T of the search.
+    - `timesteps`: T of the search, at least 1.
     - `key`: for Poisson encoding.
-    - `quantile`: of the currents, in (0, 1]; 1 takes the maximum.
-    - `bias`: "scale" divides each bias by the thresholds before it, which keeps the ANN's ratios; "drop" sets
-      it to zero.
+    - `quantile`: of all currents of a layer, in (0, 1]; 1 takes the maximum. A smaller one runs the images
+      twice, and in float64 four times.
+    - `bias`: "scale" divides each bias by what a spike before it stands for, which keeps the ANN's ratios;
+      "drop" sets it to zero.
     - `reset`: of the IF neurons, see [`Reset`][].
+    - `batch_size`: images at a time. It changes the spikes that Poisson encoding draws, and nothing else.
 
     **Returns:** the spiking network, and the threshold of each converted layer by name.
 
-    **Raises:** `ValueError` when nothing can be converted, for layers that share a membrane, and, naming the
-    layer, for a normalisation that cannot be folded, for a residual block whose neurons are not ReLU, and for
-    a layer whose currents are never positive.
+    **Raises:** `ValueError` for options out of range, when nothing can be converted, for layers that share a
+    membrane, and, naming the layer, for a normalisation that cannot be folded, for a residual block whose
+    neurons are not ReLU, and for a layer whose currents are never positive.
     """
+    if timesteps < 1:
+        raise ValueError(f"timesteps must be at least 1, got {timesteps}.")
     if not 0 < quantile <= 1:
         raise ValueError(f"quantile must lie in (0, 1], got {quantile}.")
     if bias not in ("scale", "drop"):
@@ -127,7 +131,7 @@ def convert(
     layers = list(fold_normalization(ann).layers)
     converted: list[Any] = []
     thresholds: dict[str, float] = {}
-    scale = 1.0
+    scale = encoding.unit
 
     def rescale_bias(block: Block) -> None:
         if block.synapse.bias is not None:
@@ -173,10 +177,15 @@ def _check_convertible(layer: Any) -> None:
 
 
 def _search(network, images, timesteps, key, quantile, batch_size) -> float:
+    """The quantile of the network's output over steps, images and neurons."""
     graphdef, state = nnx.split(network)
-    found = []
-    for number, start in enumerate(range(0, len(images), batch_size)):
-        batch_key = None if key is None else jax.random.fold_in(key, number)
-        batch = jnp.asarray(images[start : start + batch_size])
-        found.append(float(_largest_current(graphdef, state, batch, batch_key, timesteps, quantile)))
-    return float(np.max(found))
+
+    def currents():
+        for number, start in enumerate(range(0, len(images), batch_size)):
+            batch_key = None if key is None else jax.random.fold_in(key, number)
+            batch = jnp.asarray(images[start : start + batch_size])
+            yield _currents(graphdef, state, batch, batch_key, timesteps)
+
+    if quantile == 1:
+        return float(np.max([jnp.max(current) for current in currents()]))
+    return streamed_quantile(currents, quantile)

@@ -110,9 +110,11 @@ def run_until_sure(
     - `timesteps`: T, at which the last leave.
     - `entropy`: threshold in [0, 1] on [`normalized_entropy`][]; 0 never exits early.
     - `key`: for Poisson encoding.
+
+    **Raises:** `ValueError` for a threshold outside [0, 1], for no images, and for timesteps that the network
+    cannot run.
     """
-    if timesteps < 1:
-        raise ValueError(f"timesteps must be at least 1, got {timesteps}.")
+    network.check_timesteps(timesteps)
     _check_threshold(entropy)
     if len(images) == 0:
         raise ValueError("early exit needs images, got none.")

@@ -35,11 +35,27 @@ def split_parameters(network: Network) -> tuple[Any, Any, Any]:
     return graphdef, params, rest
 
 
+@jax.jit
+def _finite(leaves):
+    return [jnp.all(jnp.isfinite(leaf)) for leaf in leaves]
+
+
+def not_finite(tree: Any) -> str | None:
+    """The path of an array that holds NaN or infinity, or None."""
+    named = {
+        jax.tree_util.keystr(path): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    }
+    finite = jax.device_get(_finite(list(named.values())))
+    return next((name for name, good in zip(named, finite, strict=True) if not good), None)
+
+
 def check_finite(params: Any) -> None:
     """**Raises:** `ValueError` that names a parameter holding NaN or infinity."""
-    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not bool(jnp.all(jnp.isfinite(leaf))):
-            raise ValueError(f"parameter {jax.tree_util.keystr(path)} holds NaN or infinity.")
+    name = not_finite(params)
+    if name is not None:
+        raise ValueError(f"parameter {name} holds NaN or infinity.")
 
 
 def _to_float(images: jax.Array) -> jax.Array:

@@ -1,7 +1,6 @@
 """Magnitude pruning with masks, and lottery tickets."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -10,8 +9,10 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn.data.datasets import Dataset
+from jaxsnn.learning.checkpoint import digest
 from jaxsnn.learning.quantization import is_kernel, map_kernels
 from jaxsnn.learning.training import TrainConfig, fit, split_parameters
+from jaxsnn.learning.transform import OnParameters
 from jaxsnn.network import Network
 
 
@@ -48,13 +49,34 @@ def magnitude_masks(params: Any, sparsity: float, *, scope: str = "global") -> A
     return map_kernels(mask, params, otherwise=jnp.ones_like)
 
 
-def masked(masks: Any) -> Callable[..., Any]:
-    """A `transform` for [`jaxsnn.learning.training.fit`][]: removed weights stay zero and get no gradient."""
+@dataclass(frozen=True)
+class Masked(OnParameters):
+    """Every parameter times its mask; see [`masked`][]. Equal masks make equal transforms."""
 
-    def transform(params, key=None):
-        return jax.tree.map(lambda value, mask: value * mask, params, masks)
+    masks: Any = field(repr=False, compare=False)
+    fingerprint: str = field(init=False)
 
-    return transform
+    def __post_init__(self):
+        object.__setattr__(self, "fingerprint", digest(self.masks)[:16])
+
+    def __call__(self, params: Any, key: Any = None) -> Any:
+        return jax.tree.map(lambda value, mask: value * mask, params, self.masks)
+
+
+def masked(masks: Any) -> Masked:
+    """A `transform` for [`jaxsnn.learning.training.fit`][]: the network runs without the removed weights.
+
+    They get no gradient from the loss. The trained network still holds them, with values that do not matter,
+    and [`apply_transform`][jaxsnn.learning.transform.apply_transform] writes their zeros:
+
+    ```
+    fit(network, dataset, config, transform=masked(masks))
+    pruned = apply_transform(network, masked(masks))
+    ```
+
+    **Arguments:** `masks`: as from [`magnitude_masks`][].
+    """
+    return Masked(masks)
 
 
 def sparsity_of(params: Any) -> float:

@@ -1,16 +1,20 @@
 """Weights and membranes of few bits, trained through the rounding."""
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn.layers import Block
+from jaxsnn.learning.transform import OnParameters
 from jaxsnn.network import Network
-from jaxsnn.neuron import LIF
+from jaxsnn.neuron import IF, LIF, Neuron
 
 
 def _round(x):
@@ -19,8 +23,8 @@ def _round(x):
 
 
 def _check_bits(bits: int) -> None:
-    if bits < 2:
-        raise ValueError(f"a signed quantiser needs at least 2 bits, got {bits}.")
+    if not isinstance(bits, int | np.integer) or bits < 2:
+        raise ValueError(f"a signed quantiser needs a whole number of at least 2 bits, got {bits}.")
 
 
 def quantize_spikesim(weights: Float[Array, "*shape"], bits: int) -> Float[Array, "*shape"]:
@@ -64,17 +68,35 @@ def map_kernels(
     return jax.tree_util.tree_map_with_path(one, params)
 
 
-def quantized(quantizer: Callable[[Array, int], Array], bits: int) -> Callable[[Any, Array], Any]:
+@dataclass(frozen=True)
+class Quantized(OnParameters):
+    """Every kernel through a quantiser; see [`quantized`][]."""
+
+    quantizer: Callable[[Array, int], Array]
+    bits: int
+
+    def __post_init__(self):
+        _check_bits(self.bits)
+
+    def __call__(self, params: Any, key: Any = None) -> Any:
+        return map_kernels(lambda kernel: self.quantizer(kernel, self.bits), params)
+
+
+def quantized(quantizer: Callable[[Array, int], Array], bits: int) -> Quantized:
     """A `transform` for [`jaxsnn.learning.training.fit`][] that trains with quantised kernels.
 
-    E.g. `fit(..., transform=quantized(quantize_uniform, 4))`.
+    The trained network keeps its weights in full precision, and
+    [`apply_transform`][jaxsnn.learning.transform.apply_transform] rounds them:
+
+    ```
+    transform = quantized(quantize_uniform, 4)
+    fit(network, dataset, config, transform=transform)
+    four_bits = apply_transform(network, transform)
+    ```
+
+    **Raises:** `ValueError` for bits that are not a whole number of at least 2.
     """
-    _check_bits(bits)
-
-    def transform(params, key):
-        return map_kernels(lambda kernel: quantizer(kernel, bits), params)
-
-    return transform
+    return Quantized(quantizer, bits)
 
 
 class MintQuantizer(nnx.Module):
@@ -82,10 +104,14 @@ class MintQuantizer(nnx.Module):
 
     Yin et al., MINT, 2023: one α per layer, shared by its weights and its membrane, so that the scale cancels
     in integer arithmetic.
+
+    **Arguments:** `bits`: b, at least 2. `alpha`: where α starts, above zero.
     """
 
     def __init__(self, bits: int, *, alpha: float = 1.0):
         _check_bits(bits)
+        if not (math.isfinite(alpha) and alpha > 0):
+            raise ValueError(f"alpha scales a quantiser and must be positive and finite, got {alpha}.")
         self.bits = bits
         self.alpha = nnx.Param(jnp.float32(alpha))
 
@@ -96,7 +122,19 @@ class MintQuantizer(nnx.Module):
 
 
 class MintLIF(LIF):
-    """[`LIF`][] whose potential is quantised before it is compared and after its reset."""
+    """A [`LIF`][] that keeps its potential in few bits from one timestep to the next:
+
+    ```
+    u = v₋₁ + I                 (Integration.AVERAGE weighs the current by 1 − λ)
+    o = 1 if u > θ else 0
+    v = q(λ·u⁺)                 (u⁺: u after the reset)
+    ```
+
+    The comparison sees the whole sum and the memory 2^b − 1 levels, whatever the reset (published code of Yin
+    et al., MINT, 2023). Its state is v.
+
+    **Arguments:** `quantizer`: q, also of the weights before it; the others as for [`LIF`][].
+    """
 
     def __init__(self, quantizer: MintQuantizer, *, leak: float = 0.5, threshold: float = 0.5, **options):
         super().__init__(leak=leak, threshold=threshold, **options)
@@ -105,16 +143,18 @@ class MintLIF(LIF):
     def __call__(
         self, current: Float[Array, "*shape"], state: Float[Array, "*shape"]
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        drive = self.quantizer(self.leak * state + current.astype(state.dtype)) - self.leak * state
-        return super().__call__(drive, state)
+        spikes, potential = self._step(current, state)
+        return spikes, self.quantizer(self.leak * potential)
 
 
 def to_mint(network: Network, bits: int) -> Network:
     """A copy of a network with MINT: weights, and membranes of spiking layers, of `bits` bits.
 
-    Its neurons become [`MintLIF`][] with θ = λ = 0.5 as in the paper.
+    Its neurons become [`MintLIF`][] with θ = λ = 0.5 as in the paper, and keep their reset, its gradient, the
+    integration and the surrogate.
 
-    **Raises:** `ValueError` for layers that are not plain blocks, as their membranes are not their own.
+    **Raises:** `ValueError` for layers that are not plain blocks, as their membranes are not their own, and
+    for spiking neurons other than [`LIF`][] and [`IF`][].
     """
     result = nnx.clone(network)
     for layer in result.layers:
@@ -123,5 +163,19 @@ def to_mint(network: Network, bits: int) -> Network:
         quantizer = MintQuantizer(bits)
         layer.synapse.quantizer = quantizer
         if layer.neuron.spiking:
-            layer.neuron = MintLIF(quantizer)
+            layer.neuron = _mint_neuron(layer.name, layer.neuron, quantizer)
     return result
+
+
+def _mint_neuron(name: str, neuron: Neuron, quantizer: MintQuantizer) -> MintLIF:
+    if not isinstance(neuron, LIF) or type(neuron) not in (LIF, IF):  # Subclasses do more than a MintLIF.
+        raise ValueError(
+            f"layer {name!r}: a {type(neuron).__name__} has no counterpart in MINT; use LIF or IF neurons."
+        )
+    return MintLIF(
+        quantizer,
+        reset=neuron.reset,
+        detach_reset=neuron.detach_reset,
+        integration=neuron.integration,
+        surrogate=neuron.surrogate,
+    )

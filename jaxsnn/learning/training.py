@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import re
 import time
 from collections.abc import Callable
@@ -23,10 +22,17 @@ from jaxsnn.data.augmentation import augment
 from jaxsnn.data.datasets import Dataset
 from jaxsnn.learning.checkpoint import Checkpoints, digest
 from jaxsnn.learning.config import TrainConfig
-from jaxsnn.learning.evaluation import Evaluation, check_finite, evaluate, mean_spike_rate, split_parameters
+from jaxsnn.learning.evaluation import (
+    Evaluation,
+    check_finite,
+    evaluate,
+    mean_spike_rate,
+    not_finite,
+    split_parameters,
+)
 from jaxsnn.learning.progress import Progress
 from jaxsnn.learning.tensorboard import scalars
-from jaxsnn.learning.transform import OfParameters, Transform, as_transform
+from jaxsnn.learning.transform import OfParameters, Transform, apply_transform, as_transform
 from jaxsnn.network import LayerRecord, Network
 
 __all__ = [
@@ -36,6 +42,7 @@ __all__ = [
     "TrainConfig",
     "TrainResult",
     "Transform",
+    "apply_transform",
     "evaluate",
     "fit",
     "split_parameters",
@@ -224,6 +231,20 @@ def _local(tree):
     )
 
 
+_CHECKED = 16
+"""Batches from one look for NaN to the next, which waits for the last of them."""
+
+
+def _divergence(totals, params, rest) -> str | None:
+    """What is no longer finite after these batches: a loss, or else an array of the network."""
+    losses = np.stack(totals)[:, [0, 3]].sum(axis=1)
+    if not np.isfinite(losses).all():
+        return f"the loss is {losses[~np.isfinite(losses)][0]}"
+    # NaN never fires, so that a loss can stay finite above weights that are not.
+    name = not_finite(params) or not_finite(rest)
+    return None if name is None else f"parameter {name} holds NaN or infinity"
+
+
 def _better(history: list[EpochMetrics]) -> bool:
     """Whether the last epoch is the best one, by the held out images or else by the training loss."""
     if history[-1].validation_accuracy is None:
@@ -253,6 +274,7 @@ def fit(
     - `checkpoint_dir`: after each epoch, the run's state is written here ("last", and "best" by
       the held out images, see [`TrainConfig`][]), with `metrics.jsonl` beside it. When the folder already
       holds this run, it continues. Of several processes the first one writes, and all read.
+      [`jaxsnn.learning.checkpoint.load_checkpoint`][] puts either into a network.
     - `transform`: what the forward pass uses instead of the network, e.g. the network on a chip: a
       [`Transform`][], or a function `(parameters, key) -> parameters`. Test images see
       [`Transform.evaluation`][].
@@ -262,13 +284,15 @@ def fit(
     - `on_epoch`: called with the metrics of each finished epoch, restored ones included.
     - `tensorboard_dir`: the metrics of each epoch, restored ones included, go to one event file here, in
       place of that of an earlier run; give each run its own folder. Needs the extra `tensorboard`.
-    - `progress`: show a progress bar with loss, accuracy, spike rate and images per second.
+    - `progress`: show a bar with loss, accuracy, spike rate and images per second of the epoch so far.
 
-    **Returns:** a [`TrainResult`][]; the network holds the last epoch's parameters.
+    **Returns:** a [`TrainResult`][]; the network holds the last epoch's parameters, without the transform:
+    [`apply_transform`][]`(network, transform)` is the network that ran, e.g. pruned or quantised.
 
     **Raises:** `ValueError` for weights that are not finite, for a number of outputs that is not the data
     set's number of classes, for a checkpoint that is corrupt or of another run or version, and when the loss
-    diverges (the last finished epoch stays on disk).
+    or a weight stops being finite, which is looked for every 16 batches: the last finished epoch stays on
+    disk, and such weights stay out of the network.
     """
     graphdef, params, rest = split_parameters(network)
     check_finite(params)
@@ -280,7 +304,7 @@ def fit(
     batches = len(training.train_images) // batch_size
     optimizer = config.transformation(batches)
     opt_state = optimizer.init(params)
-    chosen = as_transform(transform)
+    chosen = None if transform is None else as_transform(transform)
     transform_state = () if chosen is None else chosen.init(network)
     history: list[EpochMetrics] = []
     first_process = jax.process_index() == 0
@@ -313,7 +337,7 @@ def fit(
     step = _Step(graphdef, config, optimizer, dataset.scale, chosen, penalty, sharding)
 
     with (
-        Progress(progress and first_process, config.epochs, batches) as bar,
+        Progress(progress and first_process, config.epochs, batches, batch_size) as bar,
         scalars(tensorboard_dir if first_process else None) as write_scalars,
     ):
         for metrics in history:
@@ -337,13 +361,15 @@ def fit(
                 )
                 totals.append(metrics)
                 bar.batch(epoch, totals)
+                if len(totals) % _CHECKED == 0 or len(totals) == batches:
+                    problem = _divergence(totals[-_CHECKED:], _local(params), _local(rest))
+                    if problem is not None:
+                        raise ValueError(
+                            f"training diverged in epoch {epoch + 1}: {problem}; lower learning_rate "
+                            f"({config.learning_rate}) or check the input's scale."
+                        )
             means = np.mean(np.stack(totals), axis=0)
             loss, train_accuracy, spike_rate, charged = (float(value) for value in means)
-            if not math.isfinite(loss + charged):
-                raise ValueError(
-                    f"training diverged in epoch {epoch + 1}: the loss is {loss + charged}; lower "
-                    f"learning_rate ({config.learning_rate}) or check the input's scale."
-                )
             seconds = time.perf_counter() - began
             nnx.update(network, _local(params), _local(rest))
             held_out = None
@@ -380,9 +406,7 @@ def fit(
 @partial(jax.jit, static_argnames=("graphdef", "transform"))
 def _running(graphdef, transform, state, key):
     """What a transform makes of a network, split."""
-    network = nnx.merge(graphdef, state, copy=True)
-    transformed = transform.update(network, transform.init(network), key)
-    return nnx.split(transform.apply(network, transformed, key))
+    return nnx.split(apply_transform(nnx.merge(graphdef, state, copy=True), transform, key=key))
 
 
 def _test_accuracy(network, dataset, config, transform, epoch_key) -> float:

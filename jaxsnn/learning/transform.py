@@ -46,17 +46,43 @@ class Transform:
         return self
 
 
+class OnParameters(Transform):
+    """A [`Transform`][] without state that replaces the parameters; subclasses define `__call__`."""
+
+    def __call__(self, params: Any, key: Any = None) -> Any:
+        raise NotImplementedError
+
+    def apply(self, network: Network, state: Any, key: Any) -> Network:
+        graphdef, params, rest = split_parameters(network)
+        return nnx.merge(graphdef, self(params, key), rest, copy=True)
+
+
 @dataclass(frozen=True)
-class Stateless(Transform):
+class Stateless(OnParameters):
     """A pure function of the parameters as a [`Transform`][]."""
 
     function: OfParameters
 
-    def apply(self, network: Network, state: Any, key: jax.Array) -> Network:
-        graphdef, params, rest = split_parameters(network)
-        return nnx.merge(graphdef, self.function(params, key), rest, copy=True)
+    def __call__(self, params: Any, key: Any = None) -> Any:
+        return self.function(params, key)
 
 
-def as_transform(transform: Transform | OfParameters | None) -> Transform | None:
+def as_transform(transform: Transform | OfParameters) -> Transform:
     """A plain function is a transform without state."""
-    return transform if transform is None or isinstance(transform, Transform) else Stateless(transform)
+    return transform if isinstance(transform, Transform) else Stateless(transform)
+
+
+def apply_transform(network: Network, transform: Transform | OfParameters, *, key: Any = None) -> Network:
+    """A copy of the network as `transform` runs it: with the masks or levels of its training written in.
+
+    [`jaxsnn.learning.training.fit`][] leaves the network that was trained, not the one that ran.
+
+    **Arguments:**
+
+    - `network`: left as it is.
+    - `transform`: in its first state; as for `fit`.
+    - `key`: for a transform that draws, such as devices; masks and quantisers do not.
+    """
+    chosen, copy = as_transform(transform), nnx.clone(network)
+    state = chosen.update(copy, chosen.init(copy), key)
+    return chosen.apply(copy, state, key)

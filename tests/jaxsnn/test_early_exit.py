@@ -1,5 +1,7 @@
 """DT-SNN: entropy, exits, and the steps that are truly saved."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,8 @@ from jaxsnn.learning.early_exit import (
     soft_exit_fractions,
 )
 from jaxsnn.models.mlp import mlp
+from jaxsnn.models.vgg import vgg
+from jaxsnn.normalization import BNTT
 from tests.helpers import finite_difference
 
 
@@ -74,6 +78,14 @@ def test_the_curve_agrees_with_running():
         assert mean == pytest.approx(result.mean_timesteps)
         assert accuracy == pytest.approx(np.mean(result.logits.argmax(-1) == labels))
     assert curve[0][1] == 5.0
+
+
+def test_a_network_is_not_run_past_the_timesteps_it_has_parameters_for():
+    norm = partial(BNTT, timesteps=2)
+    net = vgg(((2, "P"), (4,)), image_size=4, in_channels=1, norm=norm, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="BNTT has 2 timesteps and was run for 6"):
+        run_until_sure(net, IMAGES, timesteps=6, entropy=0.0)
+    assert run_until_sure(net, IMAGES, timesteps=2, entropy=0.0).steps_computed == (2,)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxsnn.convolution import convolve
 from jaxsnn.encoding import Direct, Poisson
 from jaxsnn.layers import Block, Conv, Linear, average_pool, xavier_uniform
+from jaxsnn.learning.early_exit import run_until_sure
 from jaxsnn.models.digits import digits_convnet
 from jaxsnn.network import Network
 from jaxsnn.neuron import LIF, Neuron, Readout
@@ -189,9 +190,17 @@ def test_dtype_of_the_computation_is_a_choice():
     assert conv.kernel[...].dtype == jnp.float32
 
 
+def spiking_to_the_end():
+    options = {"param_dtype": jnp.float64, "rngs": nnx.Rngs(0)}
+    return Network([Block("conv1", Conv(2, 3, 3, **options), LIF(), pool=2)])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: spiking_to_the_end()(images(), timesteps=2), "last layer, 'conv1', spikes"),
+        (lambda: spiking_to_the_end()(images(), timesteps=4, chunk=1, remat=True), "end the network in a Re"),
+        (lambda: run_until_sure(spiking_to_the_end(), images(), timesteps=2, entropy=0.5), "'conv1', spikes"),
         (lambda: small()(images(), timesteps=0), "timesteps must be at least 1"),
         (lambda: small()(images(), timesteps=2, chunk=0), "chunk must be at least 1"),
         (lambda: small()(images()[0], timesteps=2), r"images must be \(batch, height"),

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from jaxsnn.learning.pruning import lottery_ticket, magnitude_masks, masked, sparsity_of
-from jaxsnn.learning.training import TrainConfig, fit, split_parameters
+from jaxsnn.learning.training import TrainConfig, apply_transform, evaluate, fit, split_parameters
 from jaxsnn.models.vgg import vgg
 from jaxsnn.normalization import TdBN
 from tests.jaxsnn.test_training import few_digits
@@ -49,13 +49,32 @@ def test_removed_weights_stay_removed_and_the_rest_learns():
     params = split_parameters(net)[1]
     masks = magnitude_masks(params, 0.5)
     start, mask = kernels(params), kernels(masks)
-    fit(net, few_digits(), TrainConfig(epochs=1, timesteps=2, batch_size=32), transform=masked(masks))
-    end = kernels(split_parameters(net)[1])
+    mask_it = masked(masks)
+    result = fit(net, few_digits(), TrainConfig(epochs=1, timesteps=2, batch_size=32), transform=mask_it)
+    end, left = kernels(split_parameters(net)[1]), kernels(split_parameters(apply_transform(net, mask_it))[1])
     for name in start:
         gone = mask[name] == 0
         np.testing.assert_array_equal(end[name][gone], start[name][gone])
         assert np.mean(end[name][~gone] != start[name][~gone]) > 0.5
-    assert sparsity_of(masked(masks)(split_parameters(net)[1])) == pytest.approx(0.5, abs=1e-3)
+        np.testing.assert_array_equal(left[name], end[name] * mask[name])
+    pruned, data = apply_transform(net, mask_it), few_digits()
+    assert sparsity_of(split_parameters(pruned)[1]) == pytest.approx(0.5, abs=1e-3)
+    accuracy = evaluate(pruned, data.scale(data.test_images), data.test_labels, timesteps=2).accuracy
+    assert accuracy == result.test_accuracy
+
+
+def test_a_run_of_another_mask_is_refused(tmp_path):
+    config = TrainConfig(epochs=1, timesteps=1, batch_size=96)
+
+    def run(sparsity):
+        net = network()
+        transform = masked(magnitude_masks(split_parameters(net)[1], sparsity))
+        return fit(net, few_digits(), config, transform=transform, checkpoint_dir=tmp_path)
+
+    run(0.5)
+    with pytest.raises(ValueError, match=r"another run: transform was 'Masked\(.* and is 'Masked\("):
+        run(0.6)
+    assert run(0.5).resumed_epochs == 1
 
 
 def test_a_ticket_is_the_start_under_the_mask_of_the_end():

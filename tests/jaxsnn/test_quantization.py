@@ -1,11 +1,14 @@
 """Quantisers against their formulas, their straight-through gradients, and MINT."""
 
+from functools import partial
+
 import hypothesis
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -17,9 +20,11 @@ from jaxsnn.learning.quantization import (
     quantized,
     to_mint,
 )
-from jaxsnn.learning.training import TrainConfig, fit
+from jaxsnn.learning.training import TrainConfig, apply_transform, evaluate, fit
 from jaxsnn.models.resnet import resnet
 from jaxsnn.models.vgg import vgg
+from jaxsnn.neuron import IF, LIF, CubaLIF, Integration, ParametricLIF, Reset, SharedLIF
+from jaxsnn.surrogate import Arctan
 from tests.jaxsnn.test_training import few_digits
 
 weights = hnp.arrays(np.float64, (17,), elements=st.floats(-1, 1, width=32))
@@ -71,19 +76,28 @@ def test_mint_quantises_by_its_formula_and_learns_alpha():
     np.testing.assert_allclose(jax.tree.leaves(gradient)[0], by_alpha, rtol=1e-5)
 
 
-def test_mints_membrane_has_few_levels():
+@pytest.mark.parametrize("reset", list(Reset))
+@pytest.mark.parametrize("integration", list(Integration))
+def test_mints_membrane_is_kept_in_few_levels(reset, integration):
+    """Fire on the whole sum, reset, leak, quantise what is kept: MINT's published code."""
     quantizer = MintQuantizer(2, alpha=0.9)
-    neuron = MintLIF(quantizer)
-    u = np.zeros(50)
+    neuron = MintLIF(quantizer, leak=0.6, threshold=0.4, reset=reset, integration=integration)
+    share = 0.4 if integration is Integration.AVERAGE else 1.0
+    v, fired = np.zeros(50), 0.0
     state = neuron.initial_state((50,), jnp.float64)
-    for t in range(4):
-        current = np.random.default_rng(t).normal(0.3, 0.5, 50)
+    for t in range(5):
+        current = np.random.default_rng(t).normal(0.3, 0.9, 50)
         out, state = neuron(jnp.asarray(current), state)
-        u = np.asarray(quantizer(jnp.asarray(0.5 * u + current)))
-        np.testing.assert_array_equal(out, u > 0.5)
-        u = np.where(u > 0.5, 0.0, u)
-        np.testing.assert_allclose(state, u, atol=1e-12)
-    assert len(np.unique(np.round(np.asarray(state), 6))) <= 3
+        u = v + share * current
+        spikes = u > 0.4
+        after = {Reset.ZERO: u * ~spikes, Reset.SUBTRACT: u - 0.4 * spikes, Reset.NONE: u}[reset]
+        v = 0.9 * np.round(np.clip(np.tanh(0.6 * after) / 0.9, -1, 1))
+        np.testing.assert_array_equal(out, spikes)
+        np.testing.assert_allclose(state, v, atol=1e-7)  # α is float32.
+        assert set(np.unique(np.round(v, 6))) <= {-0.9, 0.0, 0.9}
+        fired += spikes.mean() / 5
+    assert 0 < fired < 1
+    assert np.any(v)
 
 
 def small(**options):
@@ -109,6 +123,26 @@ def test_mint_trains_all_its_parts():
     assert np.abs(logits[2] - logits[8]).max() > 0
 
 
+def test_mint_keeps_what_a_neuron_was_set_to():
+    chosen = {
+        "reset": Reset.SUBTRACT,
+        "detach_reset": False,
+        "integration": Integration.AVERAGE,
+        "surrogate": Arctan(3.0),
+    }
+    neuron = to_mint(small(neuron=partial(LIF, leak=0.8, **chosen)), 4).layers[0].neuron
+    assert {name: getattr(neuron, name) for name in chosen} == chosen
+    assert (neuron.leak, neuron.threshold) == (0.5, 0.5)
+    assert to_mint(small(neuron=partial(IF, reset=Reset.NONE)), 4).layers[0].neuron.reset is Reset.NONE
+
+
+@pytest.mark.parametrize("neuron", [partial(SharedLIF, 2), CubaLIF, ParametricLIF])
+def test_mint_refuses_neurons_that_are_more_than_a_leak(neuron):
+    name = getattr(neuron, "func", neuron).__name__
+    with pytest.raises(ValueError, match=f"'conv1': a {name} has no counterpart in MINT; use LIF or IF"):
+        to_mint(small(neuron=neuron), 4)
+
+
 def test_training_sees_quantised_kernels():
     data = few_digits()
     config = TrainConfig(epochs=1, timesteps=1, batch_size=96)
@@ -117,6 +151,56 @@ def test_training_sees_quantised_kernels():
     plain = fit(small(), data, config)
     assert abs(fine.history[0].loss - plain.history[0].loss) < 1e-2
     assert abs(coarse.history[0].loss - plain.history[0].loss) > 1e-4
+
+
+def test_the_network_of_a_quantised_training_can_be_had():
+    net, data = small(), few_digits()
+    transform = quantized(quantize_uniform, 3)
+    result = fit(net, data, TrainConfig(epochs=1, timesteps=1, batch_size=32), transform=transform)
+    before = nnx.state(net)
+    coarse = apply_transform(net, transform)
+    accuracy = evaluate(coarse, data.scale(data.test_images), data.test_labels, timesteps=1).accuracy
+    assert accuracy == result.test_accuracy
+    for layer, trained in zip(coarse.layers, net.layers, strict=True):
+        np.testing.assert_array_equal(layer.synapse.kernel, quantize_uniform(trained.synapse.kernel[...], 3))
+        assert len(np.unique(layer.synapse.kernel)) <= 7 < len(np.unique(trained.synapse.kernel))
+    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(nnx.state(net)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_of_other_bits_is_refused(tmp_path):
+    config = TrainConfig(epochs=1, timesteps=1, batch_size=96)
+
+    def run(bits):
+        transform = quantized(quantize_uniform, bits)
+        return fit(small(), few_digits(), config, transform=transform, checkpoint_dir=tmp_path)
+
+    run(2)
+    with pytest.raises(ValueError, match=r"another run: transform was .*bits=2\).* and is .*bits=8\)"):
+        run(8)
+    assert run(2).resumed_epochs == 1
+
+
+def test_bfloat16_gradients_point_the_same_way():
+    """Products in half precision, parameters and their gradients in full."""
+    data = few_digits()
+    images, labels = jnp.asarray(data.scale(data.train_images)), jnp.asarray(data.train_labels, jnp.int32)
+
+    def gradient(dtype):
+        graphdef, params = nnx.split(small(dtype=dtype))
+
+        def loss(params):
+            logits, _ = nnx.merge(graphdef, params)(images, timesteps=2)
+            return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+        leaves = jax.tree.leaves(jax.jit(jax.grad(loss))(params))
+        assert {leaf.dtype for leaf in [*jax.tree.leaves(params), *leaves]} == {jnp.dtype("float32")}
+        return np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
+
+    exact, half = gradient(None), gradient(jnp.bfloat16)
+    lengths = np.linalg.norm(exact), np.linalg.norm(half)
+    assert 0.99 < exact @ half / (lengths[0] * lengths[1]) < 1 - 1e-6
+    assert lengths[1] == pytest.approx(lengths[0], rel=0.05)
 
 
 def test_bfloat16_products_stay_close():
@@ -133,6 +217,23 @@ def test_mistakes_are_named():
         quantize_uniform(jnp.ones(2), 1)
     with pytest.raises(ValueError, match="at least 2 bits"):
         MintQuantizer(0)
+    for alpha in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="alpha scales a quantiser and must be positive"):
+            MintQuantizer(4, alpha=alpha)
     residual = resnet(((2, 1),), stem=2, norm=None, image_size=4, in_channels=1, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="a Residual cannot be quantised"):
         to_mint(residual, 4)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: quantize_uniform(jnp.ones(2), 2.5),
+        lambda: quantize_spikesim(jnp.ones(2), 2.5),
+        lambda: quantized(quantize_uniform, 2.5),
+        lambda: MintQuantizer(2.5),
+    ],
+)
+def test_a_fraction_of_a_bit_is_refused(as_users_run, call):
+    with pytest.raises(ValueError, match=r"whole number of at least 2 bits, got 2\.5"):
+        call()

@@ -12,7 +12,7 @@ from jaxsnn.composite import SharedMembrane
 from jaxsnn.layers import Block, Conv
 from jaxsnn.models.resnet import resnet, resnet19
 from jaxsnn.models.vgg import vgg, vgg5, vgg9
-from jaxsnn.neuron import LIF, CubaLIF, Integration, ParametricLIF, ReLU, SharedLIF
+from jaxsnn.neuron import LIF, CubaLIF, Integration, ParametricLIF, ReLU, Reset, SharedLIF
 from jaxsnn.normalization import BatchNorm
 from jaxsnn.signal import Signal
 from tests.helpers import finite_difference
@@ -252,6 +252,39 @@ def test_the_leak_gets_its_gradient():
     logit = jnp.asarray(-0.8)
     expected = finite_difference(lambda x: potential(jnp.asarray(x)), -0.8)
     np.testing.assert_allclose(jax.grad(potential)(logit), expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("reset", list(Reset))
+def test_the_threshold_gets_its_gradient(monkeypatch, reset):
+    """With a smooth spike in place of the step, through softplus, the spikes and every reset."""
+    monkeypatch.setattr("jaxsnn.neuron.spike", lambda u, threshold, _: jax.nn.sigmoid(3 * (u - threshold)))
+    options = {"leak": 0.3, "threshold": 0.7, "learn_leak": False, "detach_reset": False}
+    graphdef, params = nnx.split(ParametricLIF(reset=reset, **options))
+
+    def outputs(raw):
+        neuron = nnx.merge(graphdef, jax.tree.map(lambda _: raw, params))
+        state, total = neuron.initial_state(X.shape[1:], jnp.float64), 0.0
+        for current in jnp.asarray(X):
+            out, state = neuron(current, state)
+            total += jnp.sum(jnp.sin(out + state))
+        return total
+
+    expected = finite_difference(lambda raw: outputs(jnp.asarray(raw)), 0.4)
+    np.testing.assert_allclose(jax.grad(outputs)(jnp.asarray(0.4)), expected, rtol=1e-7)
+
+
+def test_the_thresholds_gradient_uses_the_surrogate():
+    """One step by hand: o = step(I − θ) with θ = softplus(b), so ∂o/∂b = −surrogate·σ(b)."""
+    graphdef, params = nnx.split(ParametricLIF(leak=0.3, threshold=0.7, learn_leak=False))
+    raw, currents = 0.4, np.array([0.2, 0.9, 1.1, 2.5])
+
+    def spikes(raw):
+        neuron = nnx.merge(graphdef, jax.tree.map(lambda _: raw, params))
+        return jnp.sum(neuron(jnp.asarray(currents), jnp.zeros(4))[0])
+
+    threshold = np.log1p(np.exp(raw))
+    slope = np.maximum(0, 1 - np.abs(currents - threshold) / threshold).sum()
+    np.testing.assert_allclose(jax.grad(spikes)(jnp.asarray(raw)), -slope / (1 + np.exp(-raw)), rtol=1e-12)
 
 
 def test_a_learnt_leak_cannot_start_at_an_end():

@@ -39,6 +39,16 @@ def test_a_potential_at_the_threshold_does_not_fire():
     assert float(spike(jnp.asarray(1.0), 1.0)) == 0.0
 
 
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("surrogate", "name"),
+    [(Triangular, "scale"), (Rectangular, "width"), (FastSigmoid, "slope"), (Arctan, "alpha")],
+)
+def test_a_surrogate_of_no_size_is_refused(surrogate, name, value):
+    with pytest.raises(ValueError, match=f"{name} of a {surrogate.__name__} surrogate must be positive"):
+        surrogate(value)
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
 def test_the_dtype_is_kept(dtype):
     u = jnp.asarray(U, dtype)

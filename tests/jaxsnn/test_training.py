@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,11 +20,14 @@ from flax import nnx
 
 from jaxsnn.data.datasets import Dataset, load
 from jaxsnn.encoding import Poisson
-from jaxsnn.learning.checkpoint import Checkpoints, digest
-from jaxsnn.learning.training import TrainConfig, evaluate, fit, split_parameters
+from jaxsnn.learning import training
+from jaxsnn.learning.checkpoint import Checkpoints, digest, load_checkpoint
+from jaxsnn.learning.progress import Progress
+from jaxsnn.learning.training import EpochMetrics, TrainConfig, evaluate, fit, split_parameters
 from jaxsnn.models.digits import digits_convnet
 from jaxsnn.models.mlp import mlp
 from jaxsnn.neuron import LIF
+from jaxsnn.normalization import BatchNorm
 
 SHORT = TrainConfig(epochs=3, timesteps=2, batch_size=32, decay_at=(0.4,))
 
@@ -193,6 +197,14 @@ def test_the_held_out_images_choose_the_best_and_train_nothing(tmp_path):
     assert best == max(range(6), key=lambda epoch: (accuracy[epoch], epoch))
     assert best != np.argmin([line.loss for line in result.history])
 
+    loaded, last = dense(rngs=nnx.Rngs(1)), dense(rngs=nnx.Rngs(1))
+    assert load_checkpoint(loaded, tmp_path) == asdict(result.history[best])
+    held_out = data.hold_out(0.25, seed=3)
+    found = evaluate(loaded, held_out.scale(held_out.test_images), held_out.test_labels, timesteps=1)
+    assert found.accuracy == max(accuracy)
+    load_checkpoint(last, tmp_path, which="last")
+    assert weights(last) == weights(net) != weights(loaded)
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
@@ -225,6 +237,36 @@ def test_a_checkpoint_of_another_network_or_data_set_is_refused(finished):
         fit(network(), few_digits(64), config, checkpoint_dir=finished)
 
 
+def test_a_checkpoint_is_loaded_into_its_own_architecture_only(finished, tmp_path):
+    net = digits_convnet(width=2, rngs=nnx.Rngs(0))
+    before = weights(net)
+    message = r"\['layers'\]\[0\].*kernel.* is float32 \(3, 3, 1, 4\) there and float32 \(3, 3, 1, 2\) here"
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint(net, finished)
+    with pytest.raises(
+        ValueError, match=r"\['layers'\]\[0\].*norm.* is absent there and float32 \(4,\) here"
+    ):
+        load_checkpoint(network(norm=BatchNorm), finished)
+    assert weights(net) == before
+    with pytest.raises(ValueError, match="holds no 'best' checkpoint"):
+        load_checkpoint(net, tmp_path)
+    with pytest.raises(ValueError, match="which must be 'best' or 'last', got 'first'"):
+        load_checkpoint(net, finished, which="first")
+
+
+def test_a_checkpoint_of_another_format_is_refused(finished, tmp_path):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    for facts in tmp_path.glob("*/*/facts/metadata"):
+        facts.write_text(json.dumps(json.loads(facts.read_text()) | {"format": 1}))
+    config = TrainConfig(epochs=1, timesteps=1, batch_size=32)
+    for read in (
+        lambda: load_checkpoint(network(), tmp_path),
+        lambda: fit(network(), few_digits(), config, checkpoint_dir=tmp_path),
+    ):
+        with pytest.raises(ValueError, match="has format 1 and this version of jaxsnn reads 2"):
+            read()
+
+
 @pytest.mark.parametrize("package", ["jaxsnn", "jax"])
 def test_a_checkpoint_of_another_version_is_refused(finished, monkeypatch, package):
     version = metadata.version
@@ -253,6 +295,8 @@ def test_a_corrupt_checkpoint_is_refused(tmp_path, damage):
     before = weights(net)
     with pytest.raises(ValueError, match="is corrupt and cannot be used"):
         fit(net, few_digits(), config, checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match="is corrupt and cannot be used"):
+        load_checkpoint(net, tmp_path, which="last")
     assert weights(net) == before
 
 
@@ -415,6 +459,60 @@ def test_divergence_stops_with_a_message(tmp_path):
     assert not (tmp_path / "last").exists()
 
 
+def test_divergence_stops_within_the_epoch(monkeypatch):
+    net, steps = dense(), []
+    before = weights(net)
+    step = training._train_step
+    monkeypatch.setattr(training, "_train_step", lambda *arguments: steps.append(0) or step(*arguments))
+    config = TrainConfig(epochs=1, timesteps=1, batch_size=3, learning_rate=1e38)
+    with pytest.raises(ValueError, match=r"diverged in epoch 1: .*lower learning_rate \(1e\+38\)"):
+        fit(net, few_digits(), config)
+    assert len(steps) <= 16
+    assert weights(net) == before
+
+
+def test_weights_that_turn_nan_behind_a_finite_loss_stop_training():
+    """NaN is not above a threshold, so that a hidden layer of NaN is silent and the loss log 10."""
+
+    def penalty(outputs, record, params):
+        return 0 * jnp.sqrt(0 * jnp.sum(jax.tree.leaves(params)[0]))  # Its derivative is 0·∞.
+
+    net = dense()
+    before = weights(net)
+    config = TrainConfig(epochs=1, timesteps=1, batch_size=96)
+    with pytest.raises(ValueError, match=r"diverged in epoch 1: parameter \['layers'\]\[0\].* holds NaN"):
+        fit(net, few_digits(), config, penalty=penalty)
+    assert weights(net) == before
+
+
+def test_progress_shows_the_epoch_so_far_and_waits_for_no_batch():
+    class Running:
+        def is_ready(self):
+            return False
+
+    def finished(*values):
+        return jax.block_until_ready(jnp.asarray(values, jnp.float32))
+
+    first, second = finished(2.0, 0.25, 0.1, 0.0), finished(1.0, 0.75, 0.3, 0.0)
+    with Progress(True, epochs=2, batches=4, batch_size=8) as progress:
+        (task,) = progress.bar.tasks
+        progress.batch(0, [Running()])
+        assert (task.completed, task.description) == (0, "")
+        progress.batch(0, [first])
+        assert task.description.startswith("loss 2.000  accuracy 25.0%  spikes 10.0%  ")
+        progress.batch(0, [first, second, Running(), second])
+        assert task.completed == 2
+        assert task.description.startswith("loss 1.500  accuracy 50.0%  spikes 20.0%  ")
+        assert task.description.endswith(" images/s")
+        progress.epoch(EpochMetrics(1, 1.2, 0.6, 0.55, 0.2, 1e-3, 1234.0))
+        assert task.completed == 4
+        assert task.description == "loss 1.200  test 55.0%  spikes 20.0%  1234 images/s"
+        progress.batch(1, [second])
+        assert task.completed == 5
+        assert task.description.startswith("loss 1.000  accuracy 75.0%  spikes 30.0%  ")
+        assert task.description.endswith(" images/s  last test 55.0%")
+
+
 def test_progress_shows_loss_accuracy_and_speed(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     config = TrainConfig(epochs=1, timesteps=1, batch_size=32)
@@ -447,9 +545,17 @@ def test_outputs_that_are_not_the_classes_are_refused_before_training(tmp_path, 
         ({"label_smoothing": 1.0}, "label_smoothing is a fraction"),
         ({"validation": 1.0}, "validation is a fraction of the images"),
         ({"devices": 3}, "3 devices do not divide a batch of 64"),
+        ({"weight_decay": -1.0}, "weight_decay must be zero or more and finite, got -1.0"),
+        ({"weight_decay": float("nan")}, "weight_decay must be zero or more"),
+        ({"decay_factor": -2.0}, "decay_factor must be positive and finite, got -2.0"),
+        ({"decay_factor": float("nan")}, "decay_factor must be positive"),
+        ({"crop": -1}, "crop must be at least 0, got -1"),
+        ({"chunk": 0}, "chunk must be at least 1, got 0"),
+        ({"epochs": 1.5}, "epochs must be a whole number, got 1.5"),
+        ({"chunk": 2.5}, "chunk must be a whole number, got 2.5"),
     ],
 )
-def test_a_bad_configuration_is_refused(change, message):
+def test_a_bad_configuration_is_refused(as_users_run, change, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**change)
 

@@ -24,12 +24,12 @@ def recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
         returned = []
 
         def of_leaves(*leaves):
-            out, out_structure = jax.tree.flatten(function(*structure.unflatten(leaves)))
+            out, out_structure = jax.tree.flatten(function(*jax.tree.unflatten(structure, leaves)))
             returned.append(out_structure)
             return out
 
         out = _recomputed(of_leaves)(*leaves)
-        return returned[0].unflatten(out)
+        return jax.tree.unflatten(returned[0], out)
 
     return run
 

@@ -113,7 +113,9 @@ _ADDRESS = r" at 0x[0-9a-f]+"
 def _described(value: Any) -> str:
     """Text by which two values can be told apart, the same in every process."""
     if is_dataclass(value) and not isinstance(value, type):
-        parts = ", ".join(f"{field.name}={_described(getattr(value, field.name))}" for field in fields(value))
+        parts = ", ".join(
+            f"{each.name}={_described(getattr(value, each.name))}" for each in fields(value) if each.repr
+        )
         return f"{type(value).__name__}({parts})"
     if isinstance(value, np.ndarray | jax.Array):
         return f"array {digest(value)[:16]}"

@@ -61,7 +61,7 @@ def test_a_mistake_is_one_sentence(tmp_path, binding, message):
 def test_the_experiment_runs_resumes_and_adds_up(tmp_path):
     process = run(tmp_path)
     assert process.returncode == 0, process.stderr
-    assert "at chip's scale" in process.stdout
+    assert "mean attenuation" in process.stdout
     assert (tmp_path / "noise_aware.png").stat().st_size > 1000
     first = json.loads((tmp_path / "result.json").read_text())["numbers"]
     names = ["plain", "solved every 11 steps", "solved in every step"]

@@ -96,16 +96,13 @@ def test_a_lower_quantile_lowers_the_thresholds():
     np.testing.assert_allclose(lower["fc1"], np.quantile(np.tile(currents, 4), 0.9), rtol=1e-10)
 
 
-@pytest.mark.parametrize("quantile", [0.3, 0.9, 0.999])
+@pytest.mark.parametrize("quantile", [0.7, 0.9, 0.999])
 def test_a_quantile_is_that_of_all_currents_whatever_the_batches(quantile):
     images = np.random.default_rng(1).uniform(0, 1, (50, 3, 3, 1))
+    options = {"timesteps": 3, "encoding": Direct(), "quantile": quantile}
     found = [
-        list(
-            convert(ann(), jnp.asarray(images), timesteps=3, encoding=Direct(), quantile=quantile, **batch)[
-                1
-            ].values()
-        )
-        for batch in ({"batch_size": 50}, {"batch_size": 16}, {"batch_size": 7}, {"batch_size": 1})
+        list(convert(ann(), jnp.asarray(images), batch_size=size, **options)[1].values())
+        for size in (50, 16, 7, 1)
     ]
     first, second = (np.asarray(ann().layers[i].synapse.kernel[...]) for i in range(2))
     currents = np.tile(images.reshape(50, -1) @ first, (3, 1, 1))
@@ -119,18 +116,17 @@ def test_a_quantile_is_that_of_all_currents_whatever_the_batches(quantile):
     np.testing.assert_allclose(found, np.tile(expected, (4, 1)), rtol=1e-10)
 
 
-@pytest.mark.parametrize("gain", [1.0, 0.5, 0.25])
-def test_biases_keep_their_ratio_to_inputs_that_a_gain_scales(gain):
-    source, images = ann(use_bias=True), jnp.asarray(IMAGES)
+def test_biases_keep_their_ratio_to_inputs_that_a_gain_scales():
+    gain, source, images = 0.5, ann(use_bias=True), jnp.asarray(IMAGES)
     key = jax.random.key(0)
     snn, thresholds = convert(
         source, images, timesteps=50, key=key, encoding=Poisson(gain), reset=Reset.SUBTRACT
     )
     np.testing.assert_allclose(snn.layers[0].synapse.bias, gain * source.layers[0].synapse.bias, rtol=1e-12)
     target, _ = source(images, timesteps=1)
-    logits = jax.jit(lambda images: snn(images, timesteps=4000, key=key)[0])(images)
+    logits = jax.jit(lambda images: snn(images, timesteps=16_000, key=key)[0])(images)
     scale = np.prod(list(thresholds.values())) / gain
-    np.testing.assert_allclose(np.asarray(logits) * scale, target, atol=0.05 * np.abs(target).max())
+    np.testing.assert_allclose(np.asarray(logits) * scale, target, atol=0.03 * np.abs(target).max())
 
 
 def test_digits_survive_conversion():

@@ -42,7 +42,7 @@ def _recomputed(function: Callable[..., list[jax.Array]]) -> Callable[..., list[
         return function(*arrays)
 
     def forward(*arrays):
-        return function(*arrays), arrays
+        return function(*arrays), tuple(map(jnp.asarray, arrays))
 
     def backward(arrays, cotangents):
         smooth = [index for index, array in enumerate(arrays) if jnp.issubdtype(array.dtype, jnp.inexact)]

@@ -33,11 +33,11 @@ class Transform:
         """The state before the first step."""
         return ()
 
-    def update(self, network: Network, state: Any, key: jax.Array) -> Any:
+    def update(self, network: Network, state: Any, key: Any) -> Any:
         """The state that this step uses."""
         return state
 
-    def apply(self, network: Network, state: Any, key: jax.Array) -> Network:
+    def apply(self, network: Network, state: Any, key: Any) -> Network:
         """The network that runs; `network` is a copy that may be changed and returned."""
         raise NotImplementedError
 

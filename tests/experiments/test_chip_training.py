@@ -271,6 +271,7 @@ def test_a_chip_without_imperfections_is_the_network():
     np.testing.assert_allclose(accuracies[1:], accuracies[0], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_calibrated_converters_are_finer_than_the_worst_case():
     """Nearer to ideal converters, from each layer's own inputs; the chip that was given stays as it is."""
     own = digits_convnet(width=1, image_size=4, neuron=ReLU, param_dtype=jnp.float64, rngs=nnx.Rngs(1))

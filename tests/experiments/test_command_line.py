@@ -83,6 +83,7 @@ def test_a_result_names_its_inputs_and_adds_up(finished):
         assert cost["energy_over_estimate"] > 1
 
 
+@pytest.mark.long
 def test_the_operative_config_gives_the_same_bits(finished, tmp_path):
     again = experiments("run", "digits", "--out", tmp_path, "--config", finished[0] / "operative_config.gin")
     assert again.returncode == 0, again.stderr

@@ -175,7 +175,7 @@ def test_a_checkpoint_knows_what_it_was_trained_for(tmp_path):
         (sata.Accelerator(), {"unit_j": 2e-6}),
         (sata.Accelerator(), {"temperature": 0.2}),
     ):
-        with pytest.raises(ValueError, match="another run: penalty was 'EnergyPenalty"):
+        with pytest.raises(ValueError, match=r"another run: penalty was .EnergyPenalty"):
             fitted(chip, **change)
 
 

@@ -67,6 +67,7 @@ def test_energy_depends_on_a_rate_as_finite_differences_say(cost, chip, total):
         assert sum(values[name] for values in shown.parts.values()) == pytest.approx(value, abs=1e-2)
 
 
+@pytest.mark.long
 def test_weight_errors_depend_on_wires_as_finite_differences_say():
     def crossbar(sense=1e3):
         return Crossbar(8, 8, Wires(sense=sense), Device(variation=Variation(0.1)))
@@ -98,6 +99,7 @@ def test_a_mistake_is_one_sentence(tmp_path):
     assert "at least 1; got 0" in process.stderr
 
 
+@pytest.mark.long
 def test_the_experiment_runs(tmp_path):
     process = run(tmp_path)
     assert process.returncode == 0, process.stderr

@@ -96,6 +96,7 @@ def test_sata_elasticities_to_rates_are_shares_of_gated_energy():
     assert found["fc"].layers[1].input_rate == 0
 
 
+@pytest.mark.long
 def test_weight_errors_do_not_change_when_resistances_and_devices_scale_together():
     levels = jnp.linspace(0.1, 1.0, 48).reshape(8, 6)
 

@@ -129,6 +129,7 @@ def test_biases_keep_their_ratio_to_inputs_that_a_gain_scales():
     np.testing.assert_allclose(np.asarray(logits) * scale, target, atol=0.03 * np.abs(target).max())
 
 
+@pytest.mark.long
 def test_digits_survive_conversion():
     data = load("digits")
     network = digits_convnet(width=8, neuron=ReLU, rngs=nnx.Rngs(0))
@@ -203,6 +204,7 @@ def test_a_converted_resnet_spikes_at_its_anns_rates():
     np.testing.assert_allclose(np.asarray(logits) * outer, target, atol=0.02 * np.abs(target).max())
 
 
+@pytest.mark.long
 def test_a_resnet_on_digits_survives_conversion():
     data = load("digits")
     network = resnet(

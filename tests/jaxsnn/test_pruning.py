@@ -77,6 +77,7 @@ def test_a_run_of_another_mask_is_refused(tmp_path):
     assert run(0.5).resumed_epochs == 1
 
 
+@pytest.mark.long
 def test_a_ticket_is_the_start_under_the_mask_of_the_end():
     net, data = network(), few_digits()
     config = TrainConfig(epochs=1, timesteps=2, batch_size=32)

@@ -86,7 +86,7 @@ def test_mints_membrane_is_kept_in_few_levels(reset, integration):
     v, fired = np.zeros(50), 0.0
     state = neuron.initial_state((50,), jnp.float64)
     for t in range(5):
-        current = np.random.default_rng(t).normal(0.3, 0.9, 50)
+        current = np.random.default_rng(t).normal(0.3, 2.5, 50)
         out, state = neuron(jnp.asarray(current), state)
         u = v + share * current
         spikes = u > 0.4

@@ -18,9 +18,9 @@ class Reused(eqx.Module):
     """Every device keeps the attenuation that it had at G₀: `G_eff(G) ≈ G_eff(G₀) + a∘(G − G₀)`.
 
     `a = G_eff(G₀)/G₀`, and for devices that were open the mean of their tile. A device's effect on its
-    neighbours is left out, so the error is of first order in `G − G₀`, and the gradient has one already at G₀:
-    on a 64×64 tile with the default wires, for normal cotangents, its cosine with the exact one is 0.93 and its
-    norm 2.3 times as large (`experiments/results/benchmark_noise_aware.json`).
+    neighbours is left out, so the error is of first order in `G − G₀`, and the gradient has one already at
+    G₀: on a 64×64 tile with the default wires, for normal cotangents, its cosine with the exact one is 0.93
+    and its norm 2.3 times as large (`experiments/results/benchmark_noise_aware.json`).
 
     **Arguments:**
 

@@ -10,10 +10,10 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from experiments.lumped import Lumped
 from hwmodels.crossbar import Converters, Crossbar, Wires, deploy, effective_conductance, tile_products
 from hwmodels.crossbar.deploy import target_tiles
 from hwmodels.crossbar.expansion import Linearised, Reused
+from hwmodels.crossbar.lumped import Lumped
 from hwmodels.crossbar.programming import Solve
 from hwmodels.sharding import distributed
 from jaxsnn.layers import Block, Conv, Linear
@@ -38,9 +38,9 @@ class NoiseAware(Transform):
       exact in every step.
     - `between`: what serves the steps of a period if it is longer: an expansion about the conductances meant
       at its start. "reuse" keeps each device's attenuation ([`hwmodels.crossbar.expansion.Reused`][]),
-      "lumped" adds how devices load their row and column ([`experiments.lumped.Lumped`][]), "linearised" is
-      the tangent ([`hwmodels.crossbar.expansion.Linearised`][], which takes much more memory). The solution
-      itself is not differentiated.
+      "lumped" adds how devices load their row and column ([`hwmodels.crossbar.lumped.Lumped`][]),
+      "linearised" is the tangent ([`hwmodels.crossbar.expansion.Linearised`][], which takes much more memory).
+      The solution itself is not differentiated.
     - `software`: fraction of the steps that run without the chip, each kernel at its mean scale on it
       ([`scaled_as`][]), so that the weights also serve a network in software. The scale needs a solution,
       and no derivative of it. Test images always see the chip, solved exactly.

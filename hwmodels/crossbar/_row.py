@@ -83,11 +83,9 @@ def response(
     from_left, from_right = jnp.moveaxis(arrived[..., :-1, :].reshape(*lead, blocks, 2, fields), -2, 0)
     if source is not None:
         from_left = from_left + source[..., None, :]
-    # Unless told not to, XLA repeats these sums of a block for each of its columns.
-    near, from_left, from_right = jax.lax.optimization_barrier((wire.near @ columns, from_left, from_right))
     from_left = wire.from_source[..., None] * from_left[..., None, :]
     from_right = wire.impedance[..., None] * from_right[..., None, :]
-    return near + from_left + from_right, arrived[..., -1, :]
+    return wire.near @ columns + from_left + from_right, arrived[..., -1, :]
 
 
 def _sums(blocks, dtype):

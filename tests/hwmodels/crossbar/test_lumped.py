@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.lumped import Lumped, lumped_conductance
 from hwmodels.crossbar import Wires
 from hwmodels.crossbar.expansion import Reused
+from hwmodels.crossbar.lumped import Lumped, lumped_conductance
 from tests.helpers import finite_difference
 from tests.hwmodels.crossbar.nodal import nodal
 

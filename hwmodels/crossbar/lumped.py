@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hwmodels.crossbar import Wires, effective_conductance
+from hwmodels.crossbar.circuit import Wires, effective_conductance
 
 
 class Lumped(eqx.Module):

@@ -39,8 +39,8 @@ class NoiseAware(Transform):
     - `between`: what serves the steps of a period if it is longer: an expansion about the conductances meant
       at its start. "reuse" keeps each device's attenuation ([`hwmodels.crossbar.expansion.Reused`][]),
       "lumped" adds how devices load their row and column ([`hwmodels.crossbar.lumped.Lumped`][]),
-      "linearised" is the tangent ([`hwmodels.crossbar.expansion.Linearised`][], which takes much more memory).
-      The solution itself is not differentiated.
+      "linearised" is the tangent ([`hwmodels.crossbar.expansion.Linearised`][], which takes much more
+      memory). The solution itself is not differentiated.
     - `software`: fraction of the steps that run without the chip, each kernel at its mean scale on it
       ([`scaled_as`][]), so that the weights also serve a network in software. The scale needs a solution,
       and no derivative of it. Test images always see the chip, solved exactly.

@@ -38,8 +38,9 @@ class _Limits(NamedTuple):
 
 _LIMITS = {"float32": _Limits(9.0, 400.0, 30.0, 100.0), "float64": _Limits(100.0, 1e6, 1e3, 100.0)}
 
-# Resistance of a row wire beside its driver's, from which on its derivative has four digits (float32) or ten.
-_LEAST_IN_ROWS = {"float32": 0.1, "float64": 1e-3}
+# Resistance of a row wire as a share of all that its current meets, from which on its derivative was found to
+# have three to four digits (float32) or ten.
+_LEAST_IN_ROWS = {"float32": 0.03, "float64": 1e-4}
 
 
 @jax.custom_batching.custom_vmap
@@ -100,10 +101,16 @@ def march(G, resistances):
 def adjoint_holds(G, resistances):
     """Whether [`adjoint`][] has the derivative to the row wires: the power in them is a difference.
 
-    They must not be next to nothing beside the drivers.
+    It must not be next to nothing beside that in drivers, devices and column wires.
     """
-    driver, row, *_ = resistances
-    return row * G.shape[-1] > _LEAST_IN_ROWS[G.dtype.name] * driver
+    driver, row, column, _ = resistances
+    columns = G.shape[-1]
+    in_row = columns * row
+    # Multiplied out: without devices nothing is divided by zero.
+    devices = columns * G.max()
+    return in_row * devices > _LEAST_IN_ROWS[G.dtype.name] * (
+        1 + devices * (driver + in_row + columns * column)
+    )
 
 
 def adjoint(G, resistances, found, fields, cotangent):
@@ -112,7 +119,8 @@ def adjoint(G, resistances, found, fields, cotangent):
     The cotangents of J and v obey the circuit's own equations, with the cotangents of the driver currents as
     source voltages. The derivative to a conductance is minus the product of the voltages across it in both
     fields, to a resistance the product of the currents through it, summed over the fields. Those of the row
-    wires follow from power: what the column nodes deliver is spent in devices, wire and driver (Tellegen).
+    wires follow from power (Tellegen): what the sense resistors deliver is spent in column wires, devices, row
+    wires and drivers. Two sums over the fields in each row are all that it takes.
     """
     voltage, current, combination = fields
     driver, row, column, sense = resistances
@@ -124,33 +132,30 @@ def adjoint(G, resistances, found, fields, cotangent):
     filling = ((0, 0), (0, blocks * size - columns), (0, 0))
     other_current = jnp.pad(other_current, filling).reshape(voltage.shape)
     by_sense = jnp.sum(current * other_current)
-    ones = jnp.ones((columns, 1), G.dtype)
+    delivered = -jnp.sum(voltage * other_current)
 
     def up(state, inputs):
-        voltage, current, other_voltage, other_current, in_rows, by_column = state
+        voltage, current, other_voltage, other_current, by_column = state
         wire, source = inputs
         node, driven = response(wire, voltage)
         other_node, other_driven = response(wire, other_voltage, source)
         by_driver = driven * (other_driven - wire.own[..., None] * source)
         drop, other_drop = voltage - node, other_voltage - other_node
-        # As a product of matrices: XLA adds up the elements of a row one after the other.
-        by_device = -((drop * other_drop).reshape(-1, columns) @ ones).reshape(tiles, blocks * size)
-        arriving = wire.devices[..., None] * other_drop
-        in_rows = in_rows + node * arriving
+        by_device = -(drop * other_drop).sum(-1)
         current = current + wire.devices[..., None] * drop
-        other_current = other_current + arriving
+        other_current = other_current + wire.devices[..., None] * other_drop
         # Above the first row no current is left.
-        by_column = by_column + current * other_current
+        by_column = by_column + (current * other_current).sum((1, 2))
         voltage = voltage + column * current
         other_voltage = other_voltage + column * other_current
-        state = voltage, current, other_voltage, other_current, in_rows, by_column
-        return state, (by_device, by_driver)
+        state = voltage, current, other_voltage, other_current, by_column
+        return state, (by_device.reshape(tiles, -1), by_driver)
 
-    none = jnp.zeros_like(voltage)
-    start = (voltage, current, sense * other_current, other_current, none, none)
+    start = (voltage, current, sense * other_current, other_current, jnp.zeros_like(found[:, 0]))
     inputs = (wires, jnp.moveaxis(sources, 1, 0))
-    (*_, in_rows, by_column), (by_device, by_driver) = jax.lax.scan(up, start, inputs, reverse=True)
-    by_driver = by_driver.sum()
-    by_row = (in_rows.sum() - driver * by_driver) / row
-    by_resistance = jnp.stack([by_driver, by_row, by_column.sum(), by_sense])
-    return jnp.moveaxis(by_device, 0, 1)[..., :columns], by_resistance
+    (*_, by_column), (by_device, by_driver) = jax.lax.scan(up, start, inputs, reverse=True)
+    by_device = jnp.moveaxis(by_device, 0, 1)[..., :columns]
+    by_driver, by_column = by_driver.sum(), by_column.sum()
+    in_devices = -jnp.sum(G * by_device)
+    by_row = (delivered - column * by_column - in_devices - driver * by_driver) / row
+    return by_device, jnp.stack([by_driver, by_row, by_column, by_sense])

@@ -571,3 +571,16 @@ def test_labels_without_an_output_are_refused(labels, span):
     with pytest.raises(ValueError, match=f"labels must lie in 0 … 4.* 5 outputs.*{span}"):
         evaluate(net, images, np.asarray(labels), timesteps=1)
     assert evaluate(net, images, np.asarray([0, 4]), timesteps=1).predictions.max() < 5
+
+
+def test_a_network_in_which_nothing_fires_is_told_of():
+    silent = network(neuron=partial(LIF, threshold=1e6))
+    config = TrainConfig(epochs=1, timesteps=1, batch_size=48)
+    with pytest.warns(UserWarning, match=r"same loss, 2\.3026: no spike reaches the readout\. Lower the thr"):
+        fit(silent, few_digits(), config)
+
+
+def test_a_network_that_fires_is_not_warned_of(recwarn):
+    firing = network(neuron=partial(LIF, threshold=0.1))
+    fit(firing, few_digits(), TrainConfig(epochs=1, timesteps=1, batch_size=48))
+    assert not [warning for warning in recwarn if "no spike" in str(warning.message)]

@@ -118,9 +118,9 @@ def adjoint(G, resistances, found, fields, cotangent):
 
     The cotangents of J and v obey the circuit's own equations, with the cotangents of the driver currents as
     source voltages. The derivative to a conductance is minus the product of the voltages across it in both
-    fields, to a resistance the product of the currents through it, summed over the fields. Those of the row
-    wires follow from power (Tellegen): what the sense resistors deliver is spent in column wires, devices, row
-    wires and drivers. Two sums over the fields in each row are all that it takes.
+    fields, to a resistance the product of the currents through it, summed over the fields. That of the row
+    wires follows from power (Tellegen): what the sense resistors deliver is spent in column wires, devices,
+    row wires and drivers. So two sums over the fields in each row are all that it takes.
     """
     voltage, current, combination = fields
     driver, row, column, sense = resistances

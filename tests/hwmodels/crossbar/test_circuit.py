@@ -95,6 +95,17 @@ def test_extremes_of_a_large_tile(resistances):
         assert relative_error(found[:, jnp.asarray(inputs)], expected) < tolerance
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-10), (np.float32, 1e-5)])
+def test_a_tile_of_256(dtype, tolerance):
+    tile = np.random.default_rng(1).uniform(G_MIN, G_MAX, (256, 256))
+    inputs = [0, 100, 255]
+    for resistances in (PAPER, *EXTREMES):
+        expected = nodal(tile, *resistances, inputs)
+        found = solve(jnp.asarray(tile, dtype), resistances)
+        assert relative_error(found[jnp.asarray(inputs)], expected) < tolerance
+
+
 @pytest.mark.parametrize("cut", range(4))
 def test_infinite_resistance_cuts(cut):
     G = np.random.default_rng(2).uniform(G_MIN, G_MAX, (5, 3, 5))

@@ -19,7 +19,7 @@ SEEDS = 10
 CHUNK = 4096
 TOLERANCE = 1.02
 BUDGET = 0.05
-TPE_SECONDS = 600
+TPE_SECONDS = 300
 """For the seeds of Optuna's TPE at equal evaluations, whose trials take longer the more there were."""
 
 CHIP_LAYERS = spikeflow.vgg(spikeflow.VGG9).layers
@@ -205,6 +205,11 @@ def _tpe_at_equal_evaluations(
     return traces, ends[-1] / len(traces)
 
 
+def _finite(ratio: Any) -> float | None:
+    """None for no legal design."""
+    return float(ratio) if np.isfinite(ratio) else None
+
+
 def _row(
     space: Space, method: str, best: float, traces: Sequence[np.ndarray], seconds: float | None
 ) -> dict[str, Any]:
@@ -216,8 +221,8 @@ def _row(
         "space": space.name,
         "method": method,
         "within 2 %": f"{sum(ratio <= TOLERANCE for ratio in ratios)}/{len(ratios)}",
-        "median ratio": float(np.median(ratios)),
-        "worst ratio": max(ratios),
+        "median ratio": _finite(np.median(ratios)),
+        "worst ratio": _finite(max(ratios)),
         "evaluations": int(np.median([len(trace) for trace in traces])),
         "evaluations to 2 %": typical if typical < 10**9 else None,
         "seconds": seconds,
@@ -295,9 +300,7 @@ def _curves(best: float, traces: dict[str, list[np.ndarray]]) -> dict[str, Any]:
     }
     return {
         "evaluations": counts.tolist(),
-        "ratio": {
-            name: [float(v) if np.isfinite(v) else None for v in curve] for name, curve in curves.items()
-        },
+        "ratio": {name: [_finite(v) for v in curve] for name, curve in curves.items()},
     }
 
 
@@ -324,7 +327,8 @@ def run(seeds: int = SEEDS, tpe_seconds: float = TPE_SECONDS) -> dict:
         f"TPE at equal evaluations: as many seeds as fit in {tpe_seconds:g} s on each space; a run cut "
         "short by them shows in its number of evaluations.",
         "T and weight bits are bounded from below by log2(T + 1) + bits, a stand-in for accuracy.",
-        "The curves compare medians at every number of evaluations.",
+        "The curves compare medians at every number of evaluations. A ratio that is missing or inf: no legal "
+        "design was found.",
         "Made by `python -m experiments.benchmarks search`.",
     ]
     if not any(row["method"].startswith("TPE") for row in rows):

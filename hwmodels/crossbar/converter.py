@@ -107,7 +107,8 @@ def _is_scale(scale):
 def _converted(x, full_scale, steps, signed):
     # A kernel whose cells are all open has no current, and any full scale will do.
     step = jnp.where(full_scale > 0, full_scale, 1) / steps
-    number, least = x / step, -steps if signed else 0
+    # Divided once for all: this is done to every current.
+    number, least = x * (1 / step), -steps if signed else 0
     # Not `jnp.clip`, whose slope is a half at the ends, where spikes are.
     within = jnp.where(number < least, least, jnp.where(number > steps, steps, number))
     return rounded(within) * step
@@ -405,24 +406,20 @@ class TileProduct(eqx.Module):
                 currents = self.converters.digital_current(currents, full_scale)
             return currents
 
-        if self.read_noise is None:
-            # Unrolled, since XLA then fuses the rounding of a block with its addition to the others.
-            total = sum(
-                read(blocks[:, row], effective[row], None, None) * worth[row] for row in range(len(effective))
-            )
-        else:
+        keys = None
+        if self.read_noise is not None:
             if self.key is None:
                 raise ValueError("read noise is drawn at each read: TileProduct needs a key.")
             keys = jax.random.split(jax.random.fold_in(self.key, index), len(effective))
 
-            def step(total, block):
-                inputs, effective, worth, spread, key = block
-                return total + read(inputs, effective, spread, key) * worth, None
+        def step(total, block):
+            inputs, effective, worth, spread, key = block
+            return total + read(inputs, effective, spread, key) * worth, None
 
-            start = jnp.zeros((len(x), effective.shape[-1]), x.dtype)
-            total, _ = jax.lax.scan(
-                step, start, (jnp.moveaxis(blocks, 1, 0), effective, worth, spreads, keys)
-            )
+        start = jnp.zeros((len(x), effective.shape[-1]), x.dtype)
+        # The inputs of a tile side by side, as products of matrices want them.
+        blocks = jnp.moveaxis(blocks, 1, 0)
+        total, _ = jax.lax.scan(step, start, (blocks, effective, worth, spreads, keys))
         planes = len(encoded.coefficients)
         total = total.reshape(len(x), planes, plan.grid[1], -1)
         out = encoded.without_reference(jnp.sum(total, axis=1)).reshape(len(x), -1)[:, : plan.outputs]

@@ -107,8 +107,7 @@ def _is_scale(scale):
 def _converted(x, full_scale, steps, signed):
     # A kernel whose cells are all open has no current, and any full scale will do.
     step = jnp.where(full_scale > 0, full_scale, 1) / steps
-    # Divided once for all: this is done to every current.
-    number, least = x * (1 / step), -steps if signed else 0
+    number, least = x / step, -steps if signed else 0
     # Not `jnp.clip`, whose slope is a half at the ends, where spikes are.
     within = jnp.where(number < least, least, jnp.where(number > steps, steps, number))
     return rounded(within) * step

@@ -15,7 +15,7 @@ def test_absent_files_are_one_sentence(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.long
-def test_a_small_vgg5_reaches_99_percent(tmp_path):
+def test_a_vgg5_reaches_99_percent(tmp_path):
     if "JAXSNN_DATA" not in os.environ:
         pytest.fail("put MNIST's files into a folder mnist/ and name the folder around it in JAXSNN_DATA")
     assert main(["run", "mnist", "--out", str(tmp_path)]) == 0

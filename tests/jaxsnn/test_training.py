@@ -576,7 +576,9 @@ def test_labels_without_an_output_are_refused(labels, span):
 def test_a_network_in_which_nothing_fires_is_told_of():
     silent = network(neuron=partial(LIF, threshold=1e6))
     config = TrainConfig(epochs=1, timesteps=1, batch_size=48)
-    with pytest.warns(UserWarning, match=r"same loss, 2\.3026: no spike reaches the readout\. Lower the thr"):
+    with pytest.warns(
+        UserWarning, match=r"the same loss, 2\.3026: no spike reaches the readout\. Lower the thr"
+    ):
         fit(silent, few_digits(), config)
 
 

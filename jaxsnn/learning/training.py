@@ -253,7 +253,7 @@ def _warn_if_silent(totals) -> None:
     losses = np.stack(totals)[:, 0]
     if len(losses) > 1 and np.ptp(losses) == 0:
         warnings.warn(
-            f"all {len(losses)} batches of an epoch had the same loss, {losses[0]:.4f}: no spike reaches the "
+            f"all {len(losses)} batches of the last epoch had the same loss, {losses[0]:.4f}: no spike reaches the "
             "readout. Lower the threshold, start from larger kernels (kernel_init), or add a normalisation "
             "(norm).",
             stacklevel=3,
@@ -307,7 +307,7 @@ def fit(
     **Raises:** `ValueError` for weights that are not finite, for a number of outputs that is not the data
     set's number of classes, for a checkpoint that is corrupt or of another run or version, and when the loss
     or a weight stops being finite, which is looked for every 16 batches: the last finished epoch stays on
-    disk, and such weights stay out of the network. Warns if the first epoch shows that nothing fires.
+    disk, and such weights stay out of the network. Warns if the last epoch shows that nothing fires.
     """
     graphdef, params, rest = split_parameters(network)
     check_finite(params)
@@ -383,7 +383,8 @@ def fit(
                             f"training diverged in epoch {epoch + 1}: {problem}; lower learning_rate "
                             f"({config.learning_rate}) or check the input's scale."
                         )
-            if epoch == resumed:
+            # Not earlier: a network may start silent and find its spikes through the surrogate's slope.
+            if epoch + 1 == config.epochs:
                 _warn_if_silent(totals)
             means = np.mean(np.stack(totals), axis=0)
             loss, train_accuracy, spike_rate, charged = (float(value) for value in means)

@@ -253,8 +253,8 @@ def _warn_if_silent(totals) -> None:
     losses = np.stack(totals)[:, 0]
     if len(losses) > 1 and np.ptp(losses) == 0:
         warnings.warn(
-            f"all {len(losses)} batches of the last epoch had the same loss, {losses[0]:.4f}: no spike reaches "
-            "the readout. Lower the threshold, start from larger kernels (kernel_init), or add a "
+            f"all {len(losses)} batches of the last epoch had the same loss, {losses[0]:.4f}: no spike "
+            "reaches the readout. Lower the threshold, start from larger kernels (kernel_init), or add a "
             "normalisation (norm).",
             stacklevel=3,
         )

@@ -11,7 +11,8 @@ from jaxsnn import winograd
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
-def _stock(x, kernel, stride, padding):
+def convolve_by_xla(x, kernel, stride, padding):
+    """[`convolve`][] as XLA has it on any platform."""
     return jax.lax.conv_general_dilated(
         x, kernel, stride, [(pad, pad) for pad in padding], dimension_numbers=_NHWC
     )
@@ -34,14 +35,14 @@ def convolve(
         x,
         kernel,
         cpu=lambda x, kernel: _on_cpu(x, kernel, stride, padding),
-        default=lambda x, kernel: _stock(x, kernel, stride, padding),
+        default=lambda x, kernel: convolve_by_xla(x, kernel, stride, padding),
     )
 
 
 def _on_cpu(x, kernel, stride, padding):
     if winograd.suits(kernel, stride):
         return winograd.forward(x, kernel, padding)
-    return _stock(x, kernel, stride, padding)
+    return convolve_by_xla(x, kernel, stride, padding)
 
 
 def _forward(x, kernel, stride, padding):
@@ -58,14 +59,14 @@ def _backward(stride, padding, residuals, gradient):
 
 
 def _gradients(x, kernel, gradient, stride, padding):
-    _, pull = jax.vjp(lambda x, kernel: _stock(x, kernel, stride, padding), x, kernel)
+    _, pull = jax.vjp(lambda x, kernel: convolve_by_xla(x, kernel, stride, padding), x, kernel)
     return pull(gradient)
 
 
 def _gradients_on_cpu(x, kernel, gradient, stride, padding):
     if winograd.suits(kernel, stride):
         return winograd.backward(x, kernel, padding, gradient)
-    (by_x,) = jax.linear_transpose(lambda x: _stock(x, kernel, stride, padding), x)(gradient)
+    (by_x,) = jax.linear_transpose(lambda x: convolve_by_xla(x, kernel, stride, padding), x)(gradient)
     return by_x, _kernel_gradient(x, gradient, kernel.shape, stride, padding)
 
 

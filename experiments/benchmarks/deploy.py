@@ -12,6 +12,7 @@ from flax import nnx
 from experiments.chip_training import programmed
 from hwmodels.crossbar import Converters, Crossbar, Device, Variation, Wires, deploy, effective_conductance
 from hwmodels.crossbar.deploy import target_tiles
+from jaxsnn.convolution import convolve_by_xla
 from jaxsnn.layers import Conv
 from jaxsnn.learning.training import split_parameters
 from jaxsnn.models.vgg import vgg9
@@ -70,15 +71,10 @@ def run(width: float = 1.0, tiles: int = MANY) -> dict[str, Any]:
 
 
 def _by_xla(network: Network) -> Network:
-    def convolve(x: jax.Array, kernel: jax.Array, stride: Any, padding: Any) -> jax.Array:
-        pads = [(pad, pad) for pad in padding]
-        numbers = ("NHWC", "HWIO", "NHWC")
-        return jax.lax.conv_general_dilated(x, kernel, stride, pads, dimension_numbers=numbers)
-
     network = nnx.clone(network)
     for _, layer in nnx.iter_graph(network):
         if isinstance(layer, Conv):
-            layer.product = convolve
+            layer.product = convolve_by_xla
     return network
 
 

@@ -3,8 +3,6 @@
 from hwmodels.crossbar.circuit import Wires as Wires
 from hwmodels.crossbar.circuit import effective_conductance as effective_conductance
 from hwmodels.crossbar.converter import Converters as Converters
-from hwmodels.crossbar.converter import TileProduct as TileProduct
-from hwmodels.crossbar.converter import tile_products as tile_products
 from hwmodels.crossbar.deploy import deploy as deploy
 from hwmodels.crossbar.deploy import program_kernels as program_kernels
 from hwmodels.crossbar.device import BitResistors as BitResistors
@@ -20,3 +18,5 @@ from hwmodels.crossbar.programming import ProgrammedKernel as ProgrammedKernel
 from hwmodels.crossbar.programming import program as program
 from hwmodels.crossbar.report import KernelReport as KernelReport
 from hwmodels.crossbar.report import deployment_report as deployment_report
+from hwmodels.crossbar.tile_product import TileProduct as TileProduct
+from hwmodels.crossbar.tile_product import tile_products as tile_products

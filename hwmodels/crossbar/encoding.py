@@ -13,7 +13,6 @@ With x = w / w_max in −1 to 1, levels from 0 to 1, and L = 2^bits − 1 steps 
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from hwmodels.crossbar._checks import require_memory
@@ -40,14 +39,6 @@ class Encoded(eqx.Module):
     correction: Float[Array, "groups down across rows weights"] | None
     reference: bool = eqx.field(static=True)
     plan: Layout = eqx.field(static=True)
-
-    @property
-    def columns_in_use(self) -> np.ndarray:
-        """Of the columns (planes, across, columns) in a row: the places of those in use, references too."""
-        _, across = self.plan.grid
-        weights = np.arange(across * self.plan.columns) < self.plan.outputs
-        held = np.pad(weights.reshape(across, -1), ((0, 0), (0, self.reference)), constant_values=True)
-        return np.flatnonzero(np.tile(held.ravel(), len(self.coefficients)))
 
     def without_reference(self, columns: Float[Array, "*any columns"]) -> Float[Array, "*any weights"]:
         """Sums over planes, less those of the reference column if there is one."""

@@ -16,6 +16,7 @@ from hwmodels.crossbar import (
     Wires,
     effective_conductance,
     program,
+    program_kernels,
     tile_products,
 )
 from hwmodels.crossbar.programming import program_all
@@ -46,6 +47,16 @@ def test_many_bits_and_no_noise_give_the_deployed_matrix(signs, converters):
     expected = convolution(MAPS, CHIPS[signs].weights, window_strides=(2, 1), padding=[(1, 1), (0, 0)])
     got = convolved(TileProduct(CHIPS[signs], converters))
     np.testing.assert_allclose(got, expected, atol=1e-10 if converters is None else 1e-4)
+
+
+@pytest.mark.parametrize("partition", ["flatten", "kernel-split"])
+@pytest.mark.parametrize("channels", [8, 6])
+def test_tiles_within_a_position_and_across_positions(partition, channels):
+    kernel = jax.random.normal(KEY, (3, 2, channels, 3), jnp.float64)
+    maps = jax.random.normal(KEY, (2, 5, 4, channels), jnp.float64)
+    chip = programmed(kernel, Crossbar(4, 4, partition=partition), KEY)
+    expected = convolution(maps, chip.weights, window_strides=(2, 1), padding=[(1, 1), (0, 0)])
+    np.testing.assert_allclose(convolved(TileProduct(chip), maps), expected, atol=1e-10)
 
 
 def test_an_adc_rounds_every_tile_before_the_sum():
@@ -193,13 +204,15 @@ def test_flax_layers_take_the_products():
     params = {"conv": {"kernel": conv.kernel[...]}, "linear": {"kernel": linear.kernel[...]}}
     products = tile_products(params, Crossbar(4, 4), KEY)
     by_conv, by_linear = products["['conv']['kernel']"], products["['linear']['kernel']"]
-    expected = convolution(MAPS, by_conv.chip.weights, window_strides=(2, 2), padding="SAME")
+    chips = program_kernels(params, Crossbar(4, 4), KEY)
+    on_conv, on_linear = chips["['conv']['kernel']"], chips["['linear']['kernel']"]
+    expected = convolution(MAPS, on_conv.weights, window_strides=(2, 2), padding="SAME")
     conv.conv_general_dilated = by_conv.conv_general_dilated
     np.testing.assert_allclose(conv(MAPS), expected, atol=1e-10)
     linear.dot_general = by_linear.dot_general
-    np.testing.assert_allclose(linear(expected), expected @ by_linear.chip.weights, atol=1e-10)
-    linear.dot_general = TileProduct(by_linear.chip, Converters(None, 4, signed=True)).dot_general
-    assert jnp.abs(linear(expected) - expected @ by_linear.chip.weights).max() > 1e-3
+    np.testing.assert_allclose(linear(expected), expected @ on_linear.weights, atol=1e-10)
+    linear.dot_general = TileProduct(on_linear, Converters(None, 4, signed=True)).dot_general
+    assert jnp.abs(linear(expected) - expected @ on_linear.weights).max() > 1e-3
 
 
 def test_the_hook_is_lax_convolution():

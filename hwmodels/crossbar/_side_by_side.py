@@ -1,0 +1,96 @@
+"""The tiles of a kernel laid out as input vectors meet them: one matrix for each block of rows."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from hwmodels.crossbar._read_spread import ReadSpread
+from hwmodels.crossbar.mapping import Layout
+from hwmodels.crossbar.programming import ProgrammedKernel
+
+
+class SideBySide(eqx.Module):
+    """Tiles that get the same inputs side by side; these blocks are (groups, down), flattened.
+
+    The currents of a block are (planes, across, columns), flattened.
+
+    **Arguments:**
+
+    - `effective`: siemens.
+    - `worth`: of one siemens of each current, in units of the weight.
+    - `correction`: weights that the digital logic subtracts; None if nothing is.
+    - `greatest`: the greatest sum of a column, siemens.
+    - `spreads`: of the read noise; None without any.
+    - `plan`, `planes`, `reference`: of the encoded kernel.
+    """
+
+    effective: Float[Array, "blocks rows currents"]
+    worth: Float[Array, "blocks currents"]
+    correction: Float[Array, "blocks rows weights"] | None
+    greatest: Float[Array, ""]
+    spreads: ReadSpread | None
+    plan: Layout = eqx.field(static=True)
+    planes: int = eqx.field(static=True)
+    reference: bool = eqx.field(static=True)
+
+    @staticmethod
+    def of(chip: ProgrammedKernel, *, noisy: bool) -> "SideBySide":
+        """The tiles of `chip`; `noisy`, with what read noise needs."""
+        encoded = chip.encoded
+        worth = encoded.coefficients[:, None, None, None, None, None] * chip.gain
+        correction = encoded.correction
+        spreads = ReadSpread.of(chip.conductances, chip.wires) if noisy else None
+        return SideBySide(
+            effective=_blocked(chip.effective),
+            worth=_blocked(worth)[:, 0, :],
+            correction=None if correction is None else _blocked(correction[None]),
+            greatest=jnp.max(jnp.sum(chip.effective, axis=-2)),
+            spreads=jax.tree.map(_blocked, spreads),
+            plan=encoded.plan,
+            planes=len(encoded.coefficients),
+            reference=encoded.reference,
+        )
+
+    @property
+    def width(self) -> int:
+        """Columns of a tile, a reference included."""
+        return self.plan.columns + self.reference
+
+    def used(self) -> Float[Array, "blocks rows used"]:
+        """The columns in use alone, references too."""
+        _, across = self.plan.grid
+        weights = np.arange(across * self.plan.columns) < self.plan.outputs
+        held = np.pad(weights.reshape(across, -1), ((0, 0), (0, self.reference)), constant_values=True)
+        return self.effective[..., np.flatnonzero(np.tile(held.ravel(), self.planes))]
+
+    def inputs(self, seen: list[Float[Array, "... channels"]]) -> Float[Array, "blocks vectors rows"]:
+        """What the rows of each block get, from what each position of the kernel sees."""
+        rows = self.plan.rows
+        seen = [view.reshape(-1, view.shape[-1]) for view in seen]
+        if len(seen) != self.plan.groups and seen[0].shape[-1] % rows:
+            # Blocks reach from one position into the next.
+            seen = [jnp.concatenate(seen, axis=-1)]
+        blocks = []
+        for view in seen:
+            view = jnp.pad(view, ((0, 0), (0, -view.shape[-1] % rows)))
+            blocks.append(jnp.moveaxis(view.reshape(len(view), -1, rows), 1, 0))
+        return jnp.concatenate(blocks)
+
+    def outputs(
+        self, total: Float[Array, "vectors currents"], inputs: Float[Array, "blocks vectors rows"]
+    ) -> Float[Array, "vectors outputs"]:
+        """The outputs from what the currents of all blocks are worth together."""
+        total = total.reshape(len(total), self.planes, -1, self.width).sum(axis=1)
+        if self.reference:
+            total = total[..., :-1] - total[..., -1:]
+        total = total.reshape(len(total), -1)
+        if self.correction is not None:
+            total = total - jnp.einsum("bvr,brw->vw", inputs, self.correction)
+        return total[:, : self.plan.outputs]
+
+
+def _blocked(tiles: Float[Array, "planes groups down across rows columns"]) -> Float[Array, "..."]:
+    planes, groups, down, across, rows, columns = tiles.shape
+    return tiles.transpose(1, 2, 4, 0, 3, 5).reshape(groups * down, rows, planes * across * columns)

@@ -1,0 +1,341 @@
+"""The product of a layer on its tiles, tile by tile.
+
+A programmed kernel alone is a matrix, and needs nothing of this. What depends on the activations does: the
+rounding of every tile's currents and read noise.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from hwmodels.crossbar._patches import views
+from hwmodels.crossbar._side_by_side import SideBySide
+from hwmodels.crossbar.circuit import effective_conductance
+from hwmodels.crossbar.converter import Converters
+from hwmodels.crossbar.deploy import program_kernels
+from hwmodels.crossbar.device import ReadNoise
+from hwmodels.crossbar.mapping import Crossbar
+from hwmodels.crossbar.programming import ProgrammedKernel, Solve
+
+# Vectors at a time: their currents on a layer of some ten tiles are about a megabyte.
+_CHUNK = 1024
+
+
+class _hook:
+    """A method that other libraries may keep: Flax would take Equinox's bound method, a pytree, for data."""
+
+    def __init__(self, method: Callable[..., Array]):
+        self.method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, instance, owner=None):
+        return self if instance is None else functools.partial(self.method, instance)
+
+
+class TileProduct(eqx.Module):
+    """The products of one layer on its programmed tiles, with converters and read noise.
+
+    `y = Σ_tiles gain·ADC(G_effᵀ·DAC(x) + noise)`, put together digitally as the signs ask for. The methods
+    have the signatures of the hooks that layers offer: `dot_general` and `conv_general_dilated` those of
+    `jax.lax` (Flax's `dot_general=` and `conv_general_dilated=`), `linear` and `convolve` plain ones. Of the
+    kernel that a layer hands over only the shape is looked at: the tiles hold it.
+
+    Read noise is drawn for every input vector from `key`; another call draws the same again. Give each call a
+    key of its own by [`TileProduct.with_key`][].
+
+    **Arguments:**
+
+    - `chip`: the programmed kernel; gradients flow through it to the weights, devices and wires.
+    - `converters`: None for ideal ones.
+    - `read_noise`: of the cells.
+    - `key`: of the read noise.
+    - `adc_full_scale`: in siemens times the inputs' unit; set by [`TileProduct.calibrate`][].
+
+    **Raises:** `ValueError` for read noise without a key, a full scale that is still to be calibrated, and a
+    kernel of another shape; an error, also under `jit`, for negative inputs unless the converters are
+    `signed`.
+    """
+
+    tiles: SideBySide
+    converters: Converters | None
+    read_noise: ReadNoise | None
+    key: PRNGKeyArray | None
+    adc_full_scale: Float[Array, ""] | None
+
+    def __init__(
+        self,
+        chip: ProgrammedKernel,
+        converters: Converters | None = None,
+        read_noise: ReadNoise | None = None,
+        key: PRNGKeyArray | None = None,
+        adc_full_scale: Float[Array, ""] | None = None,
+    ):
+        # Laid out here, once: for a large layer that takes longer than a product.
+        self.tiles = SideBySide.of(chip, noisy=read_noise is not None)
+        self.converters = converters
+        self.read_noise = read_noise
+        self.key = key
+        self.adc_full_scale = adc_full_scale
+
+    def with_key(self, key: PRNGKeyArray) -> "TileProduct":
+        """The same tiles, whose next reads draw from `key`."""
+        return eqx.tree_at(lambda product: product.key, self, key, is_leaf=_is_none)
+
+    def calibrate(
+        self,
+        x: Float[Array, "..."],
+        *,
+        stride: Sequence[int] = (1, 1),
+        padding: Sequence[int] = (0, 0),
+    ) -> "TileProduct":
+        """The same tiles with the ADC's full scale at a percentile of the currents that inputs `x` cause.
+
+        The currents are those of the columns in use. They are made chunk by chunk, and only those above the
+        percentile are kept.
+
+        **Arguments:**
+
+        - `x`: shape (..., in), or for a convolution (batch, height, width, in).
+        - `stride`, `padding`: of the convolution.
+
+        **Raises:** `ValueError` for no inputs, or without converters; an error, also under `jit`, if the
+        percentile is at no current at all.
+        """
+        if self.converters is None:
+            raise ValueError("there are no converters to calibrate.")
+        positions = self.tiles.plan.shape[:-2]
+        if not positions:
+            x = x.reshape(-1, x.shape[-1])
+        if x.size == 0:
+            raise ValueError(f"calibration needs at least one input vector, got inputs of shape {x.shape}.")
+
+        def seen(x):
+            return views(x, positions, stride, [(pad, pad) for pad in padding]) if positions else [x]
+
+        each = math.prod(jax.eval_shape(seen, x)[0].shape[1:-1])
+        effective = self.tiles.used()
+        # As `jnp.quantile` of all currents: on the straight line between two neighbours in order.
+        count = len(x) * each * effective.shape[0] * effective.shape[-1]
+        place = (count - 1) * self.converters.percentile
+        below = math.floor(place)
+
+        def keep(greatest, part):
+            currents = jnp.abs(jnp.einsum("bvr,brc->bvc", self.tiles.inputs(seen(part)), effective))
+            found = jnp.concatenate([greatest, currents.reshape(-1)])
+            return jax.lax.top_k(found, len(greatest))[0], None
+
+        greatest, _ = jax.lax.scan(keep, jnp.zeros(count - below, effective.dtype), self._chunks(x, each))
+        above = greatest[max(len(greatest) - 2, 0)]
+        reached = greatest[-1] + (place - below) * (above - greatest[-1])
+        reached = eqx.error_if(
+            reached,
+            (reached <= 0) & jnp.any(effective > 0),
+            "crossbar: the calibrated full scale is zero, since too many currents are; calibrate with inputs "
+            "that are active, or with a greater Converters.percentile.",
+        )
+        return eqx.tree_at(lambda product: product.adc_full_scale, self, reached, is_leaf=_is_none)
+
+    @_hook
+    def linear(self, x: Float[Array, "*batch inputs"], kernel: Array | None = None) -> Array:
+        """`x @ kernel`, shape (..., out)."""
+        self._check_kernel(kernel)
+        inputs = math.prod(self.tiles.plan.shape[:-1])
+        if x.shape[-1] != inputs:
+            raise ValueError(f"tiles of a kernel of {inputs} inputs got {x.shape[-1]} features.")
+        out = self._products(x.reshape(-1, inputs), lambda x: [x])
+        return out.reshape(*x.shape[:-1], self.tiles.plan.shape[-1]).astype(x.dtype)
+
+    @_hook
+    def convolve(
+        self,
+        x: Float[Array, "batch height width channels"],
+        kernel: Array | None,
+        stride: Sequence[int],
+        padding: Sequence[int],
+    ) -> Float[Array, "batch height2 width2 channels2"]:
+        """The convolution of channels-last maps with zero padding."""
+        self._check_kernel(kernel)
+        return self._convolution(x, stride, [(pad, pad) for pad in padding], (1, 1))
+
+    @_hook
+    def dot_general(
+        self,
+        lhs: Array,
+        rhs: Array,
+        dimension_numbers: Any,
+        precision: Any = None,
+        preferred_element_type: Any = None,
+        *,
+        out_sharding: Any = None,
+    ) -> Array:
+        """[`jax.lax.dot_general`][] of the last axis of `lhs` with the first of the kernel `rhs`."""
+        (of_lhs, of_rhs), batch = dimension_numbers
+        if tuple(of_lhs) != (lhs.ndim - 1,) or tuple(of_rhs) != (0,) or any(map(len, batch)):
+            raise ValueError(
+                "TileProduct.dot_general multiplies the last axis of the inputs with the first of the "
+                f"kernel, without batch axes; got dimension_numbers {dimension_numbers}."
+            )
+        return self.linear(lhs, rhs).astype(preferred_element_type or lhs.dtype)
+
+    @_hook
+    def conv_general_dilated(
+        self,
+        lhs: Array,
+        rhs: Array,
+        window_strides: Sequence[int],
+        padding: str | Sequence[tuple[int, int]],
+        lhs_dilation: Sequence[int] | None = None,
+        rhs_dilation: Sequence[int] | None = None,
+        dimension_numbers: Any = None,
+        feature_group_count: int = 1,
+        batch_group_count: int = 1,
+        precision: Any = None,
+        preferred_element_type: Any = None,
+        *,
+        out_sharding: Any = None,
+    ) -> Array:
+        """[`jax.lax.conv_general_dilated`][] with a kernel of axes (height, width, in, out)."""
+        numbers = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+        spatial = lhs.ndim - 2
+        if numbers.rhs_spec != (spatial + 1, spatial, *range(spatial)):
+            raise ValueError(
+                "the kernel of TileProduct.conv_general_dilated has axes (height, width, in, out); got "
+                f"dimension_numbers {dimension_numbers}."
+            )
+        dilated = lhs_dilation is not None and any(step != 1 for step in lhs_dilation)
+        if dilated or feature_group_count != 1 or batch_group_count != 1:
+            raise ValueError(
+                "TileProduct.conv_general_dilated has neither groups nor dilated inputs; got "
+                f"lhs_dilation={lhs_dilation}, feature_group_count={feature_group_count}, "
+                f"batch_group_count={batch_group_count}."
+            )
+        self._check_kernel(rhs)
+        dilation = tuple(rhs_dilation or (1,) * spatial)
+        # Inputs as (batch, spatial ..., channels), whatever order they come in.
+        order = (numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1])
+        x = lhs.transpose(order)
+        if isinstance(padding, str):
+            extents = [(k - 1) * d + 1 for k, d in zip(rhs.shape[:-2], dilation, strict=True)]
+            padding = jax.lax.padtype_to_pads(x.shape[1:-1], extents, window_strides, padding)
+        out = self._convolution(x, window_strides, padding, dilation)
+        spec = numbers.out_spec
+        back = {spec[0]: 0, spec[1]: out.ndim - 1} | {axis: i + 1 for i, axis in enumerate(spec[2:])}
+        return out.transpose([back[axis] for axis in range(out.ndim)]).astype(
+            preferred_element_type or lhs.dtype
+        )
+
+    def _check_kernel(self, kernel):
+        if kernel is not None and kernel.shape != self.tiles.plan.shape:
+            raise ValueError(
+                f"these tiles hold a kernel of shape {self.tiles.plan.shape}, not {kernel.shape}."
+            )
+
+    def _convolution(self, x, stride, padding, dilation):
+        *positions, channels, _ = self.tiles.plan.shape
+        if x.shape[-1] != channels:
+            raise ValueError(
+                f"tiles of a kernel of shape {self.tiles.plan.shape} got maps of {x.shape[-1]} channels."
+            )
+        return self._products(x, lambda x: views(x, positions, stride, padding, dilation)).astype(x.dtype)
+
+    def _products(self, x, seen):
+        """Products of what the positions of the kernel see of `x`.
+
+        In chunks whose currents stay in a core's cache, without which their memory traffic costs most.
+        """
+        each = jax.eval_shape(seen, x)[0].shape[1:-1]
+        full_scale = self._full_scale()
+
+        def product(chunk):
+            index, part = chunk
+            out = self._product(self.tiles.inputs(seen(part)), full_scale, index)
+            return out.reshape(len(part), *each, -1)
+
+        chunks = self._chunks(x, math.prod(each))
+        if len(chunks) == 1:
+            return product((0, chunks[0]))
+        out = jax.lax.map(product, (jnp.arange(len(chunks)), chunks))
+        return out.reshape(-1, *out.shape[2:])[: len(x)]
+
+    def _chunks(self, x, each):
+        """Inputs as the DAC makes them, (chunks, size, ...); zeros fill the last chunk."""
+        dtype = self.tiles.effective.dtype
+        converters = self.converters
+        values = x.astype(dtype) if converters is None else converters.digital_input(x.astype(dtype))
+        size = max(1, min(len(x), _CHUNK // each))
+        chunks = -(-len(x) // size)
+        values = jnp.pad(values, ((0, chunks * size - len(x)), *((0, 0),) * (x.ndim - 1)))
+        return values.reshape(chunks, size, *values.shape[1:])
+
+    def _full_scale(self):
+        if self.converters is None or self.adc_full_scale is not None:
+            return self.adc_full_scale
+        if self.converters.full_scale == "calibrated":
+            raise ValueError(
+                'Converters(full_scale="calibrated") needs TileProduct.calibrate(inputs) before its use.'
+            )
+        return self.tiles.greatest * self.converters.input_limit(self.tiles.greatest.dtype)
+
+    def _product(self, inputs, full_scale, index):
+        """Inputs of the blocks to (vectors, outputs), for the chunk `index`."""
+        tiles = self.tiles
+        blocks, vectors, _ = inputs.shape
+        keys = None
+        if self.read_noise is not None:
+            if self.key is None:
+                raise ValueError("read noise is drawn at each read: TileProduct needs a key.")
+            keys = jax.random.split(jax.random.fold_in(self.key, index), blocks)
+
+        def read(total, block):
+            inputs, effective, worth, spread, key = block
+            currents = inputs @ effective
+            if self.read_noise is not None:
+                currents = self.read_noise(currents, spread(inputs, currents, tiles.width), key)
+            if self.converters is not None:
+                currents = self.converters.digital_current(currents, full_scale)
+            return total + currents * worth, None
+
+        start = jnp.zeros((vectors, tiles.effective.shape[-1]), inputs.dtype)
+        total, _ = jax.lax.scan(read, start, (inputs, tiles.effective, tiles.worth, tiles.spreads, keys))
+        return tiles.outputs(total, inputs)
+
+
+def _is_none(leaf):
+    return leaf is None
+
+
+def tile_products(
+    params: Any,
+    crossbar: Crossbar,
+    key: PRNGKeyArray,
+    *,
+    converters: Converters | None = None,
+    read_key: PRNGKeyArray | None = None,
+    solve: Solve = effective_conductance,
+) -> dict[str, TileProduct]:
+    """Programs every kernel of a parameter pytree and returns the products of its layers.
+
+    **Arguments:**
+
+    - `params`, `crossbar`, `key`, `solve`: as for [`hwmodels.crossbar.deploy`][], and with the same draws.
+    - `converters`: of all tiles; None for ideal ones.
+    - `read_key`: of the read noise, if the device has any; each kernel gets its own stream.
+
+    **Returns:** a [`TileProduct`][] for each kernel, by its path as `jax.tree_util.keystr` writes it.
+
+    **Raises:** as `deploy`.
+    """
+    chips = program_kernels(params, crossbar, key, solve=solve)
+    noise = crossbar.device.read_noise
+    return {
+        name: TileProduct(
+            chip, converters, noise, None if read_key is None else jax.random.fold_in(read_key, index)
+        )
+        for index, (name, chip) in enumerate(chips.items())
+    }

@@ -11,15 +11,14 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.benchmarks._timing import in_turns, seconds_of
 from hwmodels.crossbar import Wires, effective_conductance
 from hwmodels.crossbar._march import _BLOCK, hold
 from hwmodels.crossbar._transfer import _FEWEST_COLUMNS
@@ -49,7 +48,7 @@ def _run() -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     reference = tile
     if importlib.util.find_spec("scipy"):
-        seconds, reference = _timed(lambda: _sparse_lu(tile), 5)
+        seconds, reference = seconds_of(lambda: _sparse_lu(tile), 5), _sparse_lu(tile)
         rows.append({"solver": "SciPy sparse LU", "size": 64, "ms_per_tile": 1e3 * seconds})
     else:
         notes.append("SciPy is not installed: skipped, and with it all errors.")
@@ -70,19 +69,10 @@ def _run() -> dict[str, Any]:
     return {"title": "Effective conductance of a crossbar tile", "rows": rows, "notes": notes}
 
 
-def _timed(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    result, seconds = function(), []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = jax.block_until_ready(function())
-        seconds.append(time.perf_counter() - start)
-    return median(seconds), result
-
-
 def _product_rate(dtype: Any) -> float:
     matrix = jnp.ones((1536, 1536), dtype)
     product = jax.jit(jnp.matmul)
-    return 2 * 1536**3 / _timed(lambda: product(matrix, matrix), 7)[0]
+    return 2 * 1536**3 / seconds_of(lambda: product(matrix, matrix), 7)
 
 
 def _operations(rows: int, columns: int) -> float:
@@ -103,22 +93,30 @@ def _ours(size: int, dtype: Any, tile: np.ndarray, reference: np.ndarray, rate: 
         tiles[0] = tile
     G = jnp.asarray(tiles, dtype)
     wires = Wires(*map(dtype, _WIRES))
-    forward = jax.jit(effective_conductance)
-    seconds, found = _timed(lambda: forward(G, wires), 7)
-    row = {
-        "solver": "this",
-        "size": size,
-        "dtype": np.dtype(dtype).name,
-        "ms_per_tile": 1e3 * seconds / batch,
-        "tiles_per_s": batch / seconds,
-    }
+    row = _row("this", effective_conductance, G, wires)
+    seconds = batch / row["tiles_per_s"]
     if size >= _FEWEST_COLUMNS and hold(G, jnp.asarray(_WIRES, dtype)):
         row["mflop"] = _operations(size, size) / 1e6
         row["of_product_rate"] = _operations(size, size) * batch / seconds / rate
     if size == 64:
-        row["gradient_over_forward"] = _gradient_seconds(effective_conductance, G, wires) / seconds
-        row["error"] = float(np.max(np.abs(np.asarray(found[0], np.float64) / reference - 1)))
+        found = np.asarray(jax.jit(effective_conductance)(G, wires)[0], np.float64)
+        row["error"] = float(np.max(np.abs(found / reference - 1)))
     return row
+
+
+def _row(solver: str, solve: Callable[..., Any], G: Any, wires: Wires) -> dict[str, Any]:
+    """The solution, and its value with the derivatives to all devices and resistances."""
+    forward = jax.jit(solve)
+    gradient = jax.jit(jax.value_and_grad(lambda G, wires: jnp.sum(solve(G, wires)), (0, 1)))
+    seconds = in_turns({"forward": lambda: forward(G, wires), "both": lambda: gradient(G, wires)}, 11)
+    return {
+        "solver": solver,
+        "size": G.shape[-1],
+        "dtype": G.dtype.name,
+        "ms_per_tile": 1e3 * seconds["forward"] / len(G),
+        "tiles_per_s": len(G) / seconds["forward"],
+        "gradient_over_forward": seconds["both"] / seconds["forward"],
+    }
 
 
 def _distributed(notes: list[str]) -> list[dict[str, Any]]:
@@ -151,24 +149,8 @@ def print_distributed() -> None:
     for dtype in dtypes:
         G = jnp.asarray(np.random.default_rng(1).uniform(*_G, (64, 64, 64)), dtype)
         wires = Wires(*map(dtype, _WIRES))
-        seconds, _ = _timed(partial(jax.jit(solve), G, wires), 7)
-        rows.append(
-            {
-                "solver": f"this, {len(jax.devices())} devices",
-                "size": 64,
-                "dtype": np.dtype(dtype).name,
-                "ms_per_tile": 1e3 * seconds / len(G),
-                "tiles_per_s": len(G) / seconds,
-                "gradient_over_forward": _gradient_seconds(solve, G, wires) / seconds,
-            }
-        )
+        rows.append(_row(f"this, {len(jax.devices())} devices", solve, G, wires))
     print(json.dumps(rows))
-
-
-def _gradient_seconds(solve: Callable[..., Any], G: Any, wires: Wires) -> float:
-    """Of the value and the derivatives to all devices and resistances."""
-    gradient = jax.jit(jax.value_and_grad(lambda G, wires: jnp.sum(solve(G, wires)), (0, 1)))
-    return _timed(lambda: gradient(G, wires), 5)[0]
 
 
 def _sparse_lu(tile: np.ndarray, resistances: tuple[float, ...] = _WIRES) -> np.ndarray:
@@ -207,12 +189,12 @@ def _badcrossbar(tile: np.ndarray, notes: list[str]) -> list[dict[str, Any]]:
         logging.getLogger("badcrossbar").setLevel(logging.ERROR)
         logging.disable(logging.WARNING)
         _, row, column, _ = _WIRES
-        seconds, found = _timed(
-            lambda: np.asarray(
-                compute(np.eye(64), 1 / tile, r_i_word_line=row, r_i_bit_line=column).currents.output
-            ),
-            5,
-        )
+
+        def currents() -> np.ndarray:
+            found = compute(np.eye(64), 1 / tile, r_i_word_line=row, r_i_bit_line=column)
+            return np.asarray(found.currents.output)
+
+        seconds, found = seconds_of(currents, 5), currents()
         logging.disable(logging.NOTSET)
     result = {"solver": "badcrossbar", "size": 64, "ms_per_tile": 1e3 * seconds}
     if importlib.util.find_spec("scipy"):

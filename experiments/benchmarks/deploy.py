@@ -1,7 +1,6 @@
 """A spiking VGG9 on crossbars: time to deploy it, cost of running it, and memory of many tiles."""
 
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from experiments.benchmarks._timing import in_turns, seconds_of
 from experiments.chip_training import programmed
 from hwmodels.crossbar import Converters, Crossbar, Device, Variation, Wires, deploy, effective_conductance
 from hwmodels.crossbar.deploy import target_tiles
@@ -35,7 +35,7 @@ def run(width: float = 1.0, tiles: int = MANY) -> dict[str, Any]:
     began = time.perf_counter()
     program = jax.jit(deploy).lower(params, CROSSBAR, key).compile()
     compile_s = time.perf_counter() - began
-    deploy_s = _seconds(lambda: program(params, CROSSBAR, key), 2)
+    deploy_s = seconds_of(lambda: program(params, CROSSBAR, key), 3)
     deployed = nnx.merge(graph, program(params, CROSSBAR, key), rest, copy=True)
 
     images = jax.random.uniform(jax.random.key(2), (BATCH, 32, 32, 3), jnp.float32)
@@ -45,7 +45,7 @@ def run(width: float = 1.0, tiles: int = MANY) -> dict[str, Any]:
         "deployed": deployed,
         "with converters": programmed(network, CROSSBAR, key, converters=Converters(adc_bits=6)),
     }
-    evaluation_s = {name: _seconds(partial(_logits, one, images), 3) for name, one in networks.items()}
+    evaluation_s = in_turns({name: partial(_logits, one, images) for name, one in networks.items()}, 15)
     rows: list[dict[str, Any]] = [{"what": f"deploy {count} tiles", "seconds": deploy_s}]
     rows += [
         {
@@ -81,17 +81,6 @@ def _by_xla(network: Network) -> Network:
 @nnx.jit
 def _logits(network: Network, images: jax.Array) -> jax.Array:
     return network(images, timesteps=TIMESTEPS)[0]
-
-
-def _seconds(function: Callable[[], Any], repeats: int) -> float:
-    """The least of some runs, after a first one that compiles."""
-    jax.block_until_ready(function())
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        jax.block_until_ready(function())
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
 
 
 def _memory(tiles: int) -> dict[str, int]:

@@ -145,13 +145,13 @@ def adjoint(G, resistances, found, fields, cotangent):
         current = current + wire.devices[..., None] * drop
         other_current = other_current + wire.devices[..., None] * other_drop
         # Above the first row no current is left.
-        by_column = by_column + (current * other_current).sum((1, 2))
+        by_column = by_column + (current * other_current).reshape(tiles, -1).sum(-1)
         voltage = voltage + column * current
         other_voltage = other_voltage + column * other_current
         state = voltage, current, other_voltage, other_current, by_column
         return state, (by_device.reshape(tiles, -1), by_driver)
 
-    start = (voltage, current, sense * other_current, other_current, jnp.zeros_like(found[:, 0]))
+    start = (voltage, current, sense * other_current, other_current, jnp.zeros_like(found[:, 0, 0]))
     inputs = (wires, jnp.moveaxis(sources, 1, 0))
     (*_, by_column), (by_device, by_driver) = jax.lax.scan(up, start, inputs, reverse=True)
     by_device = jnp.moveaxis(by_device, 0, 1)[..., :columns]

@@ -1,15 +1,12 @@
 """Many tiles, in chunks, each by the method that suits it, with one derivative for both."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 
+from hwmodels.crossbar._chunks import in_chunks
 from hwmodels.crossbar._elimination import eliminate
 from hwmodels.crossbar._march import adjoint, adjoint_holds, hold, march
 
-# What one chunk of conductances takes: on a processor, a few tiles whose fields stay in its cache.
-_CHUNK_BYTES = {"cpu": 2**16, "gpu": 2**26}
 # Narrower tiles are eliminated in no time.
 _FEWEST_COLUMNS = 24
 
@@ -17,21 +14,9 @@ _FEWEST_COLUMNS = 24
 def transfer(G, resistances):
     """Row voltages to sense currents: G_eff of tiles (tiles, rows, columns).
 
-    `resistances` are finite: driver, row, column, sense. Tiles are solved in chunks that stay in the cache of
-    a processor or fill an accelerator; so are their derivatives.
+    `resistances` are finite: driver, row, column, sense.
     """
-    tiles, rows, columns = G.shape
-    if tiles == 0:
-        return G
-    held = _CHUNK_BYTES.get(jax.default_backend(), _CHUNK_BYTES["gpu"])
-    chunks = math.ceil(tiles / max(1, held // (G[0].size * G.dtype.itemsize)))
-    if chunks == 1:
-        return _solve(G, resistances)
-    each = math.ceil(tiles / chunks)
-    # With copies of the last tile, which go the way that it goes.
-    padded = jnp.pad(G, ((0, chunks * each - tiles), (0, 0), (0, 0)), mode="edge")
-    found = jax.lax.map(lambda chunk: _solve(chunk, resistances), padded.reshape(chunks, each, rows, columns))
-    return found.reshape(padded.shape)[:tiles]
+    return in_chunks(lambda chunk: _solve(chunk, resistances), G)
 
 
 @jax.custom_vjp

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hwmodels.crossbar._chunks import in_chunks
+from hwmodels.crossbar._inverse import inverse
 from hwmodels.crossbar.circuit import Wires, effective_conductance
 
 
@@ -55,6 +57,10 @@ def lumped_conductance(
     rows, columns = G.shape[-2:]
     D = jnp.asarray(wires.driver + wires.row * (columns / 2), G.dtype)
     S = jnp.asarray(wires.sense + wires.column * (rows / 2), G.dtype)
-    from_rows = jnp.swapaxes(G / (1 + D * G.sum(-1, keepdims=True)), -1, -2)
-    loads = jnp.eye(columns, dtype=G.dtype) * (1 + S * G.sum(-2))[..., None, :]
-    return jnp.swapaxes(jnp.linalg.solve(loads - D * S * (from_rows @ G), from_rows), -1, -2)
+
+    def solved(G):
+        from_rows = jnp.swapaxes(G / (1 + D * G.sum(-1, keepdims=True)), -1, -2)
+        loads = jnp.eye(columns, dtype=G.dtype) * (1 + S * G.sum(-2))[..., None, :]
+        return jnp.swapaxes(inverse(loads - D * S * (from_rows @ G)) @ from_rows, -1, -2)
+
+    return in_chunks(solved, G)

@@ -1,10 +1,12 @@
-"""The command line as a user meets it: in a process of its own."""
+"""The command line as a user meets it: in a process of its own, but for mistakes in a config."""
 
 import json
 import subprocess
 import sys
 
 import pytest
+
+from experiments import __main__, registry
 
 SMALL = [
     "digits_convnet.width=4",
@@ -24,9 +26,12 @@ def experiments(*arguments):
     )
 
 
+def digits(folder, *bindings):
+    return "run", "digits", "--out", str(folder), *(f"--set={binding}" for binding in (*SMALL, *bindings))
+
+
 def run_digits(folder, *bindings):
-    options = [f"--set={binding}" for binding in (*SMALL, *bindings)]
-    return experiments("run", "digits", "--out", folder, *options)
+    return experiments(*digits(folder, *bindings))
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +43,6 @@ def finished(tmp_path_factory):
 
 
 def test_list_names_every_experiment_and_each_has_a_config():
-    from experiments import __main__, registry
-
     listed = experiments("list").stdout
     assert __main__.CATALOGUE
     for name, item in registry.EXPERIMENTS.items():
@@ -110,10 +113,9 @@ def test_the_operative_config_gives_the_same_bits(finished, tmp_path):
         (["load.test_fraction=0.0001"], "empty"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_leaves_nothing(tmp_path, bindings, message):
-    process = run_digits(tmp_path / "out", *bindings)
-    assert process.returncode == 2
-    (line,) = process.stderr.strip().splitlines()
+def test_a_mistake_is_one_sentence_and_leaves_nothing(tmp_path, bindings, message, capsys, as_users_run):
+    assert __main__.main([*digits(tmp_path / "out", *bindings)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ")
     assert message in line
     assert not (tmp_path / "out" / "result.json").exists()

@@ -100,7 +100,7 @@ def _sentence(error: Exception) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments, argparse.Namespace(debug=False))
-    console = Console()
+    console = output.console()
     try:
         if options.command == "list":
             list_experiments(console)

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -40,12 +41,35 @@ class Table:
     note: str = ""
 
     def print(self, console: Console) -> None:
-        table = RichTable(title=self.title, caption=self.note or None, title_justify="left")
-        for index, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        """Prints it; if it is too wide, columns that fit beside the first one at a time."""
+        parts = [[0]]
+        room = console.options.update(max_width=sys.maxsize)
+        for column in range(1, len(self.columns)):
+            wider = self._of([*parts[-1], column])
+            if len(parts[-1]) > 1 and console.measure(wider, options=room).minimum > console.width:
+                parts.append([0])
+            parts[-1].append(column)
+        for part in parts:
+            table = self._of(part)
+            table.title = self.title if part is parts[0] else None
+            table.caption = self.note or None if part is parts[-1] else None
+            console.print(table)
+
+    def _of(self, columns: Sequence[int]) -> RichTable:
+        table = RichTable(title_justify="left")
+        for column in columns:
+            table.add_column(self.columns[column], justify="right" if column else "left", overflow="fold")
         for row in self.rows:
-            table.add_row(*row)
-        console.print(table)
+            table.add_row(*(row[column] for column in columns))
+        return table
+
+
+def console() -> Console:
+    """The terminal; a log, which has no width, is wide."""
+    found = Console()
+    if not found.is_terminal:
+        found.width = 200
+    return found
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,8 @@ import importlib
 import pkgutil
 from pathlib import Path
 
-from rich.console import Console
-
 from experiments import benchmarks
-from experiments.output import Table, machine, write_json
+from experiments.output import Table, console, machine, write_json
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -24,17 +22,15 @@ def main() -> None:
     found = importlib.import_module(f"experiments.benchmarks.{options.name}").run()
     columns = list(dict.fromkeys(column for row in found["rows"] for column in row))
     rows = [[_cell(row.get(column)) for column in columns] for row in found["rows"]]
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # A log has no width, and cut numbers are no use.
-    Table(found["title"], columns, rows).print(console)
+    terminal = console()
+    Table(found["title"], columns, rows).print(terminal)
     for note in found["notes"]:
-        console.print(f"- {note}")
+        terminal.print(f"- {note}")
     if options.save:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"benchmark_{options.name}.json"
         write_json(path, found | machine())
-        console.print(f"stored in {path}")
+        terminal.print(f"stored in {path}")
 
 
 def _cell(value: object) -> str:

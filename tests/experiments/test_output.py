@@ -1,10 +1,12 @@
 """Results are written whole or not at all."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from rich.console import Console
 
 from experiments import output, report
 
@@ -36,6 +38,22 @@ def test_json_takes_arrays_and_refuses_nan(tmp_path):
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": [0, 1, 2], "y": 0.5}
     with pytest.raises(ValueError, match="not JSON compliant"):
         output.write_json(tmp_path / "b.json", {"x": float("nan")})
+
+
+@pytest.mark.parametrize("width", [30, 50, 200])
+def test_a_table_wider_than_the_terminal_is_printed_in_parts(width):
+    columns = ["layer", *(f"column_{index}" for index in range(9))]
+    table = output.Table("Shares", columns, [["conv1", *(f"+0.{index}21" for index in range(9))]], note="end")
+    console = Console(file=io.StringIO(), width=width)
+    table.print(console)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    words = [word for line in lines for word in line.replace("│", " ").replace("┃", " ").split()]
+    for cell in (*columns[1:], *table.rows[0][1:]):
+        assert words.count(cell) == 1
+    assert words.count("conv1") == words.count("layer") == sum("┡" in line for line in lines)
+    assert (words[0], words[-1]) == ("Shares", "end")
+    assert (sum("┡" in line for line in lines) > 1) == (width < 200)
 
 
 def test_the_report_needs_no_other_file_and_escapes():

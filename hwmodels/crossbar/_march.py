@@ -78,7 +78,10 @@ def _hold_for_all(size, mapped, G, resistances):
 
 
 def march(G, resistances):
-    """G_eff of tiles (tiles, rows, columns) if [`hold`][] is true, and the fields for [`adjoint`][]."""
+    """G_eff of tiles (tiles, rows, columns) if [`hold`][] is true, and what [`adjoint`][] starts from.
+
+    That is the currents into the sense resistors (rows) for one volt at the end of each (columns).
+    """
     driver, row, column, sense = resistances
     tiles, _, columns = G.shape
     wires = row_wires(G, driver, row, min(_BLOCK, columns))
@@ -95,7 +98,7 @@ def march(G, resistances):
     (voltage, current), into_drivers = jax.lax.scan(down, (tops, jnp.zeros_like(tops)), wires)
     combination = inverse((voltage - sense * current).reshape(tiles, -1, columns)[:, :columns])
     found = jnp.moveaxis(into_drivers, 0, 1) @ combination
-    return found, (voltage, current, combination)
+    return found, current.reshape(tiles, -1, columns) @ combination
 
 
 def adjoint_holds(G, resistances):
@@ -113,24 +116,24 @@ def adjoint_holds(G, resistances):
     )
 
 
-def adjoint(G, resistances, found, fields, cotangent):
-    """The same march, back upwards, beside one whose fields have their sources at the drivers.
+def adjoint(G, resistances, found, current, cotangent):
+    """A march upwards of the fields of one volt at each sense end, beside one with sources at the drivers.
 
-    The cotangents of J and v obey the circuit's own equations, with the cotangents of the driver currents as
-    source voltages. The derivative to a conductance is minus the product of the voltages across it in both
+    The cotangents of J and v obey the circuit's own equations, with the cotangents of G_eff as source
+    voltages. The derivative to a conductance is minus the product of the voltages across it in both
     fields, to a resistance the product of the currents through it, summed over the fields. That of the row
     wires follows from power (Tellegen): what the sense resistors deliver is spent in column wires, devices,
     row wires and drivers. So two sums over the fields in each row are all that it takes.
     """
-    voltage, current, combination = fields
     driver, row, column, sense = resistances
     tiles, _, columns = G.shape
-    blocks, size = voltage.shape[1:3]
+    size = min(_BLOCK, columns)
     wires = row_wires(G, driver, row, size)
-    sources = cotangent @ combination.mT
-    other_current = found.mT @ sources
-    filling = ((0, 0), (0, blocks * size - columns), (0, 0))
-    other_current = jnp.pad(other_current, filling).reshape(voltage.shape)
+    other_current = jnp.pad(found.mT @ cotangent, ((0, 0), (0, current.shape[1] - columns), (0, 0)))
+    voltage = jnp.eye(*current.shape[1:], dtype=G.dtype) + sense * current
+    voltage, current, other_current = (
+        field.reshape(tiles, -1, size, columns) for field in (voltage, current, other_current)
+    )
     by_sense = jnp.sum(current * other_current)
     delivered = -jnp.sum(voltage * other_current)
 
@@ -152,7 +155,7 @@ def adjoint(G, resistances, found, fields, cotangent):
         return state, (by_device.reshape(tiles, -1), by_driver)
 
     start = (voltage, current, sense * other_current, other_current, jnp.zeros_like(found[:, 0, 0]))
-    inputs = (wires, jnp.moveaxis(sources, 1, 0))
+    inputs = (wires, jnp.moveaxis(cotangent, 1, 0))
     (*_, by_column), (by_device, by_driver) = jax.lax.scan(up, start, inputs, reverse=True)
     by_device = jnp.moveaxis(by_device, 0, 1)[..., :columns]
     by_driver, by_column = by_driver.sum(), by_column.sum()

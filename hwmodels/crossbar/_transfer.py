@@ -29,25 +29,23 @@ def _forward(G, resistances):
         return eliminate(G, resistances), (G, resistances, None, None, None)
 
     def thoroughly(G, resistances):
-        _, fields = jax.eval_shape(march, G, resistances)
-        return eliminate(G, resistances), jax.tree.map(
-            lambda field: jnp.zeros(field.shape, field.dtype), fields
-        )
+        _, current = jax.eval_shape(march, G, resistances)
+        return eliminate(G, resistances), jnp.zeros(current.shape, current.dtype)
 
     marched = hold(G, resistances)
-    found, fields = jax.lax.cond(marched, march, thoroughly, G, resistances)
-    return found, (G, resistances, marched, found, fields)
+    found, current = jax.lax.cond(marched, march, thoroughly, G, resistances)
+    return found, (G, resistances, marched, found, current)
 
 
 def _backward(residuals, cotangent):
-    G, resistances, marched, found, fields = residuals
+    G, resistances, marched, found, current = residuals
 
-    def thoroughly(G, resistances, _found, _fields, cotangent):
+    def thoroughly(G, resistances, _found, _current, cotangent):
         # Eliminated again: fetching its many parts would take as long.
         return jax.vjp(eliminate, G, resistances)[1](cotangent)
 
-    arguments = (G, resistances, found, fields, cotangent)
-    if fields is None:
+    arguments = (G, resistances, found, current, cotangent)
+    if current is None:
         return thoroughly(*arguments)
     return jax.lax.cond(marched & adjoint_holds(G, resistances), adjoint, thoroughly, *arguments)
 

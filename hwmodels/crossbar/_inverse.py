@@ -11,6 +11,9 @@ from jaxtyping import Array, Float
 
 _SMALL = 16
 
+# Accelerators multiply in fewer bits unless they are told not to.
+with_exact_products = jax.default_matmul_precision("highest")
+
 
 @jax.custom_vjp
 def inverse(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
@@ -37,6 +40,7 @@ def _forward(matrix, *excess):
     return found, found
 
 
+@with_exact_products
 def _derivative(found, cotangent):
     transposed = jnp.swapaxes(found, -1, -2)
     return -(transposed @ (cotangent @ transposed))
@@ -57,6 +61,7 @@ def with_row_sums(
     return jnp.where(eye, (sums - rest.sum(-1))[..., None], rest)
 
 
+@with_exact_products
 def _inverse(matrix, excess):
     n = matrix.shape[-1]
     if n <= _SMALL:

@@ -130,7 +130,7 @@ def adjoint(G, resistances, found, current, cotangent):
     size = min(_BLOCK, columns)
     wires = row_wires(G, driver, row, size)
     other_current = jnp.pad(found.mT @ cotangent, ((0, 0), (0, current.shape[1] - columns), (0, 0)))
-    voltage = jnp.eye(*current.shape[1:], dtype=G.dtype) + sense * current
+    voltage = jnp.eye(current.shape[1], columns, dtype=G.dtype) + sense * current
     voltage, current, other_current = (
         field.reshape(tiles, -1, size, columns) for field in (voltage, current, other_current)
     )
@@ -144,11 +144,11 @@ def adjoint(G, resistances, found, current, cotangent):
         other_node, other_driven = response(wire, other_voltage, source)
         by_driver = driven * (other_driven - wire.own[..., None] * source)
         drop, other_drop = voltage - node, other_voltage - other_node
-        by_device = -(drop * other_drop).sum(-1)
+        by_device = -jnp.einsum("tbcf,tbcf->tbc", drop, other_drop)
         current = current + wire.devices[..., None] * drop
         other_current = other_current + wire.devices[..., None] * other_drop
         # Above the first row no current is left.
-        by_column = by_column + (current * other_current).reshape(tiles, -1).sum(-1)
+        by_column = by_column + jnp.einsum("tbcf,tbcf->t", current, other_current)
         voltage = voltage + column * current
         other_voltage = other_voltage + column * other_current
         state = voltage, current, other_voltage, other_current, by_column

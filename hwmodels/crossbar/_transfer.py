@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from hwmodels.crossbar._chunks import in_chunks
 from hwmodels.crossbar._elimination import eliminate
+from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._march import adjoint, adjoint_holds, hold, march
 
 # Narrower tiles are eliminated in no time.
@@ -24,6 +25,7 @@ def _solve(G, resistances):
     return _forward(G, resistances)[0]
 
 
+@with_exact_products
 def _forward(G, resistances):
     if G.shape[-1] < _FEWEST_COLUMNS:
         return eliminate(G, resistances), (G, resistances, None, None, None)
@@ -37,6 +39,7 @@ def _forward(G, resistances):
     return found, (G, resistances, marched, found, current)
 
 
+@with_exact_products
 def _backward(residuals, cotangent):
     G, resistances, marched, found, current = residuals
 

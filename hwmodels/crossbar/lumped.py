@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hwmodels.crossbar._chunks import in_chunks
-from hwmodels.crossbar._inverse import inverse
+from hwmodels.crossbar._inverse import inverse, with_exact_products
 from hwmodels.crossbar.circuit import Wires, effective_conductance
 
 
@@ -58,6 +58,7 @@ def lumped_conductance(
     D = jnp.asarray(wires.driver + wires.row * (columns / 2), G.dtype)
     S = jnp.asarray(wires.sense + wires.column * (rows / 2), G.dtype)
 
+    @with_exact_products
     def solved(G):
         from_rows = jnp.swapaxes(G / (1 + D * G.sum(-1, keepdims=True)), -1, -2)
         loads = jnp.eye(columns, dtype=G.dtype) * (1 + S * G.sum(-2))[..., None, :]

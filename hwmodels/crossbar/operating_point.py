@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hwmodels.crossbar._checks import require, require_traced
-from hwmodels.crossbar._inverse import inverse
+from hwmodels.crossbar._inverse import inverse, with_exact_products
 from hwmodels.crossbar.circuit import Wires, checked
 
 _OPEN = (
@@ -42,6 +42,7 @@ class OperatingPoint(eqx.Module):
     device_power_w: Float[Array, "*batch rows columns"]
 
 
+@with_exact_products
 def operating_point(
     G: Float[Array, "rows columns"], voltages: Float[Array, "*batch rows"], wires: Wires | None = None
 ) -> OperatingPoint:

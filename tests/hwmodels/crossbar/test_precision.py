@@ -1,0 +1,26 @@
+"""Circuits are multiplied out in all their bits also where an accelerator would take fewer."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from hwmodels.crossbar import Wires, effective_conductance, operating_point
+from hwmodels.crossbar.lumped import lumped_conductance
+
+
+def power(G, wires):
+    return operating_point(G[0], jnp.ones(len(G[0]), G.dtype), wires).power_w
+
+
+@pytest.mark.parametrize("columns", [8, 32])
+@pytest.mark.parametrize("function", [effective_conductance, lumped_conductance, power])
+def test_every_product_is_exact_forwards_and_backwards(function, columns):
+    def scalar(G, wires):
+        return jnp.sum(function(G, wires) ** 2)
+
+    G = jnp.full((2, 40, columns), 1e-5, jnp.float32)
+    wires = jax.tree.map(jnp.float32, Wires())
+    program = str(jax.make_jaxpr(jax.value_and_grad(scalar, (0, 1)))(G, wires))
+    products = program.count("dot_general[")
+    assert products > 5
+    assert program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == products

@@ -42,7 +42,7 @@ class Table:
 
     def print(self, console: Console) -> None:
         """Prints it; if it is too wide, columns that fit beside the first one at a time."""
-        parts = [[0]]
+        parts = [[0] if self.columns else []]
         room = console.options.update(max_width=sys.maxsize)
         for column in range(1, len(self.columns)):
             wider = self._of([*parts[-1], column])
@@ -58,7 +58,14 @@ class Table:
     def _of(self, columns: Sequence[int]) -> RichTable:
         table = RichTable(title_justify="left")
         for column in columns:
-            table.add_column(self.columns[column], justify="right" if column else "left", overflow="fold")
+            texts = [self.columns[column], *(row[column] for row in self.rows)]
+            table.add_column(
+                self.columns[column],
+                justify="right" if column else "left",
+                overflow="fold",
+                # The library would fold a long word before it breaks a sentence.
+                no_wrap=not any(" " in text for text in texts),
+            )
         for row in self.rows:
             table.add_row(*(row[column] for column in columns))
         return table

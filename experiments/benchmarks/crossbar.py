@@ -46,7 +46,7 @@ def _run() -> dict[str, Any]:
     ]
     tile = np.random.default_rng(0).uniform(*_G, (64, 64))
     rows: list[dict[str, Any]] = []
-    reference = tile
+    reference = None
     if importlib.util.find_spec("scipy"):
         seconds, reference = seconds_of(lambda: _sparse_lu(tile), 5), _sparse_lu(tile)
         rows.append({"solver": "SciPy sparse LU", "size": 64, "ms_per_tile": 1e3 * seconds})
@@ -86,7 +86,9 @@ def _operations(rows: int, columns: int) -> float:
     return 2 * rows * columns * each + 2 * columns**3 + 2 * columns**2 * rows
 
 
-def _ours(size: int, dtype: Any, tile: np.ndarray, reference: np.ndarray, rate: float) -> dict[str, Any]:
+def _ours(
+    size: int, dtype: Any, tile: np.ndarray, reference: np.ndarray | None, rate: float
+) -> dict[str, Any]:
     batch = max(2, 64 * 64 * 64 // size**2)
     tiles = np.random.default_rng(1).uniform(*_G, (batch, size, size))
     if size == 64:
@@ -98,7 +100,7 @@ def _ours(size: int, dtype: Any, tile: np.ndarray, reference: np.ndarray, rate: 
     if size >= _FEWEST_COLUMNS and hold(G, jnp.asarray(_WIRES, dtype)):
         row["mflop"] = _operations(size, size) / 1e6
         row["of_product_rate"] = _operations(size, size) * batch / seconds / rate
-    if size == 64:
+    if size == 64 and reference is not None:
         found = np.asarray(jax.jit(effective_conductance)(G, wires)[0], np.float64)
         row["error"] = float(np.max(np.abs(found / reference - 1)))
     return row
@@ -203,7 +205,7 @@ def _badcrossbar(tile: np.ndarray, notes: list[str]) -> list[dict[str, Any]]:
     return [result]
 
 
-def _ngspice(tile: np.ndarray, reference: np.ndarray, notes: list[str]) -> list[dict[str, Any]]:
+def _ngspice(tile: np.ndarray, reference: np.ndarray | None, notes: list[str]) -> list[dict[str, Any]]:
     """One operating point for one row, times the number of rows: a whole tile takes minutes."""
     if not shutil.which("ngspice"):
         notes.append("ngspice is not installed: skipped.")
@@ -235,6 +237,8 @@ def _ngspice(tile: np.ndarray, reference: np.ndarray, notes: list[str]) -> list[
             return []
         seconds = time.perf_counter() - start
     found = [float(line.split("=")[1]) for line in output.splitlines() if line.startswith("v(v")]
-    error = float(np.max(np.abs(np.array(found) / sense / reference[0] - 1))) if found else float("nan")
+    result: dict[str, Any] = {"solver": "ngspice", "size": 64, "ms_per_tile": 1e3 * seconds * rows}
+    if found and reference is not None:
+        result["error"] = float(np.max(np.abs(np.array(found) / sense / reference[0] - 1)))
     notes.append(f"ngspice: measured with one driven row ({seconds:.2f} s), times {rows} rows.")
-    return [{"solver": "ngspice", "size": 64, "ms_per_tile": 1e3 * seconds * rows, "error": error}]
+    return [result]

@@ -14,7 +14,10 @@ _CHUNK_BYTES = {"cpu": 2**16, "gpu": 2**26}
 def in_chunks(
     function: Callable[[Array], Array], G: Float[Array, "tiles rows columns"]
 ) -> Float[Array, "tiles rows columns"]:
-    """`function` of tiles, in chunks that stay in the cache of a processor or fill an accelerator."""
+    """`function` of tiles, in chunks that stay in the cache of a processor or fill an accelerator.
+
+    Its derivatives are taken in the same chunks.
+    """
     tiles = len(G)
     if tiles == 0:
         return G
@@ -23,7 +26,7 @@ def in_chunks(
     if chunks == 1:
         return function(G)
     each = math.ceil(tiles / chunks)
-    # With copies of the last tile, which go the way that it goes.
+    # With copies of the last tile, so that filling up changes no decision that is made for a whole chunk.
     padded = jnp.pad(G, ((0, chunks * each - tiles), (0, 0), (0, 0)), mode="edge")
     found = jax.lax.map(function, padded.reshape(chunks, each, *G.shape[1:]))
     return found.reshape(padded.shape)[:tiles]

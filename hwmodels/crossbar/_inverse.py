@@ -5,14 +5,26 @@ identity), so an inverse is a few products per level of a recursion over halves,
 backend, without LAPACK.
 """
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 _SMALL = 16
 
-# Accelerators multiply in fewer bits unless they are told not to.
-with_exact_products = jax.default_matmul_precision("highest")
+
+def with_exact_products(function: Callable) -> Callable:
+    """The function, its products of matrices in all bits: accelerators take fewer unless told not to."""
+
+    @functools.wraps(function)
+    def exact(*arguments, **settings):
+        # Entered anew by each call: older JAX cannot nest one context in itself.
+        with jax.default_matmul_precision("highest"):
+            return function(*arguments, **settings)
+
+    return exact
 
 
 @jax.custom_vjp

@@ -67,7 +67,10 @@ class SideBySide(eqx.Module):
 
     def inputs(self, seen: list[Float[Array, "... channels"]]) -> Float[Array, "blocks vectors rows"]:
         """What the rows of each block get, from what each position of the kernel sees."""
-        rows = self.plan.rows
+        rows, expected = self.plan.rows, self.plan.groups * self.plan.inputs
+        given = sum(view.shape[-1] for view in seen)
+        if given != expected:
+            raise ValueError(f"tiles of a kernel of {expected} inputs got {given} for each output.")
         seen = [view.reshape(-1, view.shape[-1]) for view in seen]
         if len(seen) != self.plan.groups and seen[0].shape[-1] % rows:
             # Blocks reach from one position into the next.

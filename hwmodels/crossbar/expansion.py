@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar.circuit import Wires, effective_conductance
 from hwmodels.crossbar.operating_point import operating_point
 
@@ -79,6 +80,7 @@ class Linearised(eqx.Module):
         )
         return Linearised(G, effective_conductance(G, wires), by_source, by_sense)
 
+    @with_exact_products
     def __call__(
         self, G: Float[Array, "tiles rows columns"], wires: Wires
     ) -> Float[Array, "tiles rows columns"]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar.circuit import Wires, effective_conductance
 from hwmodels.crossbar.encoding import Encoded, encode
 from hwmodels.crossbar.mapping import Crossbar
@@ -89,6 +90,7 @@ def _write(kernel, crossbar, key):
     return crossbar.device.program(encoded.targets, key) * encoded.used, encoded
 
 
+@with_exact_products
 def _read(conductances, encoded, effective, crossbar):
     if crossbar.calibration == "none":
         gain = jnp.ones_like(effective[..., :1, :])

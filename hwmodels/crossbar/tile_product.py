@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from hwmodels.crossbar._patches import views
+from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._side_by_side import SideBySide
+from hwmodels.crossbar._views import views
 from hwmodels.crossbar.circuit import effective_conductance
 from hwmodels.crossbar.converter import Converters
 from hwmodels.crossbar.deploy import program_kernels
@@ -51,7 +52,8 @@ class TileProduct(eqx.Module):
 
     **Arguments:**
 
-    - `chip`: the programmed kernel; gradients flow through it to the weights, devices and wires.
+    - `chip`: the programmed kernel; gradients flow through it to the weights, devices and wires. What is kept
+      of it are its `tiles`, laid out for the products of these converters and this read noise.
     - `converters`: None for ideal ones.
     - `read_noise`: of the cells.
     - `key`: of the read noise.
@@ -87,6 +89,7 @@ class TileProduct(eqx.Module):
         """The same tiles, whose next reads draw from `key`."""
         return eqx.tree_at(lambda product: product.key, self, key, is_leaf=_is_none)
 
+    @with_exact_products
     def calibrate(
         self,
         x: Float[Array, "..."],
@@ -104,8 +107,8 @@ class TileProduct(eqx.Module):
         - `x`: shape (..., in), or for a convolution (batch, height, width, in).
         - `stride`, `padding`: of the convolution.
 
-        **Raises:** `ValueError` for no inputs, or without converters; an error, also under `jit`, if the
-        percentile is at no current at all.
+        **Raises:** `ValueError` for no inputs, for inputs that are not the kernel's, or without converters; an
+        error, also under `jit`, if the percentile is at no current at all.
         """
         if self.converters is None:
             raise ValueError("there are no converters to calibrate.")
@@ -148,7 +151,9 @@ class TileProduct(eqx.Module):
         inputs = math.prod(self.tiles.plan.shape[:-1])
         if x.shape[-1] != inputs:
             raise ValueError(f"tiles of a kernel of {inputs} inputs got {x.shape[-1]} features.")
-        out = self._products(x.reshape(-1, inputs), lambda x: [x])
+        # A convolution's kernel too: each of its positions sees its own part.
+        positions = math.prod(self.tiles.plan.shape[:-2])
+        out = self._products(x.reshape(-1, inputs), lambda x: jnp.split(x, positions, axis=-1))
         return out.reshape(*x.shape[:-1], self.tiles.plan.shape[-1]).astype(x.dtype)
 
     @_hook
@@ -282,6 +287,7 @@ class TileProduct(eqx.Module):
             )
         return self.tiles.greatest * self.converters.input_limit(self.tiles.greatest.dtype)
 
+    @with_exact_products
     def _product(self, inputs, full_scale, index):
         """Inputs of the blocks to (vectors, outputs), for the chunk `index`."""
         tiles = self.tiles

@@ -49,14 +49,18 @@ def test_many_bits_and_no_noise_give_the_deployed_matrix(signs, converters):
     np.testing.assert_allclose(got, expected, atol=1e-10 if converters is None else 1e-4)
 
 
+@pytest.mark.parametrize("signs", ["differential", "nice"])
 @pytest.mark.parametrize("partition", ["flatten", "kernel-split"])
 @pytest.mark.parametrize("channels", [8, 6])
-def test_tiles_within_a_position_and_across_positions(partition, channels):
+def test_tiles_within_a_position_and_across_positions(partition, channels, signs):
     kernel = jax.random.normal(KEY, (3, 2, channels, 3), jnp.float64)
     maps = jax.random.normal(KEY, (2, 5, 4, channels), jnp.float64)
-    chip = programmed(kernel, Crossbar(4, 4, partition=partition), KEY)
+    chip = programmed(kernel, Crossbar(4, 4, partition=partition, signs=signs), KEY)
     expected = convolution(maps, chip.weights, window_strides=(2, 1), padding=[(1, 1), (0, 0)])
     np.testing.assert_allclose(convolved(TileProduct(chip), maps), expected, atol=1e-10)
+    rows = maps[:, :3, :2].reshape(2, -1)
+    multiplied = rows @ chip.weights.reshape(-1, 3)
+    np.testing.assert_allclose(TileProduct(chip).linear(rows), multiplied, atol=1e-10)
 
 
 def test_an_adc_rounds_every_tile_before_the_sum():
@@ -293,6 +297,7 @@ def test_no_inputs_give_no_outputs(shape):
         (lambda: TileProduct(CHIP).convolve(MAPS[:, :2], None, (1, 1), (0, 0)), "fit"),
         (lambda: TileProduct(CHIP).linear(jnp.ones((2, 3))), "features"),
         (lambda: TileProduct(CHIP).calibrate(MAPS), "no converters"),
+        (lambda: TileProduct(CHIP, Converters()).calibrate(MAPS[..., :1]), "18 inputs got 9"),
         (
             lambda: TileProduct(CHIP).conv_general_dilated(MAPS, KERNEL, (1, 1), "SAME", (2, 2)),
             "axes",

@@ -24,3 +24,8 @@ def test_every_product_is_exact_forwards_and_backwards(function, columns):
     products = program.count("dot_general[")
     assert products > 5
     assert program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == products
+
+
+def test_what_is_set_for_circuits_does_not_stay_set():
+    effective_conductance(jnp.full((40, 32), 1e-5))
+    assert jax.config.jax_default_matmul_precision is None

@@ -107,8 +107,8 @@ class TileProduct(eqx.Module):
         - `x`: shape (..., in), or for a convolution (batch, height, width, in).
         - `stride`, `padding`: of the convolution.
 
-        **Raises:** `ValueError` for no inputs, for inputs that are not the kernel's, or without converters; an
-        error, also under `jit`, if the percentile is at no current at all.
+        **Raises:** `ValueError` for no inputs, for inputs that are not the kernel's, or without converters;
+        an error, also under `jit`, if the percentile is at no current at all.
         """
         if self.converters is None:
             raise ValueError("there are no converters to calibrate.")

@@ -2,9 +2,7 @@
 
 import dataclasses
 import math
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +13,7 @@ from experiments import registry
 from experiments.figures.scale import scale_figure
 from experiments.output import Result, Run, Table
 from experiments.pipeline import make_crossbar, make_device, make_wires
+from experiments.timing import seconds_of
 from hwmodels.crossbar import Crossbar, effective_conductance
 from hwmodels.crossbar.mapping import layout
 from hwmodels.workload import Layer
@@ -221,19 +220,9 @@ def measure(crossbar: Crossbar, tiles: int, side: int, repeats: int) -> Measured
     matrix = jax.random.normal(key, (side, side), jnp.float32)
     product = jax.jit(jnp.matmul)
     return Measured(
-        tile_s=_median_s(lambda: solve(conductances), repeats) / tiles,
-        product_flops_per_s=2 * side**3 / _median_s(lambda: product(matrix, matrix), repeats),
+        tile_s=seconds_of(lambda: solve(conductances), repeats) / tiles,
+        product_flops_per_s=2 * side**3 / seconds_of(lambda: product(matrix, matrix), repeats),
     )
-
-
-def _median_s(work: Callable[[], Any], repeats: int) -> float:
-    jax.block_until_ready(work())  # Compiles.
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        jax.block_until_ready(work())
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
 
 
 @registry.experiment("scale", "project noise-aware training of VGG16 and ResNet-50 on 1 to 64 accelerators")

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks._timing import in_turns, seconds_of
+from experiments.timing import in_turns, seconds_of
 from hwmodels.crossbar import Wires, effective_conductance
 from hwmodels.crossbar._march import _BLOCK, hold
 from hwmodels.crossbar._transfer import _FEWEST_COLUMNS

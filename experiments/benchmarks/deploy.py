@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from experiments.benchmarks._timing import in_turns, seconds_of
 from experiments.chip_training import programmed
+from experiments.timing import in_turns, seconds_of
 from hwmodels.crossbar import Converters, Crossbar, Device, Variation, Wires, deploy, effective_conductance
 from hwmodels.crossbar.deploy import target_tiles
 from jaxsnn.convolution import convolve_by_xla

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from experiments.timing import seconds_of
 from hwmodels import sata
 from hwmodels.sata import traffic
 from hwmodels.workload import Workload
@@ -18,13 +19,10 @@ _SIMULATOR_BNTT_S = 330.0
 _DESIGNS = 20_000
 
 
-def _seconds(function: Callable[[], Any], repeats: int = 1) -> float:
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(function())
-        best = min(best, time.perf_counter() - start)
-    return best
+def _first_seconds(function: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - start
 
 
 def _clear() -> None:
@@ -50,28 +48,27 @@ def run() -> dict[str, Any]:
     rows = [
         {
             "what": "six published works, exact counts, cold cache",
-            "seconds": _seconds(lambda: [evaluate(workload) for workload in works.values()]),
+            "seconds": _first_seconds(lambda: [evaluate(workload) for workload in works.values()]),
         }
     ]
     _clear()
     rows.append(
         {
             "what": "BNTT, exact counts, cold cache",
-            "seconds": _seconds(lambda: evaluate(works["bntt"])),
+            "seconds": _first_seconds(lambda: evaluate(works["bntt"])),
             "authors' simulator [s]": _SIMULATOR_BNTT_S,
         }
     )
     for work in ("bntt", "tdbn"):
-        evaluate(works[work])
-        rows.append({"what": f"{work}, cached", "seconds": _seconds(partial(evaluate, works[work]), 20)})
+        rows.append({"what": f"{work}, cached", "seconds": seconds_of(partial(evaluate, works[work]), 20)})
 
     key = jax.random.key(0)
     draw = jax.random.uniform(key, (5, _DESIGNS))
     low, high = jnp.array([4.0, 4.0, 4096.0, 0.02, 1.0]), jnp.array([64.0, 64.0, 131072.0, 0.5, 8.0])
     designs = low[:, None] + (high - low)[:, None] * draw
     sweep = jax.jit(jax.vmap(_total))
-    compile_s = _seconds(lambda: sweep(*designs))
-    run_s = _seconds(lambda: sweep(*designs), 5)
+    compile_s = _first_seconds(lambda: sweep(*designs))
+    run_s = seconds_of(lambda: sweep(*designs), 5)
     rows.append({"what": f"sweep of {_DESIGNS} designs of VGG9, compiling", "seconds": compile_s})
     rows.append(
         {
@@ -81,8 +78,7 @@ def run() -> dict[str, Any]:
         }
     )
     gradient = jax.jit(jax.vmap(jax.value_and_grad(_total, argnums=(0, 1, 2, 3, 4))))
-    jax.block_until_ready(gradient(*designs))
-    gradient_s = _seconds(lambda: gradient(*designs), 5)
+    gradient_s = seconds_of(lambda: gradient(*designs), 5)
     rows.append(
         {
             "what": "the same with gradients",

@@ -1,7 +1,6 @@
 """SpikeFlow: designs a second, alone and mapped, with gradients, and beside SpikingJelly if installed."""
 
 import functools
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,21 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.timing import seconds_of
 from hwmodels import spikeflow
 from hwmodels.workload import Layer, Workload
 
 DESIGNS = 50_000
-
-
-def _seconds(function: Callable[[], Any], repeats: int = 5) -> float:
-    """Best of several, after one call that compiles."""
-    jax.block_until_ready(function())
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(function())
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def _alone(workload: Workload) -> float:
@@ -75,7 +64,7 @@ def run() -> dict:
             ),
         }
         for task, (count, function) in tasks.items():
-            seconds = _seconds(function)
+            seconds = seconds_of(function, 5)
             rows.append(
                 {
                     "task": task,
@@ -89,7 +78,7 @@ def run() -> dict:
         "A design varies crossbar size, PEs per tile, timesteps, ADC bits and membrane bits; its result is "
         "the logarithm of energy · delay · area, placement and mesh hops included.",
         f"JAX computes in {jnp.zeros(()).dtype}.",
-        "Made by `python -m experiments.benchmarks spikeflow`: best of five runs after one that compiles.",
+        "Made by `python -m experiments.benchmarks spikeflow`: median of five runs after one that compiles.",
     ]
     peer, note = _peer()
     return {"title": "SpikeFlow cost model", "rows": rows + peer, "notes": [*notes, note]}
@@ -124,7 +113,7 @@ def _peer() -> tuple[list[dict[str, Any]], str]:
 
     rows = []
     for task, function in (("SpikingJelly, dense", peer_energy), ("here, published", our_energy)):
-        seconds = _seconds(function)
+        seconds = seconds_of(function, 5)
         rows.append(
             {"task": task, "network": name, "seconds": seconds, "per_s": 1 / seconds, "energy_j": function()}
         )

@@ -23,7 +23,7 @@ from jaxsnn.network import Network
 from jaxsnn.neuron import Neuron, Readout
 from tests.experiments.test_command_line import experiments
 from tests.helpers import finite_difference
-from tests.jaxsnn.test_training import few_digits
+from tests.jaxsnn.small_runs import few_digits
 
 CHIPS = {"sata": sata.Accelerator(), "spikeflow": spikeflow.Chip(activity="spikes")}
 

@@ -9,7 +9,7 @@ from jaxsnn.learning.pruning import lottery_ticket, magnitude_masks, masked, spa
 from jaxsnn.learning.training import TrainConfig, apply_transform, evaluate, fit, split_parameters
 from jaxsnn.models.vgg import vgg
 from jaxsnn.normalization import TdBN
-from tests.jaxsnn.test_training import few_digits
+from tests.jaxsnn.small_runs import few_digits
 
 
 def network():

@@ -25,7 +25,7 @@ from jaxsnn.models.resnet import resnet
 from jaxsnn.models.vgg import vgg
 from jaxsnn.neuron import IF, LIF, CubaLIF, Integration, ParametricLIF, Reset, SharedLIF
 from jaxsnn.surrogate import Arctan
-from tests.jaxsnn.test_training import few_digits
+from tests.jaxsnn.small_runs import few_digits
 
 weights = hnp.arrays(np.float64, (17,), elements=st.floats(-1, 1, width=32))
 

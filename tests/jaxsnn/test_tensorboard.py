@@ -9,7 +9,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from jaxsnn.learning.training import TrainConfig, fit
-from tests.jaxsnn.test_training import dense, few_digits
+from tests.jaxsnn.small_runs import dense, few_digits
 
 CONFIG = TrainConfig(epochs=2, timesteps=1, batch_size=32, validation=0.25)
 

@@ -11,7 +11,7 @@ from flax import nnx
 
 from jaxsnn.learning.training import TrainConfig, fit, split_parameters
 from jaxsnn.learning.transform import Transform
-from tests.jaxsnn.test_training import dense, few_digits
+from tests.jaxsnn.small_runs import dense, few_digits
 
 
 @dataclass(frozen=True, eq=False)

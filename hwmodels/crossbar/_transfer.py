@@ -12,10 +12,12 @@ from hwmodels.crossbar._march import adjoint, adjoint_holds, hold, march
 _FEWEST_COLUMNS = 24
 
 
+@jax.jit
 def transfer(G, resistances):
     """Row voltages to sense currents: G_eff of tiles (tiles, rows, columns).
 
-    `resistances` are finite: driver, row, column, sense.
+    `resistances` are finite: driver, row, column, sense. Under `jit` here, for callers that are not: the
+    loops would be compiled anew in each call.
     """
     return in_chunks(lambda chunk: _solve(chunk, resistances), G)
 

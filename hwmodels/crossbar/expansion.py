@@ -73,23 +73,32 @@ class Linearised(eqx.Module):
     def at(G: Float[Array, "tiles rows columns"], wires: Wires) -> "Linearised":
         """Expanded at `G`, by one exact solution and the fields of every source and every sense resistor."""
         G, wires = jax.lax.stop_gradient((G, wires))
-        # Seen from the sense resistors a tile is a tile again: columns are rows, and the far corner is near.
-        mirrored = Wires(driver=wires.sense, row=wires.column, column=wires.row, sense=wires.driver)
-        by_source, by_sense = jax.lax.map(
-            lambda tile: (_across(tile, wires), _mirror(_across(_mirror(tile), mirrored)[::-1])), G
-        )
-        return Linearised(G, effective_conductance(G, wires), by_source, by_sense)
+        return Linearised(G, effective_conductance(G, wires), *_fields(G, wires))
 
-    @with_exact_products
     def __call__(
         self, G: Float[Array, "tiles rows columns"], wires: Wires
     ) -> Float[Array, "tiles rows columns"]:
-        def change(tile):
-            by_source, by_sense, difference = tile
-            return jnp.einsum("imn,mn,jmn->ij", by_source, difference, by_sense)
+        return self.effective + _change(self.by_source, self.by_sense, G - self.point)
 
-        # Tile by tile, whose products stay in a core's cache.
-        return self.effective + jax.lax.map(change, (self.by_source, self.by_sense, G - self.point))
+
+@jax.jit
+@with_exact_products
+def _change(by_source, by_sense, difference):
+    def change(tile):
+        by_source, by_sense, difference = tile
+        return jnp.einsum("imn,mn,jmn->ij", by_source, difference, by_sense)
+
+    # Tile by tile, whose products stay in a core's cache.
+    return jax.lax.map(change, (by_source, by_sense, difference))
+
+
+@jax.jit
+def _fields(G, wires):
+    # Seen from the sense resistors a tile is a tile again: columns are rows, and the far corner is near.
+    mirrored = Wires(driver=wires.sense, row=wires.column, column=wires.row, sense=wires.driver)
+    return jax.lax.map(
+        lambda tile: (_across(tile, wires), _mirror(_across(_mirror(tile), mirrored)[::-1])), G
+    )
 
 
 def _across(G, wires):

@@ -58,10 +58,15 @@ def lumped_conductance(
     D = jnp.asarray(wires.driver + wires.row * (columns / 2), G.dtype)
     S = jnp.asarray(wires.sense + wires.column * (rows / 2), G.dtype)
 
+    return _solved(G, D, S)
+
+
+@jax.jit
+def _solved(G, D, S):
     @with_exact_products
     def solved(G):
         from_rows = jnp.swapaxes(G / (1 + D * G.sum(-1, keepdims=True)), -1, -2)
-        loads = jnp.eye(columns, dtype=G.dtype) * (1 + S * G.sum(-2))[..., None, :]
+        loads = jnp.eye(G.shape[-1], dtype=G.dtype) * (1 + S * G.sum(-2))[..., None, :]
         return jnp.swapaxes(inverse(loads - D * S * (from_rows @ G)) @ from_rows, -1, -2)
 
     return in_chunks(solved, G)

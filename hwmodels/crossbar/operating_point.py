@@ -42,13 +42,10 @@ class OperatingPoint(eqx.Module):
     device_power_w: Float[Array, "*batch rows columns"]
 
 
-@with_exact_products
 def operating_point(
     G: Float[Array, "rows columns"], voltages: Float[Array, "*batch rows"], wires: Wires | None = None
 ) -> OperatingPoint:
     """Solves one tile for given row voltages.
-
-    Block elimination row by row: what lies above a row looks, from that row, like `J = s − Y·v`.
 
     **Arguments:**
 
@@ -64,14 +61,23 @@ def operating_point(
     wires = Wires() if wires is None else wires
     resistances = (wires.driver, wires.row, wires.column, wires.sense)
     require(_is_closed, _OPEN, *resistances)
-    G, (driver, row, column, sense) = checked(G, wires)
+    G, wired = checked(G, wires)
     G = require_traced(G, _is_closed, _OPEN.partition("; got")[0], *resistances)
     voltages = jnp.asarray(voltages).astype(G.dtype)
-    rows, columns = G.shape
+    rows, _ = G.shape
     if voltages.shape[-1:] != (rows,):
         raise ValueError(
             f"a tile of {rows} rows needs voltages of shape (..., {rows}), got {voltages.shape}."
         )
+    return _solve(G, voltages, wired)
+
+
+@jax.jit
+@with_exact_products
+def _solve(G, voltages, resistances):
+    """Block elimination row by row: what lies above a row looks, from that row, like `J = s − Y·v`."""
+    driver, row, column, sense = resistances
+    rows, columns = G.shape
     position = jnp.arange(columns)
     line = driver + row * jnp.minimum(position[:, None], position).astype(G.dtype)
     identity = jnp.eye(columns, dtype=G.dtype)

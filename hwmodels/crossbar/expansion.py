@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar.circuit import Wires, effective_conductance
-from hwmodels.crossbar.operating_point import operating_point
+from hwmodels.crossbar.operating_point import operating_point, require_closed
 
 
 class Reused(eqx.Module):
@@ -61,7 +61,7 @@ class Linearised(eqx.Module):
     - `point`, `effective`: G₀ and G_eff(G₀), siemens.
     - `by_source`, `by_sense`: x and y, dimensionless.
 
-    **Raises:** an error, also under `jit`, for infinite resistances, as [`operating_point`][].
+    **Raises:** as [`operating_point`][], for infinite resistances.
     """
 
     point: Float[Array, "tiles rows columns"]
@@ -72,6 +72,7 @@ class Linearised(eqx.Module):
     @staticmethod
     def at(G: Float[Array, "tiles rows columns"], wires: Wires) -> "Linearised":
         """Expanded at `G`, by one exact solution and the fields of every source and every sense resistor."""
+        require_closed(wires)
         G, wires = jax.lax.stop_gradient((G, wires))
         return Linearised(G, effective_conductance(G, wires), *_fields(G, wires))
 

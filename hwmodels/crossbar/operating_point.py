@@ -22,6 +22,15 @@ def _is_closed(*resistances):
     return functools.reduce(operator.and_, (resistance != float("inf") for resistance in resistances))
 
 
+def require_closed(wires: Wires) -> None:
+    """An error, unless traced, for an infinite resistance."""
+    require(_is_closed, _OPEN, *_resistances(wires))
+
+
+def _resistances(wires):
+    return wires.driver, wires.row, wires.column, wires.sense
+
+
 class OperatingPoint(eqx.Module):
     """The state of a tile that is driven by row voltages V.
 
@@ -59,10 +68,9 @@ def operating_point(
     error, also under `jit`, for an infinite resistance, whose nodes may float.
     """
     wires = Wires() if wires is None else wires
-    resistances = (wires.driver, wires.row, wires.column, wires.sense)
-    require(_is_closed, _OPEN, *resistances)
+    require_closed(wires)
     G, wired = checked(G, wires)
-    G = require_traced(G, _is_closed, _OPEN.partition("; got")[0], *resistances)
+    G = require_traced(G, _is_closed, _OPEN.partition("; got")[0], *_resistances(wires))
     voltages = jnp.asarray(voltages).astype(G.dtype)
     rows, _ = G.shape
     if voltages.shape[-1:] != (rows,):

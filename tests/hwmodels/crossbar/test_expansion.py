@@ -71,6 +71,11 @@ def test_wires_and_the_point_get_no_gradient(expansion):
     assert not jnp.any(by_driver)
 
 
+def test_the_tangent_refuses_infinite_resistances():
+    with pytest.raises(ValueError, match="finite resistances"):
+        Linearised.at(POINT, Wires(row=np.inf))
+
+
 def test_deploy_solves_as_it_is_told():
     """Without variation the chip is where the expansion is exact; with it, every knob shows."""
     params = {"a": {"kernel": COTANGENT[0]}, "b": {"kernel": COTANGENT[1]}}

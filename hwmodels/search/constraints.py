@@ -1,7 +1,9 @@
 """Bounds that a design must keep, in their own units."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 
@@ -15,7 +17,7 @@ class Constraint:
     - `quantity`: a function of a design, differentiable where descent is to be led back by its slope.
     - `upper`, `lower`: one or both, in `unit`.
 
-    **Raises:** `ValueError` for no bound, a bound that is NaN, and `lower` above `upper`.
+    **Raises:** `ValueError` for no bound, one that is no finite number, and `lower` above `upper`.
     """
 
     name: str
@@ -26,9 +28,10 @@ class Constraint:
 
     def __post_init__(self):
         bounds = [bound for bound in (self.lower, self.upper) if bound is not None]
-        if not bounds or bounds != sorted(bounds) or any(bound != bound for bound in bounds):
+        finite = all(isinstance(bound, Real) and math.isfinite(bound) for bound in bounds)
+        if not bounds or not finite or bounds != sorted(bounds):
             raise ValueError(
-                f"constraint {self.name!r} needs upper, lower or both, with lower ≤ upper; "
+                f"constraint {self.name!r} needs upper, lower or both, finite numbers with lower ≤ upper; "
                 f"got lower={self.lower} and upper={self.upper}."
             )
 

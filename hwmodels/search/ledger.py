@@ -13,6 +13,11 @@ Numbers = tuple[Number, ...]
 Rank = tuple[bool, float]
 
 
+# Rounding of a traced measure, in units of its precision: where a bound is missed by less, only the exact
+# measure of the design decides.
+_ROUNDING = 100
+
+
 class DivergedError(ValueError):
     """The objective, a constraint or a gradient was NaN or infinite."""
 
@@ -44,11 +49,21 @@ class Ledger:
         **Raises:** [`DivergedError`][] for a measure or derivative that is NaN or infinite.
         """
         self._require_finite(numbers, measures, gradient)
-        excess = max(self.problem.excess(measures), default=0.0)
-        feasible = excess <= 0
-        self.ranks[numbers] = (not feasible, measures[0] if feasible else excess)
-        self.objectives.append(measures[0] if feasible else math.inf)
+        self._enter(numbers, measures, _ROUNDING * float(jnp.finfo(jnp.result_type(float)).eps))
         self.gradients += bool(gradient)
+
+    def enter_exactly(self, numbers: Numbers) -> list[float]:
+        """Measures a design on Python numbers, and writes that down."""
+        measures = self.problem.exactly(numbers)
+        self._require_finite(numbers, measures, ())
+        self._enter(numbers, measures, 0.0)
+        return measures
+
+    def _enter(self, numbers: Numbers, measures: Sequence[float], slack: float) -> None:
+        excess = max(self.problem.excess(measures), default=0.0)
+        missed = excess > slack
+        self.ranks[numbers] = (missed, excess if missed else measures[0])
+        self.objectives.append(measures[0] if excess <= 0 else math.inf)
 
     def enter_descent(self, descent: Descent) -> list[list[Numbers]]:
         """Writes a descent down; returns the designs of each restart."""

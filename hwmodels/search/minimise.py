@@ -168,8 +168,7 @@ def _best_exactly(ledger: Ledger) -> tuple[Numbers, list[float]] | None:
     for numbers in sorted(ledger.ranks, key=ledger.rank):
         if ledger.rank(numbers)[0]:
             return None
-        measures = ledger.problem.exactly(numbers)
-        ledger.enter(numbers, measures)
+        measures = ledger.enter_exactly(numbers)
         if not ledger.rank(numbers)[0]:
             return numbers, measures
     return None

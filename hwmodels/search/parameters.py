@@ -6,6 +6,7 @@ evaluated could be built.
 """
 
 import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,7 +69,11 @@ class Real(Parameter):
         return _position(self, value)
 
     def legal(self, value: Number) -> float:
-        return min(max(float(value), float(self.low)), float(self.high))
+        value = min(max(float(value), float(self.low)), float(self.high))
+        # A bound that a traced number rounded into the range is the bound.
+        eps = float(jnp.finfo(jnp.result_type(float)).eps)
+        near = (float(bound) for bound in (self.low, self.high) if abs(value - bound) <= eps * abs(bound))
+        return next(near, value)
 
     def neighbours(self, value: Number) -> list[Number]:
         here = self.position(value)
@@ -88,12 +93,12 @@ class Integer(Parameter):
     log: bool = False
 
     def __post_init__(self):
+        _check_bounds(self)
         for bound in ("low", "high"):
             if getattr(self, bound) != round(getattr(self, bound)):
                 raise ValueError(
                     f"parameter {self.name!r}: {bound} must be a whole number, got {getattr(self, bound)}."
                 )
-        _check_bounds(self)
 
     def at(self, u: Float[Array, ""]) -> Float[Array, ""]:
         relaxed = _scaled(self, u)
@@ -118,11 +123,14 @@ class Choice(Parameter):
     """
 
     name: str
-    values: tuple[Number, ...]
+    values: Sequence[Number]
     unit: str = ""
 
     def __post_init__(self):
-        if len(self.values) < 2 or any(b <= a for a, b in zip(self.values, self.values[1:], strict=False)):
+        object.__setattr__(self, "values", tuple(self.values))
+        finite = all(isinstance(value, numbers.Real) and math.isfinite(value) for value in self.values)
+        rising = finite and all(a < b for a, b in zip(self.values, self.values[1:], strict=False))
+        if len(self.values) < 2 or not rising:
             raise ValueError(
                 f"parameter {self.name!r}: choices must be two or more increasing numbers, got {self.values}."
             )
@@ -155,21 +163,30 @@ class Enumerated:
     A traced program cannot vary it: each value is searched on its own, as a Python object, and is compiled on
     its own. Several multiply.
 
-    **Raises:** `ValueError` for no values.
+    **Raises:** `ValueError` for no values, and for values without a hash, such as lists.
     """
 
     name: str
-    values: tuple[Any, ...]
+    values: Sequence[Any]
     unit: str = ""
 
     def __post_init__(self):
+        object.__setattr__(self, "values", tuple(self.values))
         if not self.values:
             raise ValueError(f"parameter {self.name!r}: there must be at least one value to choose.")
+        try:
+            hash(self.values)
+        except TypeError as error:
+            raise ValueError(
+                f"parameter {self.name!r}: values need a hash, since each is compiled on its own; "
+                f"write a list as a tuple ({error})."
+            ) from None
 
 
 def _check_bounds(parameter: Real | Integer) -> None:
     name, low, high = parameter.name, parameter.low, parameter.high
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    finite = all(isinstance(bound, numbers.Real) and math.isfinite(bound) for bound in (low, high))
+    if not finite or low >= high:
         raise ValueError(f"parameter {name!r}: bounds must be finite and low < high, got {low} and {high}.")
     if parameter.log and low <= 0:
         raise ValueError(f"parameter {name!r}: a logarithmic scale needs low > 0, got {low}.")

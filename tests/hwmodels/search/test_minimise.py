@@ -161,6 +161,23 @@ def test_every_setting_changes_the_search(changed):
     assert not np.array_equal(plain.trace, found.trace)
 
 
+@pytest.mark.parametrize(
+    ("parameter", "area", "bound", "best"),
+    [
+        (Integer("n", 1, 10), 0.3, 0.9, 3),  # 3 · 0.3 is below 0.9 in float64, and above it in float32.
+        (Integer("n", 3, 10), 0.3, 0.9, 3),
+        (Choice("n", (0.3, 0.5, 0.7)), 1.0, 0.3, 0.3),
+        (Real("n", 0.1, 1.0), 1.0, 0.1, 0.1),
+    ],
+)
+def test_a_design_on_its_bound_is_legal_in_float32_too(parameter, area, bound, best):
+    limit = Constraint("area", lambda design: design["n"] * area, upper=bound)
+    with jax.enable_x64(False):
+        found = minimise(lambda design: -design["n"], as_dict, (parameter,), key=KEY, constraints=(limit,))
+    assert found.values["n"] == best
+    assert found.constrained["area"] <= bound
+
+
 def test_infeasible_bounds_are_named_with_what_is_missing():
     bounds = (
         Constraint("sum", total, lower=10.0, unit="mm²"),

@@ -1,6 +1,7 @@
 """What can be done for a trained network on its chip without training it again, each alone and combined."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
@@ -27,7 +28,7 @@ from experiments.pipeline import (
 from hwmodels.crossbar import Crossbar, deploy
 from jaxsnn.data.datasets import Dataset
 from jaxsnn.encoding import Direct
-from jaxsnn.learning.conversion import convert
+from jaxsnn.learning.conversion import SilentLayerError, convert
 from jaxsnn.learning.training import TrainConfig, evaluate, fit
 from jaxsnn.network import Network
 from jaxsnn.neuron import ReLU, Reset
@@ -76,7 +77,8 @@ def mitigation(
     - recalibration, with a normalisation: its running statistics follow some images seen on the chip
       (Bhattacharjee et al., "Examining the Robustness of SNNs", section IV-E).
     - recalibration, of the converted network: the ANN is converted after its kernels were programmed, so that
-      the thresholds are those of the non-ideal currents.
+      the thresholds are those of the non-ideal currents. On a chip that silences a layer there are none; it
+      keeps those of the software.
 
     **Arguments:**
 
@@ -140,6 +142,7 @@ def mitigation(
         )[0]
 
     networks[CONVERTED] = converted(ann)
+    silenced: Counter[str] = Counter()
 
     def accuracy(network: Network, name: str) -> float:
         timesteps = conversion_timesteps if name == CONVERTED else training.timesteps
@@ -149,7 +152,11 @@ def mitigation(
     def on_chip(name: str, helps: tuple[str, ...], key: jax.Array) -> Network:
         crossbar = designs[tuple(help for help in helps if help in (ENCODING, GAIN))]
         if RECALIBRATION in helps and name == CONVERTED:
-            return converted(programmed_kernels(ann, crossbar, key))
+            try:
+                return converted(programmed_kernels(ann, crossbar, key))
+            except SilentLayerError:
+                silenced[label(helps)] += 1
+                return programmed_kernels(networks[name], crossbar, key)
         chip = programmed_kernels(networks[name], crossbar, key)
         if RECALIBRATION in helps:
             adapt_statistics(
@@ -188,9 +195,10 @@ def mitigation(
         numbers={
             "software_accuracy": software,
             "hardware_accuracies": hardware,
+            "chips_without_thresholds": silenced,
             "adaptation": {"images": counts, "accuracies": curves},
         },
-        tables=[mitigation_table(software, hardware), adaptation_table(counts, curves)],
+        tables=[mitigation_table(software, hardware, silenced), adaptation_table(counts, curves)],
         figures={"mitigation": mitigation_figure(software, hardware, counts, curves)},
     )
 
@@ -220,9 +228,11 @@ def programmed_kernels(network: Network, crossbar: Crossbar, key: jax.Array) -> 
 
 
 def mitigation_table(
-    software: Mapping[str, float], hardware: Mapping[str, Mapping[str, Sequence[float]]]
+    software: Mapping[str, float],
+    hardware: Mapping[str, Mapping[str, Sequence[float]]],
+    silenced: Mapping[str, int],
 ) -> Table:
-    """Hardware accuracy of every combination."""
+    """Hardware accuracy of every combination; `silenced` chips gave a converted network no thresholds."""
 
     def cell(name: str, helps: str) -> str:
         return _mean_and_spread(hardware[name][helps]) if helps in hardware[name] else "–"
@@ -230,13 +240,14 @@ def mitigation_table(
     rows = [["software", *(f"{accuracy:.2%}" for accuracy in software.values())]]
     for helps in map(label, subsets((ENCODING, GAIN, RECALIBRATION))):
         rows.append([helps, *(cell(name, helps) for name in software)])
-    return Table(
-        "Accuracy on chips",
-        ["done after training", *software],
-        rows,
-        note="Mean ± standard deviation over chips. Recalibration: BN statistics adapted on the chip, or "
-        "thresholds of the converted network found on the chip.",
+    note = (
+        "Mean ± standard deviation over chips. Recalibration: BN statistics adapted on the chip, or "
+        "thresholds of the converted network found on the chip."
     )
+    if silenced:
+        kept = ", ".join(f"{helps}: {chips}" for helps, chips in silenced.items())
+        note += f" Chips that silence one of its layers keep the thresholds of the software ({kept})."
+    return Table("Accuracy on chips", ["done after training", *software], rows, note=note)
 
 
 def adaptation_table(counts: Sequence[int], curves: Mapping[str, Sequence[Sequence[float]]]) -> Table:

@@ -19,6 +19,10 @@ from jaxsnn.neuron import IF, Neuron, ReLU, Reset
 from jaxsnn.normalization import BatchNorm
 
 
+class SilentLayerError(ValueError):
+    """No image gave a layer a positive current, so that it has no threshold."""
+
+
 class _Current(Neuron):
     """Lets the current through, so that it can be measured."""
 
@@ -116,7 +120,7 @@ def convert(
 
     **Raises:** `ValueError` for options out of range, when nothing can be converted, for layers that share a
     membrane, and, naming the layer, for a normalisation that cannot be folded, for a residual block whose
-    neurons are not ReLU, and for a layer whose currents are never positive.
+    neurons are not ReLU. [`SilentLayerError`][] for a layer whose currents are never positive.
     """
     if timesteps < 1:
         raise ValueError(f"timesteps must be at least 1, got {timesteps}.")
@@ -142,7 +146,7 @@ def convert(
         pool, block.neuron, block.pool = block.pool, _Current(), 1
         threshold = _search(Network(layers, encoding), images, timesteps, key, quantile, batch_size)
         if threshold <= 0:
-            raise ValueError(
+            raise SilentLayerError(
                 f"layer {block.name!r} has no positive current on these images, so it has no threshold."
             )
         block.neuron, block.pool = IF(threshold=threshold, reset=reset), pool

@@ -105,3 +105,14 @@ def test_the_experiment_runs_and_every_help_shows(tmp_path):
         by_helps = numbers["hardware_accuracies"][name]
         assert [chip[0] for chip in chips] == by_helps["none"]
         assert [chip[-1] for chip in chips] == by_helps["recalibration"]
+
+
+@pytest.mark.long
+def test_a_chip_that_lets_no_current_through_keeps_the_thresholds(tmp_path):
+    process = run(tmp_path, "Wires.sense=1e999")
+    assert process.returncode == 0, process.stderr
+    assert "keep the thresholds of the software (recalibration: 2" in " ".join(process.stdout.split())
+    numbers = json.loads((tmp_path / "result.json").read_text())["numbers"]
+    by_helps = numbers["hardware_accuracies"]["converted"]
+    assert numbers["chips_without_thresholds"]["recalibration"] == 2
+    assert by_helps["recalibration"] == by_helps["none"]

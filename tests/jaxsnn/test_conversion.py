@@ -11,7 +11,7 @@ from flax import nnx
 from jaxsnn.data.datasets import load
 from jaxsnn.encoding import Direct, Poisson
 from jaxsnn.layers import Block, Linear
-from jaxsnn.learning.conversion import convert, fold_normalization
+from jaxsnn.learning.conversion import SilentLayerError, convert, fold_normalization
 from jaxsnn.learning.training import TrainConfig, evaluate, fit
 from jaxsnn.models.digits import digits_convnet
 from jaxsnn.models.resnet import resnet
@@ -151,13 +151,17 @@ def test_digits_survive_conversion():
         ({"quantile": 0.0}, r"quantile must lie in \(0, 1\]"),
         ({"bias": "keep"}, "bias must be 'scale' or 'drop'"),
         ({"images": jnp.zeros((0, 3, 3, 1))}, "needs images to find thresholds on, got none"),
-        ({"images": jnp.zeros((2, 3, 3, 1))}, "'fc1' has no positive current"),
     ],
 )
 def test_bad_options_are_named(change, message):
     arguments = {"images": jnp.asarray(IMAGES), "timesteps": 2, "encoding": Direct()} | change
     with pytest.raises(ValueError, match=message):
         convert(ann(), arguments.pop("images"), **arguments)
+
+
+def test_a_silent_layer_is_named():
+    with pytest.raises(SilentLayerError, match="'fc1' has no positive current"):
+        convert(ann(), jnp.zeros((2, 3, 3, 1)), timesteps=2, encoding=Direct())
 
 
 def residual_net(images, dtype=jnp.float32):

@@ -28,7 +28,8 @@ def elasticities(cost: Callable[[_Tree], Any], tree: _Tree) -> _Tree:
 
     **Returns:** the same pytree with the elasticity, a Python float, in place of each number.
 
-    **Raises:** `ValueError` for a cost of zero, and for a cost or a slope that is not finite, with its name.
+    **Raises:** `ValueError` for a cost that is zero or an array, and, with its name, for a cost or a slope
+    that is not finite.
     """
     return contributions(lambda tree: {"the cost": cost(tree)}, tree)["the cost"]
 
@@ -56,6 +57,9 @@ def contributions(parts: Callable[[_Tree], Mapping[str, Any]], tree: _Tree) -> d
 
     def stacked(values: list[jax.Array]) -> jax.Array:
         found = parts(jax.tree.unflatten(structure, values))
+        if not found or any(jnp.ndim(part) for part in found.values()):
+            shapes = {name: jnp.shape(part) for name, part in found.items()}
+            raise ValueError(f"a cost must be one number, or parts that are one number each; got {shapes}.")
         order[:] = found
         return jnp.stack([jnp.asarray(part, dtype) for part in found.values()])
 

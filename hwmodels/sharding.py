@@ -25,13 +25,20 @@ def distributed(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
       are the same, and its elements do not depend on one another.
     - `mesh`: its devices; all its axes are used as one.
 
-    **Returns:** a function of the same arguments.
+    **Returns:** a function of the same arguments. Keep it: each one compiles on its own.
 
     **Raises:** `ValueError`, when called, for a batch that is empty or whose arrays differ in length.
     """
     # `jax.make_mesh` makes explicit axes, for which every argument would have to be sharded beforehand.
     mesh = Mesh(mesh.devices, mesh.axis_names)
     cut, everywhere = PartitionSpec(mesh.axis_names), PartitionSpec()
+
+    # Compiled here, once for each shape: outside of `jit` a `shard_map` is compiled in every call.
+    @jax.jit
+    def parts(batch: Any, *shared: Any) -> Any:
+        specs = (cut, *(everywhere for _ in shared))
+        each = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=cut, check_vma=False)
+        return each(batch, *shared)
 
     def run(batch: Any, *shared: Any) -> Any:
         lengths = sorted({jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(batch)})
@@ -40,8 +47,6 @@ def distributed(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
         count = lengths[0][0]
         missing = -count % mesh.size
         filled = jax.tree.map(lambda leaf: _filled(jnp.asarray(leaf), missing), batch)
-        specs = (cut, *(everywhere for _ in shared))
-        parts = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=cut, check_vma=False)
         return jax.tree.map(lambda leaf: leaf[:count], parts(filled, *shared))
 
     return run

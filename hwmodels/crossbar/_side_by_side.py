@@ -36,6 +36,7 @@ class SideBySide(eqx.Module):
     reference: bool = eqx.field(static=True)
 
     @staticmethod
+    @eqx.filter_jit
     def of(chip: ProgrammedKernel, *, noisy: bool) -> "SideBySide":
         """The tiles of `chip`; `noisy`, with what read noise needs."""
         encoded = chip.encoded

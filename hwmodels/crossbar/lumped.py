@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from hwmodels.crossbar._chunks import in_chunks
 from hwmodels.crossbar._inverse import inverse, with_exact_products
-from hwmodels.crossbar.circuit import Wires, effective_conductance
+from hwmodels.crossbar.circuit import Wires, checked, effective_conductance
 
 
 class Lumped(eqx.Module):
@@ -29,9 +29,11 @@ class Lumped(eqx.Module):
         """Expanded at `G`, by one exact solution."""
         G, wires = jax.lax.stop_gradient((G, wires))
         effective, model = effective_conductance(G, wires), lumped_conductance(G, wires)
+        connected, _ = checked(G, wires)
         total = model.sum((-2, -1), keepdims=True)
         mean = effective.sum((-2, -1), keepdims=True) / jnp.where(total > 0, total, 1)
-        return Lumped(jnp.where(G > 0, effective / jnp.where(G > 0, model, 1), mean))
+        seen = connected > 0
+        return Lumped(jnp.where(seen, effective / jnp.where(seen, model, 1), mean))
 
     def __call__(
         self, G: Float[Array, "tiles rows columns"], wires: Wires
@@ -53,11 +55,12 @@ def lumped_conductance(
     **Arguments:** `G`: siemens; `wires`: ohm.
 
     **Returns:** siemens; I = G_eff.T @ V.
+
+    **Raises:** as [`hwmodels.crossbar.effective_conductance`][].
     """
     rows, columns = G.shape[-2:]
-    D = jnp.asarray(wires.driver + wires.row * (columns / 2), G.dtype)
-    S = jnp.asarray(wires.sense + wires.column * (rows / 2), G.dtype)
-
+    G, (driver, row, column, sense) = checked(G, wires)
+    D, S = driver + row * (columns / 2), sense + column * (rows / 2)
     return _solved(G, D, S)
 
 

@@ -7,12 +7,12 @@ rounding of every tile's currents and read noise.
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._side_by_side import SideBySide
@@ -26,6 +26,14 @@ from hwmodels.crossbar.programming import ProgrammedKernel, Solve
 
 # Vectors at a time: their currents on a layer of some ten tiles are about a megabyte.
 _CHUNK = 1024
+
+
+class _Window(NamedTuple):
+    """How a convolution moves its kernel over maps."""
+
+    stride: Sequence[int]
+    padding: Sequence[tuple[int, int]]
+    dilation: Sequence[int]
 
 
 class _hook:
@@ -45,7 +53,8 @@ class TileProduct(eqx.Module):
     `y = Σ_tiles gain·ADC(G_effᵀ·DAC(x) + noise)`, put together digitally as the signs ask for. The methods
     have the signatures of the hooks that layers offer: `dot_general` and `conv_general_dilated` those of
     `jax.lax` (Flax's `dot_general=` and `conv_general_dilated=`), `linear` and `convolve` plain ones. Of the
-    kernel that a layer hands over only the shape is looked at: the tiles hold it.
+    kernel that a layer hands over only the shape is looked at: the tiles hold it. Results have the inputs'
+    dtype, and the tiles' where inputs are whole numbers or booleans, as spikes may be.
 
     Read noise is drawn for every input vector from `key`; another call draws the same again. Give each call a
     key of its own by [`TileProduct.with_key`][].
@@ -89,10 +98,9 @@ class TileProduct(eqx.Module):
         """The same tiles, whose next reads draw from `key`."""
         return eqx.tree_at(lambda product: product.key, self, key, is_leaf=_is_none)
 
-    @with_exact_products
     def calibrate(
         self,
-        x: Float[Array, "..."],
+        x: Shaped[Array, "..."],
         *,
         stride: Sequence[int] = (1, 1),
         padding: Sequence[int] = (0, 0),
@@ -108,65 +116,45 @@ class TileProduct(eqx.Module):
         - `stride`, `padding`: of the convolution.
 
         **Raises:** `ValueError` for no inputs, for inputs that are not the kernel's, or without converters;
-        an error, also under `jit`, if the percentile is at no current at all.
+        an error, also under `jit`, for inputs that are NaN, and if the percentile is at no current at all.
         """
         if self.converters is None:
             raise ValueError("there are no converters to calibrate.")
-        positions = self.tiles.plan.shape[:-2]
-        if not positions:
+        window = None
+        if self.tiles.plan.shape[:-2]:
+            window = _Window(stride, [(pad, pad) for pad in padding], (1,) * len(stride))
+        else:
             x = x.reshape(-1, x.shape[-1])
         if x.size == 0:
             raise ValueError(f"calibration needs at least one input vector, got inputs of shape {x.shape}.")
-
-        def seen(x):
-            return views(x, positions, stride, [(pad, pad) for pad in padding]) if positions else [x]
-
-        each = math.prod(jax.eval_shape(seen, x)[0].shape[1:-1])
-        effective = self.tiles.used()
-        # As `jnp.quantile` of all currents: on the straight line between two neighbours in order.
-        count = len(x) * each * effective.shape[0] * effective.shape[-1]
-        place = (count - 1) * self.converters.percentile
-        below = math.floor(place)
-
-        def keep(greatest, part):
-            currents = jnp.abs(jnp.einsum("bvr,brc->bvc", self.tiles.inputs(seen(part)), effective))
-            found = jnp.concatenate([greatest, currents.reshape(-1)])
-            return jax.lax.top_k(found, len(greatest))[0], None
-
-        greatest, _ = jax.lax.scan(keep, jnp.zeros(count - below, effective.dtype), self._chunks(x, each))
-        above = greatest[max(len(greatest) - 2, 0)]
-        reached = greatest[-1] + (place - below) * (above - greatest[-1])
-        reached = eqx.error_if(
-            reached,
-            (reached <= 0) & jnp.any(effective > 0),
-            "crossbar: the calibrated full scale is zero, since too many currents are; calibrate with inputs "
-            "that are active, or with a greater Converters.percentile.",
-        )
+        reached = _percentile(self, x, window)
         return eqx.tree_at(lambda product: product.adc_full_scale, self, reached, is_leaf=_is_none)
 
     @_hook
-    def linear(self, x: Float[Array, "*batch inputs"], kernel: Array | None = None) -> Array:
+    def linear(self, x: Shaped[Array, "*batch inputs"], kernel: Array | None = None) -> Array:
         """`x @ kernel`, shape (..., out)."""
+        return self._linear(x, kernel).astype(self._dtype(x))
+
+    def _linear(self, x, kernel):
         self._check_kernel(kernel)
         inputs = math.prod(self.tiles.plan.shape[:-1])
         if x.shape[-1] != inputs:
             raise ValueError(f"tiles of a kernel of {inputs} inputs got {x.shape[-1]} features.")
-        # A convolution's kernel too: each of its positions sees its own part.
-        positions = math.prod(self.tiles.plan.shape[:-2])
-        out = self._products(x.reshape(-1, inputs), lambda x: jnp.split(x, positions, axis=-1))
-        return out.reshape(*x.shape[:-1], self.tiles.plan.shape[-1]).astype(x.dtype)
+        out = _products(self, x.reshape(-1, inputs), None)
+        return out.reshape(*x.shape[:-1], self.tiles.plan.shape[-1])
 
     @_hook
     def convolve(
         self,
-        x: Float[Array, "batch height width channels"],
+        x: Shaped[Array, "batch height width channels"],
         kernel: Array | None,
         stride: Sequence[int],
         padding: Sequence[int],
     ) -> Float[Array, "batch height2 width2 channels2"]:
         """The convolution of channels-last maps with zero padding."""
         self._check_kernel(kernel)
-        return self._convolution(x, stride, [(pad, pad) for pad in padding], (1, 1))
+        window = _Window(stride, [(pad, pad) for pad in padding], (1, 1))
+        return self._convolution(x, window).astype(self._dtype(x))
 
     @_hook
     def dot_general(
@@ -186,7 +174,7 @@ class TileProduct(eqx.Module):
                 "TileProduct.dot_general multiplies the last axis of the inputs with the first of the "
                 f"kernel, without batch axes; got dimension_numbers {dimension_numbers}."
             )
-        return self.linear(lhs, rhs).astype(preferred_element_type or lhs.dtype)
+        return self._linear(lhs, rhs).astype(preferred_element_type or self._dtype(lhs))
 
     @_hook
     def conv_general_dilated(
@@ -228,11 +216,11 @@ class TileProduct(eqx.Module):
         if isinstance(padding, str):
             extents = [(k - 1) * d + 1 for k, d in zip(rhs.shape[:-2], dilation, strict=True)]
             padding = jax.lax.padtype_to_pads(x.shape[1:-1], extents, window_strides, padding)
-        out = self._convolution(x, window_strides, padding, dilation)
+        out = self._convolution(x, _Window(window_strides, padding, dilation))
         spec = numbers.out_spec
         back = {spec[0]: 0, spec[1]: out.ndim - 1} | {axis: i + 1 for i, axis in enumerate(spec[2:])}
         return out.transpose([back[axis] for axis in range(out.ndim)]).astype(
-            preferred_element_type or lhs.dtype
+            preferred_element_type or self._dtype(lhs)
         )
 
     def _check_kernel(self, kernel):
@@ -241,32 +229,28 @@ class TileProduct(eqx.Module):
                 f"these tiles hold a kernel of shape {self.tiles.plan.shape}, not {kernel.shape}."
             )
 
-    def _convolution(self, x, stride, padding, dilation):
-        *positions, channels, _ = self.tiles.plan.shape
+    def _dtype(self, x):
+        """Of the result: spikes may be whole numbers or booleans, currents are not."""
+        return x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else self.tiles.effective.dtype
+
+    def _convolution(self, x, window):
+        *_, channels, _ = self.tiles.plan.shape
         if x.shape[-1] != channels:
             raise ValueError(
                 f"tiles of a kernel of shape {self.tiles.plan.shape} got maps of {x.shape[-1]} channels."
             )
-        return self._products(x, lambda x: views(x, positions, stride, padding, dilation)).astype(x.dtype)
+        return _products(self, x, window)
 
-    def _products(self, x, seen):
-        """Products of what the positions of the kernel see of `x`.
+    def _seen(self, x, window):
+        """What the positions of the kernel see of maps or, without a window, of vectors."""
+        positions = self.tiles.plan.shape[:-2]
+        if window is None:
+            return jnp.split(x, math.prod(positions), axis=-1)
+        return views(x, positions, window.stride, window.padding, window.dilation)
 
-        In chunks whose currents stay in a core's cache, without which their memory traffic costs most.
-        """
-        each = jax.eval_shape(seen, x)[0].shape[1:-1]
-        full_scale = self._full_scale()
-
-        def product(chunk):
-            index, part = chunk
-            out = self._product(self.tiles.inputs(seen(part)), full_scale, index)
-            return out.reshape(len(part), *each, -1)
-
-        chunks = self._chunks(x, math.prod(each))
-        if len(chunks) == 1:
-            return product((0, chunks[0]))
-        out = jax.lax.map(product, (jnp.arange(len(chunks)), chunks))
-        return out.reshape(-1, *out.shape[2:])[: len(x)]
+    def _outputs(self, x, window):
+        """The shape of the outputs of one of `x`, channels apart."""
+        return jax.eval_shape(lambda x: self._seen(x, window), x)[0].shape[1:-1]
 
     def _chunks(self, x, each):
         """Inputs as the DAC makes them, (chunks, size, ...); zeros fill the last chunk."""
@@ -310,6 +294,57 @@ class TileProduct(eqx.Module):
         start = jnp.zeros((vectors, tiles.effective.shape[-1]), inputs.dtype)
         total, _ = jax.lax.scan(read, start, (inputs, tiles.effective, tiles.worth, tiles.spreads, keys))
         return tiles.outputs(total, inputs)
+
+
+# Compiled here, once for each shape: hooks are also called without `jit`, in notebooks.
+@eqx.filter_jit
+def _products(product, x, window):
+    """The products of what the positions of the kernel see of `x`.
+
+    In chunks whose currents stay in a core's cache, without which their memory traffic costs most.
+    """
+    each = product._outputs(x, window)
+    full_scale = product._full_scale()
+
+    def currents(chunk):
+        index, part = chunk
+        out = product._product(product.tiles.inputs(product._seen(part, window)), full_scale, index)
+        return out.reshape(len(part), *each, -1)
+
+    chunks = product._chunks(x, math.prod(each))
+    if len(chunks) == 1:
+        return currents((0, chunks[0]))
+    out = jax.lax.map(currents, (jnp.arange(len(chunks)), chunks))
+    return out.reshape(-1, *out.shape[2:])[: len(x)]
+
+
+@eqx.filter_jit
+@with_exact_products
+def _percentile(product, x, window):
+    """The converters' percentile of the currents that `x` causes."""
+    each = math.prod(product._outputs(x, window))
+    effective = product.tiles.used()
+    # As `jnp.quantile` of all currents: on the straight line between two neighbours in order.
+    count = len(x) * each * effective.shape[0] * effective.shape[-1]
+    place = (count - 1) * product.converters.percentile
+    below = math.floor(place)
+
+    def keep(greatest, part):
+        inputs = product.tiles.inputs(product._seen(part, window))
+        currents = jnp.abs(jnp.einsum("bvr,brc->bvc", inputs, effective))
+        found = jnp.concatenate([greatest, currents.reshape(-1)])
+        return jax.lax.top_k(found, len(greatest))[0], None
+
+    greatest, _ = jax.lax.scan(keep, jnp.zeros(count - below, effective.dtype), product._chunks(x, each))
+    greatest = eqx.error_if(greatest, jnp.isnan(greatest[:1]), "crossbar: inputs to calibrate with are NaN.")
+    above = greatest[max(len(greatest) - 2, 0)]
+    reached = greatest[-1] + (place - below) * (above - greatest[-1])
+    return eqx.error_if(
+        reached,
+        (reached <= 0) & jnp.any(effective > 0),
+        "crossbar: the calibrated full scale is zero, since too many currents are; calibrate with inputs "
+        "that are active, or with a greater Converters.percentile.",
+    )
 
 
 def _is_none(leaf):

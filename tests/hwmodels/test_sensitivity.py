@@ -121,12 +121,18 @@ def test_weight_errors_do_not_change_when_resistances_and_devices_scale_together
     [
         (lambda v: v["x"] * 0, "not zero, got 0.0"),
         (lambda v: v["x"] / 0.0, "finite and not zero, got inf"),
+        (lambda v: jnp.ones(3) * v["x"], r"must be one number, or parts .* got \{'the cost': \(3,\)\}"),
         (lambda v: 1 + jnp.sqrt(v["x"] - 2.0), r"slope of the cost along \['x'\] is not finite at 2.0"),
     ],
 )
 def test_bad_costs_say_what_is_wrong(cost, message):
     with pytest.raises(ValueError, match=message):
         elasticities(cost, {"x": 2.0})
+
+
+def test_a_cost_without_parts_is_refused():
+    with pytest.raises(ValueError, match="must be one number"):
+        contributions(lambda v: {}, {"x": 2.0})
 
 
 def test_float32_is_enough_for_a_ranking():

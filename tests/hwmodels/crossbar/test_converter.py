@@ -31,6 +31,7 @@ CHIPS = {
     for signs, partition in (("differential", "flatten"), ("offset", "flatten"), ("nice", "kernel-split"))
 }
 CHIP = CHIPS["differential"]
+CALIBRATED = TileProduct(CHIP, Converters(1, 8, full_scale="calibrated"))
 
 
 def convolution(x, kernel, **settings):
@@ -193,6 +194,36 @@ def test_calibration_without_currents_is_refused():
             TileProduct(chip, tiles.converters).calibrate(silent)
     with pytest.raises(ValueError, match="at least one input"):
         tiles.calibrate(MAPS[:0], stride=(2, 1), padding=(1, 0))
+
+
+def test_calibration_refuses_nan():
+    with pytest.raises(Exception, match="inputs to calibrate with are NaN"):
+        CALIBRATED.calibrate(MAPS.at[0, 0, 0, 0].set(jnp.nan), stride=(2, 1), padding=(1, 0))
+
+
+@pytest.mark.parametrize("dtype", [bool, jnp.int8, jnp.uint8, jnp.bfloat16])
+def test_spikes_of_any_dtype_give_the_same_currents(dtype):
+    product = CALIBRATED.calibrate(MAPS.astype(dtype), stride=(2, 1), padding=(1, 0))
+    vectors = MAPS.reshape(-1, 18)
+    result = jnp.bfloat16 if dtype == jnp.bfloat16 else jnp.float64
+    numbers = ("NHWC", "HWIO", "NHWC")
+    last = (((1,), (0,)), ((), ()))
+    flat = TileProduct(programmed(KERNEL.reshape(18, 5), Crossbar(4, 4), KEY))
+    for call, x in (
+        (lambda x: product.linear(x), vectors),
+        (lambda x: product.convolve(x, None, (2, 1), (1, 0)), MAPS),
+        (
+            lambda x: product.conv_general_dilated(x, KERNEL, (2, 1), [(1, 1), (0, 0)], None, None, numbers),
+            MAPS,
+        ),
+        (lambda x: flat.dot_general(x, KERNEL.reshape(18, 5), last), vectors),
+    ):
+        found, expected = call(x.astype(dtype)), call(x)
+        assert (found.dtype, expected.dtype) == (result, jnp.float64)
+        np.testing.assert_array_equal(found, expected.astype(result))
+        assert jnp.abs(expected - jnp.round(expected)).max() > 0.1
+    wide = flat.dot_general(vectors.astype(dtype), KERNEL.reshape(18, 5), last, None, jnp.float32)
+    np.testing.assert_array_equal(wide, flat.linear(vectors).astype(jnp.float32))
 
 
 def test_signed_inputs_need_signed_converters():

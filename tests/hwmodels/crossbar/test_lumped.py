@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwmodels.crossbar import Wires
+from hwmodels.crossbar import Wires, effective_conductance
 from hwmodels.crossbar.expansion import Reused
 from hwmodels.crossbar.lumped import Lumped, lumped_conductance
 from tests.helpers import finite_difference
@@ -31,6 +31,16 @@ def test_it_is_exact_where_it_was_expanded_and_open_devices_stay_open():
     assert float(jnp.abs(found[:, 3]).max()) == 0
     assert bool(jnp.isfinite(expansion(G, Wires(*WIRES))).all())
     assert float(jnp.abs(EXPAND(0 * G, Wires(*WIRES))(0 * G, Wires(*WIRES))).max()) == 0
+
+
+@pytest.mark.parametrize("cut", range(4))
+def test_what_an_infinite_resistance_cuts_off_is_nothing(cut):
+    wires = Wires(*(np.inf if index == cut else ohm for index, ohm in enumerate(WIRES)))
+    expansion = EXPAND(G, wires)
+    exact = jax.jit(effective_conductance)(G, wires)
+    assert bool(jnp.any(exact > 0)) == (cut in (1, 2))
+    np.testing.assert_allclose(expansion(G, wires), exact, rtol=1e-9, atol=1e-20)
+    assert bool(jnp.isfinite(jax.grad(lambda G: jnp.sum(expansion(G, wires)))(G)).all())
 
 
 def test_its_derivative_is_that_of_its_value():

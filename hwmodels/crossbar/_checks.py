@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import equinox as eqx
@@ -24,12 +25,13 @@ def is_concrete(*values: Any) -> bool:
 
 
 def require(condition: Callable[..., Any], message: str, *values: Any) -> None:
-    """Raises `ValueError` if all values are concrete and the condition does not hold for them.
+    """Raises `ValueError` for a value that is no number, or if known numbers do not meet the condition.
 
     Braces in `message` are filled with the values.
     """
-    if is_concrete(*values) and not np.all(condition(*map(np.asarray, values))):
-        raise ValueError(message.format(*values))
+    strange = any(isinstance(value, str) or value is None for value in values)
+    if strange or (is_concrete(*values) and not np.all(condition(*map(np.asarray, values)))):
+        raise ValueError(message.format(*(repr(v) if isinstance(v, str) else v for v in values)))
 
 
 def require_traced(array: Array, condition: Callable[..., Any], message: str, *values: Any) -> Array:
@@ -43,14 +45,17 @@ def require_traced(array: Array, condition: Callable[..., Any], message: str, *v
     return eqx.error_if(array, ~holds, message)
 
 
-def require_integer(name: str, value: Any, least: int, greatest: int, otherwise: str) -> None:
-    """Raises `ValueError` unless the value is None or an integer from `least` to `greatest`."""
-    if value is None:
+def require_integer(
+    name: str, value: Any, least: int, greatest: int | None = None, *, or_none: str | None = None
+) -> None:
+    """Raises `ValueError` unless the value is an integer in range, or None where that means `or_none`."""
+    if value is None and or_none is not None:
         return
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= greatest:
-        raise ValueError(
-            f"{name} must be an integer from {least} to {greatest}, or None for {otherwise}; got {value!r}."
-        )
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < least or (greatest is not None and value > greatest):
+        allowed = f"of at least {least}" if greatest is None else f"from {least} to {greatest}"
+        otherwise = "" if or_none is None else f", or None for {or_none}"
+        raise ValueError(f"{name} must be an integer {allowed}{otherwise}; got {value!r}.")
 
 
 def require_memory(rows: int, columns: int, dtype: Any) -> None:

@@ -45,7 +45,7 @@ class Converters(eqx.Module):
     def __check_init__(self):
         least = {"dac_bits": 1, "adc_bits": 1 + self.signed}
         for name, bits in least.items():
-            require_integer(f"Converters.{name}", getattr(self, name), bits, 24, "an ideal converter")
+            require_integer(f"Converters.{name}", getattr(self, name), bits, 24, or_none="an ideal converter")
         if self.full_scale not in ("worst-case", "calibrated"):
             raise ValueError(
                 f'Converters.full_scale must be "worst-case" or "calibrated", got {self.full_scale!r}.'

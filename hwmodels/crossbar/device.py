@@ -10,17 +10,19 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from hwmodels.crossbar._checks import Scalar, require, require_integer, require_traced
 from hwmodels.rounding import rounded
 
-_SIGMA = "{name} is σ/µ, a fraction of zero or more; got {{}}."
+_SIGMA = "{name} is σ/µ, a finite fraction of zero or more; got {{}}."
 _RATE = "Faults.{name} is the fraction of cells with that fault, 0 to 1; got {{}}."
+_INF = float("inf")
+_DRIFT = "Drift needs time_s > 0, reference_s > 0 and an exponent, all finite"
 _RANGE = "a device needs 0 ≤ g_min_siemens < g_max_siemens < ∞, got {} and {}; R ohm are 1/R siemens."
 
 
 def _is_sigma(sigma):
-    return sigma >= 0
+    return (sigma >= 0) & (sigma < _INF)
 
 
 def _is_range(low, high):
-    return (low >= 0) & (low < high) & (high < float("inf"))
+    return (low >= 0) & (low < high) & (high < _INF)
 
 
 class Variation(eqx.Module):
@@ -127,15 +129,14 @@ class Drift(eqx.Module):
     spread: Scalar = 0.0
 
     def __check_init__(self):
-        message = "Drift needs time_s > 0, reference_s > 0 and a finite exponent, got {}, {} and {}."
+        message = f"{_DRIFT}, got {{}}, {{}} and {{}}."
         require(_is_drift, message, self.time_s, self.reference_s, self.exponent)
         require(_is_sigma, _SIGMA.format(name="Drift.spread"), self.spread)
 
     def __call__(self, G: Float[Array, "*shape"], key: PRNGKeyArray) -> Float[Array, "*shape"]:
         values = (self.time_s, self.reference_s, self.exponent)
         time, reference, exponent = (jnp.asarray(value).astype(G.dtype) for value in values)
-        message = "Drift needs time_s > 0, reference_s > 0 and a finite exponent."
-        time = require_traced(time, _is_drift, message, *values)
+        time = require_traced(time, _is_drift, f"{_DRIFT}.", *values)
         spread = jnp.asarray(self.spread).astype(G.dtype)
         spread = require_traced(spread, _is_sigma, "Drift.spread is σ/µ, zero or more.", self.spread)
         noise = jax.random.normal(key, G.shape, G.dtype)
@@ -143,7 +144,7 @@ class Drift(eqx.Module):
 
 
 def _is_drift(time, reference, exponent):
-    return (time > 0) & (reference > 0) & (abs(exponent) < float("inf"))
+    return (time > 0) & (reference > 0) & (jnp.maximum(time, reference) < _INF) & (abs(exponent) < _INF)
 
 
 class ReadNoise(eqx.Module):
@@ -214,14 +215,14 @@ class Device(eqx.Module):
     read_noise: ReadNoise | None = None
 
     def __check_init__(self):
-        require_integer("Device.bits", self.bits, 1, 16, "continuous levels")
+        require_integer("Device.bits", self.bits, 1, 16, or_none="continuous levels")
         require(_is_range, _RANGE, self.g_min_siemens, self.g_max_siemens)
 
     @staticmethod
     def from_on_off_ratio(g_max_siemens: Scalar, on_off_ratio: Scalar, **settings) -> "Device":
         """A device with `G_min = G_max / on_off_ratio`; `settings` are the other arguments."""
         require(
-            lambda ratio: (ratio > 1) & (ratio < float("inf")),
+            lambda ratio: (ratio > 1) & (ratio < _INF),
             "on_off_ratio is G_max/G_min and must be above 1 and finite, got {}.",
             on_off_ratio,
         )
@@ -231,7 +232,7 @@ class Device(eqx.Module):
     def on_off_ratio(self) -> Scalar:
         """`G_max / G_min`; infinite for devices that block."""
         low = self.g_min_siemens
-        return float("inf") if isinstance(low, int | float) and low == 0 else self.g_max_siemens / low
+        return _INF if isinstance(low, int | float) and low == 0 else self.g_max_siemens / low
 
     def limits(self, dtype) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """`G_min` and `G_max` in siemens; an error, also under `jit`, unless `0 ≤ G_min < G_max < ∞`."""
@@ -295,9 +296,7 @@ class BitResistors(Device):
         drift: Drift | None = None,
         read_noise: ReadNoise | None = None,
     ):
-        if bits is None:
-            raise ValueError("BitResistors.bits is the number of resistors in a cell, 1 to 16; got None.")
-        require_integer("BitResistors.bits", bits, 1, 16, "continuous levels")
+        require_integer("BitResistors.bits", bits, 1, 16)
         message = "BitResistors needs unit_ohm and clear_ohm above zero, got {} and {}."
         require(lambda unit, clear: (unit > 0) & (clear > 0), message, unit_ohm, clear_ohm)
         self.g_min_siemens = bits / clear_ohm

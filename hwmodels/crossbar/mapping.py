@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hwmodels.crossbar._checks import require_integer
 from hwmodels.crossbar.circuit import Wires
 from hwmodels.crossbar.device import Device
 
@@ -32,8 +33,8 @@ class Crossbar(eqx.Module):
     - `slices`: cells per weight and sign, each of `device.bits` bits; their currents are shifted and added
       digitally, each slice on tiles of its own.
 
-    **Raises:** `ValueError` for sizes below one, unknown names, slices of devices without `bits`, and for
-    signs that the levels or the columns do not suffice for.
+    **Raises:** `ValueError` for sizes that are no integers of at least one, unknown names, slices of devices
+    without `bits`, and for signs that the levels or the columns do not suffice for.
     """
 
     rows: int = eqx.field(static=True, default=64)
@@ -46,8 +47,8 @@ class Crossbar(eqx.Module):
     slices: int = eqx.field(static=True, default=1)
 
     def __check_init__(self):
-        if min(self.rows, self.columns) < 1:
-            raise ValueError(f"a tile needs at least one row and column, got {self.rows}×{self.columns}.")
+        for name in ("rows", "columns", "slices"):
+            require_integer(f"Crossbar.{name}", getattr(self, name), 1)
         for name, allowed in (
             ("partition", ("flatten", "kernel-split")),
             ("signs", ("differential", "offset", "nice")),
@@ -58,10 +59,10 @@ class Crossbar(eqx.Module):
                     f"Crossbar.{name} must be one of {', '.join(map(repr, allowed))}, "
                     f"got {getattr(self, name)!r}."
                 )
-        if self.slices < 1 or (self.slices > 1 and self.device.bits is None):
+        if self.slices > 1 and self.device.bits is None:
             raise ValueError(
-                f"Crossbar.slices is the number of cells per weight, at least 1, and above 1 the cells need "
-                f"levels (Device.bits); got {self.slices} slices of {self.device.bits} bits."
+                f"Crossbar.slices is the number of cells per weight, and above 1 the cells need levels "
+                f"(Device.bits); got {self.slices} slices of {self.device.bits} bits."
             )
         if self.weight_bits is not None and self.weight_bits > 20:
             raise ValueError(f"a weight has at most 20 bits, got {self.weight_bits}.")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from hwmodels.crossbar import BitResistors, Device, Drift, Faults, ReadNoise, Variation
-from hwmodels.crossbar._checks import require_integer
 from tests.helpers import finite_difference
 
 KEY = jax.random.key(3)
@@ -150,7 +149,6 @@ def test_on_off_ratio():
         (lambda: Device(-1e-6, 5e-5), "g_min_siemens"),
         (lambda: Device(float("nan"), 5e-5), "g_min_siemens"),
         (lambda: Device(bits=0), "bits"),
-        (lambda: require_integer("bits", 2.5, 1, 16, "none"), "bits must be an integer from 1 to 16"),
         (lambda: Device(bits=True), "integer"),
         (lambda: BitResistors(bits=0), "bits"),
         (lambda: BitResistors(bits=True), "integer"),
@@ -162,11 +160,15 @@ def test_on_off_ratio():
         (lambda: Device.from_on_off_ratio(1e-4, 1.0), "on_off_ratio"),
         (lambda: Variation(-0.1), "sigma"),
         (lambda: Variation(float("nan")), "sigma"),
+        (lambda: Variation(float("inf")), "sigma .* finite .* got inf"),
+        (lambda: ReadNoise(float("inf")), "ReadNoise.sigma"),
         (lambda: ReadNoise(-0.1), "ReadNoise.sigma"),
         (lambda: Faults(stuck_on=1.1), "stuck_on"),
         (lambda: Faults(open=-0.1), "open"),
         (lambda: Faults(0.6, 0.6), "add up"),
         (lambda: Drift(time_s=0.0), "time_s"),
+        (lambda: Drift(time_s=float("inf")), "all finite, got inf, 1.0 and 0.05"),
+        (lambda: Drift(reference_s=float("inf")), "all finite"),
         (lambda: Drift(spread=-1.0), "spread"),
     ],
 )

@@ -134,7 +134,8 @@ def test_circuits_are_not_solved_in_half_precision(dtype):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rows": 0}, "at least one row"),
+        ({"rows": 0}, "Crossbar.rows must be an integer of at least 1; got 0"),
+        ({"columns": True}, "Crossbar.columns must be an integer"),
         ({"partition": "diagonal"}, "partition"),
         ({"signs": "both"}, "signs"),
         ({"calibration": "row"}, "calibration"),

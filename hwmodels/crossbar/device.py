@@ -144,7 +144,8 @@ class Drift(eqx.Module):
 
 
 def _is_drift(time, reference, exponent):
-    return (time > 0) & (reference > 0) & (jnp.maximum(time, reference) < _INF) & (abs(exponent) < _INF)
+    positive = (time > 0) & (reference > 0)
+    return positive & (time < _INF) & (reference < _INF) & (abs(exponent) < _INF)
 
 
 class ReadNoise(eqx.Module):

@@ -203,8 +203,10 @@ class Workload(eqx.Module):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"layer names must differ, got {', '.join(map(repr, repeated))} more than once.")
-        if not is_traced(self.timesteps) and not bool(np.all(np.asarray(self.timesteps) >= 1)):
-            raise ValueError(f"timesteps must be at least 1, got {self.timesteps}.")
+        if not is_traced(self.timesteps):
+            timesteps = np.asarray(self.timesteps)
+            if not np.all((timesteps >= 1) & np.isfinite(timesteps)):
+                raise ValueError(f"timesteps must be finite and at least 1, got {self.timesteps}.")
 
     @property
     def macs(self) -> int:

@@ -64,15 +64,15 @@ def operating_point(
 
     **Returns:** an [`OperatingPoint`][].
 
-    **Raises:** as [`effective_conductance`][]; `ValueError` for more tiles than one, and if `voltages` does not have one value per row; an
-    error, also under `jit`, for an infinite resistance, whose nodes may float.
+    **Raises:** as [`effective_conductance`][]; `ValueError` for more tiles than one, and if `voltages` does
+    not have one value per row; an error, also under `jit`, for an infinite resistance, whose nodes may float.
     """
     wires = Wires() if wires is None else wires
     require_closed(wires)
     if jnp.ndim(G) != 2:
         raise ValueError(
-            f"an operating point is that of one tile, shape (rows, columns), got {jnp.shape(G)}; for more use "
-            "jax.vmap."
+            f"an operating point is that of one tile, shape (rows, columns), got {jnp.shape(G)}; for more "
+            "tiles use jax.vmap."
         )
     G, wired = checked(G, wires)
     G = require_traced(G, _is_closed, _OPEN.partition("; got")[0], *_resistances(wires))

@@ -39,9 +39,15 @@ def soft_exit_fractions(
 
     **Returns:** means over the batch of p_1 … p_T, which sum to one.
 
-    **Raises:** `ValueError` for a threshold outside [0, 1] and for a temperature that is not positive.
+    **Raises:** `ValueError` for a threshold outside [0, 1], for a temperature that is not positive, and for
+    outputs without an input or with fewer classes than two.
     """
     _check_threshold(entropy)
+    if outputs.shape[1] < 1 or outputs.shape[2] < 2:
+        raise ValueError(
+            "soft exits need outputs (time, batch, classes) of at least one input and two classes, "
+            f"got shape {outputs.shape}."
+        )
     if not temperature > 0:
         raise ValueError(f"the temperature of soft exits must be positive, got {temperature}.")
     uncertainty = normalized_entropy(outputs)

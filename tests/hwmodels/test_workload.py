@@ -45,8 +45,9 @@ def test_a_workload_needs_distinct_layers_and_time():
         Workload(layers=(), timesteps=4)
     with pytest.raises(ValueError, match="'fc' more than once"):
         Workload(layers=(layer, layer), timesteps=4)
-    with pytest.raises(ValueError, match="timesteps must be at least 1"):
-        Workload(layers=(layer,), timesteps=0)
+    for timesteps in (0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=f"timesteps must be finite and at least 1, got {timesteps}"):
+            Workload(layers=(layer,), timesteps=timesteps)
 
 
 def test_rates_and_timesteps_are_the_leaves():

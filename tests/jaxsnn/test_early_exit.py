@@ -143,3 +143,9 @@ def test_soft_exits_are_fractions_and_differentiate(T, entropy, temperature):
 def test_soft_exits_refuse_what_is_no_threshold(options, message):
     with pytest.raises(ValueError, match=message):
         soft_exit_fractions(jnp.zeros((2, 3, 4)), **options)
+
+
+@pytest.mark.parametrize("shape", [(2, 0, 4), (2, 3, 1)])
+def test_soft_exits_refuse_outputs_that_decide_nothing(shape):
+    with pytest.raises(ValueError, match="at least one input and two classes"):
+        soft_exit_fractions(jnp.zeros(shape), entropy=0.5, temperature=0.1)

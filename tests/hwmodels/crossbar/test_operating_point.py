@@ -1,6 +1,7 @@
 """Node voltages, currents and power against Kirchhoff's and Ohm's laws."""
 
 import dataclasses
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -82,6 +83,12 @@ def test_gradient_of_power_is_the_square_of_the_drop():
     point = solve(G, VOLTAGES, PAPER)
     drop = (point.row_voltages - point.column_voltages)[0]
     np.testing.assert_allclose(by_G, drop**2, rtol=1e-9)
+
+
+def test_more_tiles_than_one_are_refused():
+    # Past the types that these tests check and users do not.
+    with pytest.raises(ValueError, match=r"of one tile, .* got \(2, .*jax.vmap"):
+        inspect.unwrap(operating_point)(jnp.stack([G, G]), VOLTAGES[0], Wires())
 
 
 def test_wrong_number_of_voltages():

@@ -55,7 +55,7 @@ def minimise(
     *,
     key: PRNGKeyArray,
     constraints: Sequence[Constraint] = (),
-    start: Mapping[str, Number] | None = None,
+    start: Mapping[str, Any] | None = None,
     restarts: int = 128,
     steps: int = 30,
     polished: int = 32,
@@ -82,7 +82,8 @@ def minimise(
     - `parameters`: see [`Real`][], [`Integer`][], [`Choice`][], [`Enumerated`][].
     - `key`: of the places where descent starts (a Latin hypercube).
     - `constraints`: see [`Constraint`][].
-    - `start`: a design that one of the restarts begins with; parameters left out start in the middle.
+    - `start`: a design that one of the restarts begins with, of every combination of enumerated values;
+      parameters left out start in the middle.
     - `restarts`, `steps`: of descent. `polished`: paths whose best design is polished; 0 for no polish.
     - `optimizer`: of optax; default Adam whose rate falls from 0.15 of each range to zero.
     - `max_evaluations`: no more than these are spent (for each combination of enumerated values), the last
@@ -91,7 +92,7 @@ def minimise(
     **Returns:** an [`Optimum`][].
 
     **Raises:** `ValueError` for settings below their least, names used twice, and a start that is no
-    parameter's; [`InfeasibleError`][], which says what the nearest design misses and by how much;
+    parameter's value; [`InfeasibleError`][], which says what the nearest design misses and by how much;
     [`DivergedError`][] for a NaN or an infinity, with the design where it arose.
     """
     _check(parameters, constraints, start, restarts, steps, polished, max_evaluations)
@@ -191,7 +192,7 @@ def _explain(ledgers: Sequence[Ledger]) -> str:
 def _check(
     parameters: Sequence[Parameter | Enumerated],
     constraints: Sequence[Constraint],
-    start: Mapping[str, Number] | None,
+    start: Mapping[str, Any] | None,
     restarts: int,
     steps: int,
     polished: int,
@@ -209,6 +210,17 @@ def _check(
     unknown = sorted(set(start or {}) - set(names))
     if unknown:
         raise ValueError(f"start sets {unknown[0]!r}, which is no parameter; there are {', '.join(names)}.")
+    for parameter in parameters:
+        value = (start or {}).get(parameter.name)
+        if value is None:
+            continue
+        if isinstance(parameter, Enumerated):
+            possible, allowed = value in parameter.values, f"one of {', '.join(map(repr, parameter.values))}"
+        else:
+            possible = isinstance(value, int | float | np.number) and math.isfinite(value)
+            allowed = "a finite number"
+        if not possible:
+            raise ValueError(f"start sets {parameter.name!r} to {value!r}; it must be {allowed}.")
     for name, value, least in (("restarts", restarts, 1), ("steps", steps, 0), ("polished", polished, 0)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}.")

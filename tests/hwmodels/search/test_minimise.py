@@ -219,12 +219,17 @@ def test_a_diverging_descent_measures_no_step_more():
     assert len(calls) == 8
 
 
+KIND = Enumerated("kind", ("a", "b"))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"parameters": ()}, "at least one parameter"),
         ({"parameters": (BOX[0], BOX[0])}, "'m' more than once"),
         ({"start": {"n": 1}}, "'n', which is no parameter; there are m, x"),
+        ({"start": {"m": float("nan")}}, "start sets 'm' to nan; it must be a finite number"),
+        ({"parameters": (*BOX, KIND), "start": {"kind": "c"}}, "'kind' to 'c'; it must be one of 'a', 'b'"),
         ({"restarts": 0}, "restarts must be at least 1, got 0"),
         ({"steps": -1}, "steps must be at least 0, got -1"),
         ({"polished": -1}, "polished must be at least 0"),

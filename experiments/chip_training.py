@@ -140,8 +140,10 @@ def scaled_as(params: Any, on_chip: Any) -> Any:
 
 
 def scale(kernel: jax.Array, on_chip: jax.Array) -> jax.Array:
-    """The factor that brings a kernel nearest to what a chip makes of it, in least squares."""
-    return jnp.sum(kernel * on_chip) / jnp.sum(kernel * kernel)
+    """The factor that brings a kernel nearest to what a chip makes of it, in least squares; 1 for zeros."""
+    power = jnp.sum(kernel * kernel)
+    dead = power == 0
+    return jnp.where(dead, 1, jnp.sum(kernel * on_chip) / jnp.where(dead, 1, power))
 
 
 def folded(network: Network, chip: Network) -> Network:
@@ -154,7 +156,7 @@ def folded(network: Network, chip: Network) -> Network:
     **Arguments:** `network`: blocks of a bias-free synapse and LIF neurons without normalisation, and an
     output layer; left as it is. `chip`: the same network as [`programmed`][].
 
-    **Raises:** `ValueError` that names a layer whose scale is not its threshold's.
+    **Raises:** `ValueError` that names a layer whose scale is not its threshold's, or not positive.
     """
     software = nnx.clone(network)
     for layer, seen in zip(software.layers, chip.layers, strict=True):
@@ -165,6 +167,11 @@ def folded(network: Network, chip: Network) -> Network:
             )
         kernel = layer.synapse.kernel
         factor = scale(kernel[...], seen.synapse.kernel[...])
+        if not factor > 0:
+            raise ValueError(
+                f"layer {layer.name!r}: its kernel's scale on the chip is {factor}, for which no threshold "
+                "can stand; its devices or wires let nothing through."
+            )
         if isinstance(layer.neuron, LIF) and not isinstance(layer.neuron, ParametricLIF):
             layer.neuron.threshold /= float(factor)
         elif layer.neuron.spiking:

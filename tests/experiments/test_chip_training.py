@@ -1,6 +1,7 @@
 """Training on modelled chips: gradients of the whole chain, exact periods, resume, knobs, errors."""
 
 import dataclasses
+import math
 from functools import partial
 
 import jax
@@ -214,6 +215,14 @@ def test_what_has_no_threshold_cannot_be_folded():
     learnt = digits_convnet(width=1, neuron=ParametricLIF, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="'conv1' has no plain threshold: ParametricLIF"):
         folded(learnt, learnt)
+    chip = programmed(network(), Crossbar(8, 8, wires=Wires(sense=math.inf)), jax.random.key(0))
+    with pytest.raises(ValueError, match=r"'conv1': its kernel's scale on the chip is 0\.0"):
+        folded(network(), chip)
+
+
+def test_a_kernel_of_zeros_keeps_its_scale():
+    zeros = jnp.zeros((3, 2))
+    assert float(jnp.abs(scaled_as({"kernel": zeros}, {"kernel": zeros})["kernel"]).max()) == 0
 
 
 CUT = """

@@ -13,7 +13,7 @@ from flax import nnx
 from experiments import registry
 from experiments.figures.energy_aware import pareto_figure
 from experiments.hardware_cost import Conventions, inference_energy_j
-from experiments.output import Result, Run, Table
+from experiments.output import Result, Run, Table, inputs
 from experiments.pipeline import (
     make_accelerator,
     make_chip,
@@ -222,13 +222,7 @@ def energy_aware(
     coarse = _summary(rounded, ("penalty", "beta", "bits"))
     return Result(
         title="Training with the chip's energy in the loss",
-        inputs={
-            "dataset": dataset.name,
-            "dataset_sha256": dataset.fingerprint,
-            "test_images": len(dataset.test_labels),
-            "training": dataclasses.asdict(training),
-            "tuning": dataclasses.asdict(tuning),
-        },
+        inputs=inputs(dataset, seeds, training=training, tuning=tuning),
         numbers={
             "model": model,
             "summary": summary,

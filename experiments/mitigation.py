@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from experiments import registry
 from experiments.figures.mitigation import mitigation_figure
-from experiments.output import Result, Run, Table
+from experiments.output import Result, Run, Table, inputs
 from experiments.pipeline import (
     make_crossbar,
     make_dataset,
@@ -26,10 +26,9 @@ from experiments.pipeline import (
     make_wires,
 )
 from hwmodels.crossbar import Crossbar, deploy
-from jaxsnn.data.datasets import Dataset
 from jaxsnn.encoding import Direct
 from jaxsnn.learning.conversion import SilentLayerError, convert
-from jaxsnn.learning.training import TrainConfig, evaluate, fit
+from jaxsnn.learning.training import evaluate, fit
 from jaxsnn.network import Network
 from jaxsnn.neuron import ReLU, Reset
 from jaxsnn.normalization import BNTT, BatchNorm, Normalization, TdBN, adapt_statistics
@@ -191,7 +190,7 @@ def mitigation(
     counts = [0, *adaptation.images]
     return Result(
         title="Trained SNNs helped on their chips",
-        inputs=_inputs(dataset, seed, training, as_ann),
+        inputs=inputs(dataset, seed, training=training, ann=as_ann),
         numbers={
             "software_accuracy": software,
             "hardware_accuracies": hardware,
@@ -266,13 +265,3 @@ def adaptation_table(counts: Sequence[int], curves: Mapping[str, Sequence[Sequen
 def _mean_and_spread(accuracies: Any) -> str:
     spread = np.std(accuracies, ddof=1) if len(accuracies) > 1 else 0.0
     return f"{np.mean(accuracies):.2%} ± {spread:.2%}"
-
-
-def _inputs(dataset: Dataset, seed: int, *trainings: TrainConfig) -> dict[str, Any]:
-    return {
-        "dataset": dataset.name,
-        "dataset_sha256": dataset.fingerprint,
-        "test_images": len(dataset.test_labels),
-        "seed": seed,
-        "training": [dataclasses.asdict(training) for training in trainings],
-    }

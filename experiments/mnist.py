@@ -6,7 +6,7 @@ from flax import nnx
 
 from experiments import registry
 from experiments.figures.accuracy import training_figure
-from experiments.output import Result, Run, Table
+from experiments.output import Result, Run, Table, inputs
 from experiments.pipeline import make_dataset, make_neuron, make_training
 from jaxsnn.learning.training import evaluate, fit
 from jaxsnn.models.vgg import vgg
@@ -39,13 +39,7 @@ def mnist(run: Run, *, seed: int) -> Result:
     spiking = [layer for layer in software.record if layer.spiking]
     return Result(
         title="A spiking VGG5 on MNIST",
-        inputs={
-            "dataset": dataset.name,
-            "dataset_sha256": dataset.fingerprint,
-            "test_images": len(dataset.test_labels),
-            "seed": seed,
-            "training": dataclasses.asdict(training),
-        },
+        inputs=inputs(dataset, seed, training=training),
         numbers={
             "software_accuracy": software.accuracy,
             "spike_rates": {layer.name: float(layer.spike_rate) for layer in spiking},

@@ -11,7 +11,7 @@ from flax import nnx
 from experiments import registry
 from experiments.chip_training import NoiseAware, folded
 from experiments.figures.noise_aware import noise_aware_figure
-from experiments.output import Result, Run, Table
+from experiments.output import Result, Run, Table, inputs
 from experiments.pipeline import (
     make_crossbar,
     make_dataset,
@@ -23,7 +23,6 @@ from experiments.pipeline import (
 )
 from experiments.robustness import Robustness, on_hardware, program
 from hwmodels.crossbar import Converters, Crossbar
-from jaxsnn.data.datasets import Dataset
 from jaxsnn.learning.training import EpochMetrics, evaluate, fit, split_parameters
 from jaxsnn.network import Network
 
@@ -105,7 +104,7 @@ def noise_aware(
         results[name] = measured(tuned)
     return Result(
         title="An SNN trained on its chip",
-        inputs=_inputs(dataset, seed, training, on_chips),
+        inputs=inputs(dataset, seed, training=training, on_chips=on_chips),
         numbers={
             "networks": {name: found.numbers(results["plain"]) for name, found in results.items()},
             "training_on_chips": {
@@ -170,16 +169,6 @@ def undisturbed(network: Network, crossbar: Crossbar) -> Network:
     )
     graph, kernels, rest = split_parameters(network)
     return nnx.merge(graph, program(kernels, certain, jax.random.key(0)), rest, copy=True)
-
-
-def _inputs(dataset: Dataset, seed: int, *trainings: Any) -> dict[str, Any]:
-    return {
-        "dataset": dataset.name,
-        "dataset_sha256": dataset.fingerprint,
-        "test_images": len(dataset.test_labels),
-        "seed": seed,
-        "training": [dataclasses.asdict(training) for training in trainings],
-    }
 
 
 def network_table(results: Mapping[str, Measured]) -> Table:

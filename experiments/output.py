@@ -7,7 +7,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table as RichTable
+
+from jaxsnn.data.datasets import Dataset
+from jaxsnn.learning.training import TrainConfig
 
 PACKAGES = (
     "jaxsnn",
@@ -105,6 +108,17 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
+
+
+def inputs(dataset: Dataset, seed: int | Sequence[int], **trainings: TrainConfig) -> dict[str, Any]:
+    """What numbers were made from: the data by name and content, the seed, and every training by name."""
+    return {
+        "dataset": dataset.name,
+        "dataset_sha256": dataset.fingerprint,
+        "test_images": len(dataset.test_labels),
+        "seed": seed,
+        **{name: asdict(training) for name, training in trainings.items()},
+    }
 
 
 def machine() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from experiments.figures.accuracy import hardware_accuracy_figure, training_figu
 from experiments.figures.crossbar import ir_drop_figure, tile_size_figure, weights_figure
 from experiments.figures.energy import energy_figure
 from experiments.hardware_cost import Conventions, Costs, cost_table, hardware_costs, to_workload
-from experiments.output import Result, Run
+from experiments.output import Result, Run, inputs
 from experiments.robustness import Robustness, accuracy_table, on_hardware, spike_rate_table
 from hwmodels import sata, spikeflow
 from hwmodels.crossbar import Crossbar, Device, Variation, Wires
@@ -88,13 +88,7 @@ def digits(
 
     return Result(
         title="An SNN on digits, and on chips",
-        inputs={
-            "dataset": dataset.name,
-            "dataset_sha256": dataset.fingerprint,
-            "test_images": len(dataset.test_labels),
-            "seed": seed,
-            "training": dataclasses.asdict(training),
-        },
+        inputs=inputs(dataset, seed, training=training),
         numbers=_numbers(trained, software, chips, costs),
         tables=[accuracy_table(chips), spike_rate_table(software.record, chips), cost_table(costs)],
         figures={

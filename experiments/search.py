@@ -16,7 +16,7 @@ from experiments.chip_training import programmed
 from experiments.energy_aware import EnergyPenalty, Inference, Setting
 from experiments.figures.search import search_figure
 from experiments.hardware_cost import Conventions, to_workload
-from experiments.output import Result, Run, Table
+from experiments.output import Result, Run, Table, inputs
 from experiments.pipeline import (
     make_chip,
     make_crossbar,
@@ -242,14 +242,7 @@ def search(
         row["undominated"] = best
     return Result(
         title="Network and chip, found together",
-        inputs={
-            "dataset": dataset.name,
-            "dataset_sha256": dataset.fingerprint,
-            "test_images": len(dataset.test_labels),
-            "seed": seed,
-            "training": dataclasses.asdict(training),
-            "tuning": dataclasses.asdict(tuning),
-        },
+        inputs=inputs(dataset, seed, training=training, tuning=tuning),
         numbers={"designs_in_space": space.designs, "found": rows, "infeasible": infeasible},
         tables=[search_table(rows, infeasible)],
         figures={"search": search_figure(rows)},

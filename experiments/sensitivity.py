@@ -11,7 +11,7 @@ from flax import nnx
 from experiments import registry
 from experiments.figures.sensitivity import sensitivity_figure
 from experiments.hardware_cost import Conventions, to_workload
-from experiments.output import Result, Run, Table
+from experiments.output import Result, Run, Table, inputs
 from experiments.pipeline import (
     make_accelerator,
     make_chip,
@@ -123,13 +123,7 @@ def sensitivity(run: Run, *, seed: int, shown: int, conventions: Conventions) ->
     }
     return Result(
         title="What should be changed first?",
-        inputs={
-            "dataset": dataset.name,
-            "dataset_sha256": dataset.fingerprint,
-            "test_images": len(dataset.test_labels),
-            "seed": seed,
-            "training": dataclasses.asdict(training),
-        },
+        inputs=inputs(dataset, seed, training=training),
         numbers={
             "software_accuracy": software.accuracy,
             "elasticities": {cost: by["component"].total for cost, by in turned.items()},

@@ -135,8 +135,8 @@ def test_one_bad_design_of_a_sweep_is_found():
 
 
 def test_endless_time():
-    with pytest.raises(ValueError, match=r"timesteps must lie in \[1, 1e\+09\], got inf"):
-        spikeflow.evaluate(spikeflow.vgg(spikeflow.VGG9, timesteps=math.inf))
+    with pytest.raises(ValueError, match=r"timesteps must lie in \[1, 1e\+09\], got 2000000000"):
+        spikeflow.evaluate(spikeflow.vgg(spikeflow.VGG9, timesteps=2_000_000_000))
 
 
 def test_an_ann_runs_once():

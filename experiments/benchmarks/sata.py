@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from experiments.timing import seconds_of
 from hwmodels import sata
-from hwmodels.sata import traffic
+from hwmodels.sata import dram, traffic
 from hwmodels.workload import Workload
 
 # User CPU seconds of the authors' cycle simulator for the nine BNTT layers, an output-stationary and a
@@ -26,8 +26,8 @@ def _first_seconds(function: Callable[[], Any]) -> float:
 
 
 def _clear() -> None:
-    traffic._exact.cache_clear()
-    traffic._exact_dram.cache_clear()
+    for counts in (traffic._exact, traffic._exact_dram, dram.drained_words, dram._input_reads):
+        counts.cache_clear()
 
 
 def _total(rows: Any, columns: Any, ifmap: Any, rate: Any, timesteps: Any) -> Any:

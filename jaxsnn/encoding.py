@@ -60,4 +60,31 @@ class Poisson:
         )
 
 
-Encoding = Direct | Poisson
+@dataclass(frozen=True)
+class Frames:
+    """Inputs that have a time axis of their own, (time, batch, ...), as events binned into frames do.
+
+    Frame t is the input of timestep t; a run of fewer timesteps takes the first ones.
+    """
+
+    constant = False
+    unit = 1.0
+
+    def __call__(
+        self,
+        images: Float[Array, "time batch *features"],
+        *,
+        start: int | Array,
+        steps: int,
+        key: Array | None,
+    ) -> Signal:
+        if isinstance(start, int) and start + steps > images.shape[0]:
+            raise ValueError(
+                f"the inputs have {images.shape[0]} frames and {start + steps} timesteps were asked for; bin "
+                f"the events into as many frames, or run at most {images.shape[0]} timesteps."
+            )
+        values = jax.lax.dynamic_slice_in_dim(images, start, steps)
+        return Signal(values=values, steps=steps, analog=False)
+
+
+Encoding = Direct | Poisson | Frames

@@ -1,105 +1,19 @@
-"""Data sets by name: images as uint8 in memory, a held-out test split, a fingerprint."""
+"""Data sets by name, from scikit-learn, from files or from a download."""
 
-import dataclasses
-import hashlib
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
 from jaxsnn.data import files
+from jaxsnn.data.dataset import Dataset
 
-Images = np.ndarray
-"""uint8, (count, height, width, channels)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Images and labels, split into training and test.
-
-    **Arguments:**
-
-    - `name`: what tables call it.
-    - `train_images`, `test_images`: uint8, (count, height, width, channels).
-    - `train_labels`, `test_labels`: uint8, (count,), each below `classes`.
-    - `classes`: number of classes.
-    - `mean`, `std`: per channel, of pixels in [0, 1]; [`Dataset.scale`][] subtracts and divides. The
-      defaults leave pixels in [0, 1].
-
-    **Raises:** `ValueError` for an empty split, for images that are not uint8 (count, height, width,
-    channels), and for labels that do not fit.
-    """
-
-    name: str
-    train_images: Images
-    train_labels: np.ndarray
-    test_images: Images
-    test_labels: np.ndarray
-    classes: int
-    mean: tuple[float, ...] = field(default=(0.0,))
-    std: tuple[float, ...] = field(default=(1.0,))
-
-    def __post_init__(self):
-        for split in ("train", "test"):
-            images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
-            where = f"data set {self.name!r}, {split} split"
-            if len(images) == 0:
-                raise ValueError(f"{where}: it is empty.")
-            if images.ndim != 4 or images.dtype != np.uint8:
-                raise ValueError(
-                    f"{where}: images must be uint8 (count, height, width, channels), "
-                    f"got {images.dtype} {images.shape}."
-                )
-            if labels.shape != (len(images),) or labels.dtype != np.uint8:
-                raise ValueError(
-                    f"{where}: labels must be uint8 ({len(images)},), got {labels.dtype} {labels.shape}."
-                )
-            if labels.max() >= self.classes:
-                raise ValueError(f"{where}: label {labels.max()} is outside the {self.classes} classes.")
-        if min(self.std) <= 0:
-            raise ValueError(f"data set {self.name!r}: std must be positive, got {self.std}.")
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 over every array and the scaling: two data sets with equal fingerprints are the same."""
-        digest = hashlib.sha256(repr((self.classes, self.mean, self.std)).encode())
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            digest.update(repr(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        height, width, channels = self.train_images.shape[1:]
-        return height, width, channels
-
-    def hold_out(self, fraction: float, seed: int) -> "Dataset":
-        """Split the training images alone: the test split of the result is a random `fraction` of them.
-
-        **Raises:** `ValueError` for a fraction outside (0, 1), or one that leaves a split empty.
-        """
-        if not 0 < fraction < 1:
-            raise ValueError(f"the held out part is a fraction of the images in (0, 1), got {fraction}.")
-        order = np.random.default_rng(seed).permutation(len(self.train_images))
-        held = order[: round(fraction * len(order))]
-        kept = order[len(held) :]
-        return dataclasses.replace(
-            self,
-            train_images=self.train_images[kept],
-            train_labels=self.train_labels[kept],
-            test_images=self.train_images[held],
-            test_labels=self.train_labels[held],
-        )
-
-    def scale(self, images):
-        """uint8 images (NumPy or JAX) to float32 `(images/255 − mean) / std`."""
-        mean, std = (np.asarray(value, np.float32) for value in (self.mean, self.std))
-        return (images.astype(np.float32) / np.float32(255) - mean) / std
+__all__ = ["Dataset", "digits", "load", "stratified_split"]
 
 
 def stratified_split(labels: np.ndarray, test_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

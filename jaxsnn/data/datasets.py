@@ -3,7 +3,6 @@
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from jaxsnn.data import files
 from jaxsnn.data.dataset import Dataset
+from jaxsnn.data.published import SOURCES, Source, check_published
 
 __all__ = ["Dataset", "digits", "load", "stratified_split"]
 
@@ -51,28 +51,6 @@ def digits(*, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
     )
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What is known about a data set that lives in files."""
-
-    classes: int
-    counts: tuple[int, int]
-    repository: str
-    label_bytes: int = 0
-    label: str | None = None
-    colour: bool = False
-    """Whether grey images among its coloured ones take three channels."""
-
-
-_SOURCES = {
-    "mnist": _Source(10, (60_000, 10_000), "ylecun/mnist"),
-    "fashion_mnist": _Source(10, (60_000, 10_000), "zalando-datasets/fashion_mnist"),
-    "cifar10": _Source(10, (50_000, 10_000), "uoft-cs/cifar10", label_bytes=1),
-    "cifar100": _Source(100, (50_000, 10_000), "uoft-cs/cifar100", label_bytes=2, label="fine_label"),
-    "tiny_imagenet": _Source(200, (100_000, 10_000), "zh-plus/tiny-imagenet", colour=True),
-}
-
-
 def _folder(name: str, path: Path | None) -> Path | None:
     """Where the files lie: `path` or its subfolder NAME, or that subfolder of `JAXSNN_DATA` alone.
 
@@ -89,23 +67,12 @@ def _folder(name: str, path: Path | None) -> Path | None:
     return inner if inner.is_dir() else path
 
 
-def _read(name: str, source: _Source, folder: Path) -> tuple[files.Split, files.Split] | None:
+def _read(name: str, source: Source, folder: Path) -> tuple[files.Split, files.Split] | None:
     """Train and test from whichever layout the folder holds, or None."""
-    idx = {
-        key: next(iter(sorted(folder.glob(f"{prefix}-*-ubyte*"))), None)
-        for key, prefix in {
-            "train_images": "train-images",
-            "train_labels": "train-labels",
-            "test_images": "t10k-images",
-            "test_labels": "t10k-labels",
-        }.items()
-    }
-    if source.label_bytes == 0 and all(idx.values()):
-        arrays = {key: files.read_idx(path) for key, path in idx.items() if path is not None}
-        return (
-            (arrays["train_images"][..., None], arrays["train_labels"]),
-            (arrays["test_images"][..., None], arrays["test_labels"]),
-        )
+    if source.label_bytes == 0:
+        arrays = files.read_idx_set(folder, source.folder)
+        if arrays is not None:
+            return arrays
     train, test = sorted(folder.glob("train-*.parquet")), sorted(folder.glob("test-*.parquet"))
     test = test or sorted(folder.glob("valid*-*.parquet"))
     if train and test:
@@ -121,7 +88,7 @@ def _read(name: str, source: _Source, folder: Path) -> tuple[files.Split, files.
     return None
 
 
-def _download(name: str, source: _Source) -> tuple[files.Split, files.Split]:
+def _download(name: str, source: Source) -> tuple[files.Split, files.Split]:
     given = os.environ.get("JAXSNN_DATA")
     place = (
         f"there is no folder {Path(given) / name}" if given else "JAXSNN_DATA names no folder of data sets"
@@ -141,7 +108,10 @@ def _download(name: str, source: _Source) -> tuple[files.Split, files.Split]:
     def read(split):
         columns = split.column_names
         image, label = ("img" if "img" in columns else "image"), source.label or "label"
-        arrays = [np.asarray(cell, np.uint8) for cell in split[image]]
+        arrays = [
+            files.image_bytes(cell, f"{source.repository}, row {row}")
+            for row, cell in enumerate(split[image])
+        ]
         return files.stack(arrays, list(split[label]), Path(source.repository), colour=source.colour)
 
     return read(found["train"]), read(found["test" if "test" in found else "valid"])
@@ -150,7 +120,7 @@ def _download(name: str, source: _Source) -> tuple[files.Split, files.Split]:
 def _from_files(
     name: str, *, path: Path | None = None, normalize: bool = False, complete: bool = True
 ) -> Dataset:
-    source = _SOURCES[name]
+    source = SOURCES[name]
     folder = _folder(name, path)
     if folder is None:
         splits = _download(name, source)
@@ -163,12 +133,8 @@ def _from_files(
             )
         splits = read
     (train_images, train_labels), (test_images, test_labels) = splits
-    counts = (len(train_images), len(test_images))
-    if complete and counts != source.counts:
-        raise ValueError(
-            f"data set {name!r} should have {source.counts[0]} and {source.counts[1]} images and has "
-            f"{counts[0]} and {counts[1]}; pass complete=False to use a part."
-        )
+    if complete:
+        check_published(name, source, splits, folder or source.repository)
     mean, std = (0.0,), (1.0,)
     if normalize:
         # Exact integer sums: the same bits on every machine.
@@ -187,22 +153,24 @@ def _from_files(
 
 _LOADERS: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
-    **{name: partial(_from_files, name) for name in _SOURCES},
+    **{name: partial(_from_files, name) for name in SOURCES},
 }
 
 
 def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset:
     """A data set by name: digits, mnist, fashion_mnist, cifar10, cifar100, tiny_imagenet.
 
-    Digits are bundled. The others are read from a folder (IDX, Parquet in the layout of Hugging Face
-    `datasets`, CIFAR's binary batches, Tiny ImageNet's folders), or downloaded by the `datasets` package.
+    Digits are bundled. The others are read from a folder (IDX under any of its usual names, Parquet in the
+    layout of Hugging Face `datasets`, CIFAR's binary batches, Tiny ImageNet's folders), or downloaded by the
+    `datasets` package.
 
     **Arguments:**
 
     - `path`: folder that holds the files, or a subfolder NAME that does. By default the subfolder NAME of the
       folder in the environment variable `JAXSNN_DATA`, and where there is none, a download.
     - `normalize`: set the data set's `mean` and `std` to those of its training pixels.
-    - `complete`: require the published number of images.
+    - `complete`: require the published number of images, the published files where their checksums are known
+      (MNIST and Fashion-MNIST), and images that are no noise, in classes of similar size, where not.
     - for digits instead: `test_fraction` and `seed` of the split.
 
     An option of None counts as not given.

@@ -27,6 +27,10 @@ class Residual(nnx.Module):
     def __init__(self, first: Block, second: Block, projection: Block | None = None):
         self.first, self.second, self.projection = first, second, projection
 
+    @property
+    def accumulates(self) -> bool:
+        return self.second.accumulates
+
     def __call__(
         self, signal: Signal, state: Any, *, start: int | Array, training: bool = False
     ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
@@ -106,6 +110,10 @@ class SharedMembrane(nnx.Module):
                 )
         self.blocks = nnx.List(blocks)
 
+    @property
+    def accumulates(self) -> bool:
+        return self.blocks[-1].accumulates
+
     def __call__(
         self, signal: Signal, state: Any, *, start: int | Array, training: bool = False
     ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
@@ -141,5 +149,7 @@ def _membrane_channels(layer: Block) -> int:
 
 
 def _keeps_size(synapse: Conv | Linear) -> bool:
-    sides = zip(synapse.kernel_size, synapse.padding, strict=True)
-    return synapse.stride == (1, 1) and all(kernel == 2 * padding + 1 for kernel, padding in sides)
+    sides = zip(synapse.kernel_size, synapse.dilation, synapse.padding, synapse.extra_padding, strict=True)
+    return synapse.stride == (1, 1) and all(
+        dilation * (kernel - 1) == 2 * padding + extra for kernel, dilation, padding, extra in sides
+    )

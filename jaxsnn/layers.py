@@ -38,12 +38,18 @@ class Conv(nnx.Module):
 
     **Arguments:**
 
-    - `in_channels`, `out_channels`, `kernel`, `stride`, `padding`: as usual; ints or (vertical, horizontal).
+    - `in_channels`, `out_channels`, `kernel`, `stride`, `dilation`: as usual; ints or (vertical, horizontal).
+    - `padding`: zeros on both sides, an int or (vertical, horizontal); "valid" is none, and "same" keeps the
+      size of the map at stride 1 (with an even kernel, the odd zero stands at the end, as in torch).
+    - `groups`: the channels are cut in so many parts, each with kernels of its own (in = `in_channels` is
+      depthwise).
     - `use_bias`: off by default: a crossbar has no bias row.
-    - `kernel_init`: an initialiser for (height, width, in, out).
+    - `kernel_init`: an initialiser for (height, width, in/groups, out).
     - `param_dtype`: dtype of the stored parameters; `dtype` of the computation (default: the same).
     - `product`: the function `(x, kernel, stride, padding) -> out` in place of an exact convolution, e.g. a
-      chip's with its converters.
+      chip's with its converters. With groups or dilation it is called with these by name.
+
+    **Raises:** `ValueError` for sizes that do not fit.
     """
 
     kind: Literal["conv", "linear"] = "conv"
@@ -55,7 +61,9 @@ class Conv(nnx.Module):
         kernel: int | Sequence[int] = 3,
         *,
         stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | Literal["same", "valid"] = 1,
+        groups: int = 1,
+        dilation: int | Sequence[int] = 1,
         use_bias: bool = False,
         kernel_init=None,
         param_dtype=jnp.float32,
@@ -68,11 +76,29 @@ class Conv(nnx.Module):
         self.quantizer: Any = nnx.data(None)
         self.kernel_size = _pair(kernel, "kernel")
         self.stride = _pair(stride, "stride")
-        self.padding = _pair(padding, "padding")
+        self.dilation = _pair(dilation, "dilation")
+        self.padding, self.extra_padding = self._padding(padding)
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"groups must divide the {in_channels} input and the {out_channels} output channels, got "
+                f"{groups}."
+            )
+        self.groups = groups
         self.dtype = dtype
-        shape = (*self.kernel_size, in_channels, out_channels)
+        shape = (*self.kernel_size, in_channels // groups, out_channels)
         self.kernel = nnx.Param((kernel_init or xavier_uniform(2.0))(rngs.params(), shape, param_dtype))
         self.bias = nnx.Param(jnp.zeros((out_channels,), param_dtype)) if use_bias else None
+
+    def _padding(self, padding: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Zeros on both sides, and the odd ones at the end."""
+        if padding == "valid":
+            return (0, 0), (0, 0)
+        if padding != "same":
+            return _pair(padding, "padding"), (0, 0)
+        if self.stride != (1, 1):
+            raise ValueError(f"padding 'same' keeps the size of a map at stride 1 only, got {self.stride}.")
+        total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        return (total[0] // 2, total[1] // 2), (total[0] % 2, total[1] % 2)
 
     def __call__(self, x: Array) -> Float[Array, "time batch h2 w2 c2"]:
         if x.shape[-1] != self.in_channels:
@@ -81,10 +107,17 @@ class Conv(nnx.Module):
             )
         dtype = self.dtype or self.kernel[...].dtype
         folded = x.reshape(-1, *x.shape[2:]).astype(dtype)
-        out = self.product(folded, weights(self).astype(dtype), self.stride, self.padding)
+        if any(self.extra_padding):
+            folded = jnp.pad(folded, ((0, 0), *((0, extra) for extra in self.extra_padding), (0, 0)))
+        special = {} if self._dense else {"groups": self.groups, "dilation": self.dilation}
+        out = self.product(folded, weights(self).astype(dtype), self.stride, self.padding, **special)
         if self.bias is not None:
             out = out + self.bias[...].astype(dtype)
         return out.reshape(*x.shape[:2], *out.shape[1:])
+
+    @property
+    def _dense(self) -> bool:
+        return self.groups == 1 and self.dilation == (1, 1)
 
 
 class Linear(nnx.Module):
@@ -97,6 +130,9 @@ class Linear(nnx.Module):
     kernel_size = (1, 1)
     stride = (1, 1)
     padding = (0, 0)
+    extra_padding = (0, 0)
+    groups = 1
+    dilation = (1, 1)
 
     def __init__(
         self,
@@ -200,6 +236,11 @@ class Block(nnx.Module):
         self.neuron = neuron
         self.pool = pool
 
+    @property
+    def accumulates(self) -> bool:
+        """Whether its output at a timestep is already the sum over all timesteps until then."""
+        return self.neuron.accumulates
+
     def drive(self, signal: Signal) -> Signal:
         """The currents of a signal; once, when it is constant in time."""
         try:
@@ -222,13 +263,16 @@ class Block(nnx.Module):
         return LayerRecord(
             name=self.name,
             kind=synapse.kind,
-            height=signal.values.shape[2] if conv else 1,
-            width=signal.values.shape[3] if conv else 1,
+            # The odd zeros of an even kernel's padding "same" count as part of the map.
+            height=signal.values.shape[2] + synapse.extra_padding[0] if conv else 1,
+            width=signal.values.shape[3] + synapse.extra_padding[1] if conv else 1,
             in_channels=synapse.in_channels,
             out_channels=synapse.out_channels,
             kernel=synapse.kernel_size,
             stride=synapse.stride,
             padding=synapse.padding,
+            groups=synapse.groups,
+            dilation=synapse.dilation,
             spiking=self.neuron.spiking,
             pool=self.pool,
             analog_input=signal.analog,
@@ -255,3 +299,23 @@ class Block(nnx.Module):
         out, state = run_neuron(self.neuron, self.normalize(current, start=start, training=training), state)
         record = self.record(signal, out)
         return pooled(out, self.pool), state, (record,)
+
+
+class Neurons(nnx.Module):
+    """Neurons without weights before them: a layer of a network that asks nothing of a crossbar.
+
+    **Arguments:** `name`: in errors; `neuron`: what turns its input into spikes.
+    """
+
+    def __init__(self, name: str, neuron: Neuron):
+        self.name, self.neuron = name, neuron
+
+    @property
+    def accumulates(self) -> bool:
+        return self.neuron.accumulates
+
+    def __call__(
+        self, signal: Signal, state: Any, *, start: int | Array, training: bool = False
+    ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
+        out, state = run_neuron(self.neuron, signal, state)
+        return out, state, ()

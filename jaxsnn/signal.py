@@ -49,6 +49,8 @@ class LayerRecord:
     - `analog_input`: the input is a multi-bit image, equal at every timestep.
     - `residual_add`: a shortcut is added to the output before the neurons.
     - `weight_bits`: bits of a weight as its quantiser has them; None without one.
+    - `groups`, `dilation`: of a convolution; 1 and (1, 1) without.
+    - `recurrent`: the input is the layer's own spikes of the timestep before.
     """
 
     name: str = struct.field(pytree_node=False)
@@ -67,3 +69,6 @@ class LayerRecord:
     input_rate: Any  # Scalar array; a pytree passes other leaves through here.
     spike_rate: Any
     weight_bits: Any = None
+    groups: int = struct.field(pytree_node=False, default=1)
+    dilation: tuple[int, int] = struct.field(pytree_node=False, default=(1, 1))
+    recurrent: bool = struct.field(pytree_node=False, default=False)

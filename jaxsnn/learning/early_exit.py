@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxsnn.data.pixels import check_images
 from jaxsnn.network import Network
 
 
@@ -112,18 +113,19 @@ def run_until_sure(
 
     **Arguments:**
 
-    - `images`: floats as the network takes them.
+    - `images`: (count, height, width, channels), of a type that [`jaxsnn.data.pixels.unit_pixels`][] names.
     - `timesteps`: T, at which the last leave.
     - `entropy`: threshold in [0, 1] on [`normalized_entropy`][]; 0 never exits early.
     - `key`: for Poisson encoding.
 
-    **Raises:** `ValueError` for a threshold outside [0, 1], for no images, and for timesteps that the network
-    cannot run.
+    **Raises:** `ValueError` for a threshold outside [0, 1], for no images, for NaN or infinite pixels, and
+    for timesteps that the network cannot run.
     """
     network.check_timesteps(timesteps)
     _check_threshold(entropy)
     if len(images) == 0:
         raise ValueError("early exit needs images, got none.")
+    check_images(images, "early exit")
     graphdef, parameters = nnx.split(network)
     logits, times, computed = [], [], []
     for number, begin in enumerate(range(0, len(images), batch_size)):

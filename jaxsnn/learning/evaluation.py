@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxsnn.data.pixels import check_images, class_numbers
 from jaxsnn.network import LayerRecord, Network
 
 
@@ -58,14 +59,10 @@ def check_finite(params: Any) -> None:
         raise ValueError(f"parameter {name} holds NaN or infinity.")
 
 
-def _to_float(images: jax.Array) -> jax.Array:
-    return images.astype(jnp.float32) / jnp.float32(255) if images.dtype == jnp.uint8 else images
-
-
 @partial(jax.jit, static_argnames=("graphdef", "timesteps"))
 def _evaluate_batch(graphdef, state, images, labels, key, timesteps):
     network = nnx.merge(graphdef, state)
-    logits, record = network(_to_float(images), timesteps=timesteps, key=key)
+    logits, record = network(images, timesteps=timesteps, key=key)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels.astype(jnp.int32))
     return jnp.sum(losses), logits, jnp.argmax(logits, axis=-1).astype(jnp.int32), record
 
@@ -83,17 +80,19 @@ def evaluate(
 
     **Arguments:**
 
-    - `images`: floats as the network takes them, or uint8, which is divided by 255;
-      (count, height, width, channels).
-    - `labels`: integers, (count,), each below the number of outputs.
+    - `images`: (count, height, width, channels), of a type that [`jaxsnn.data.pixels.unit_pixels`][] names;
+      a mean and std are the data set's to apply ([`Dataset.scale`][jaxsnn.data.dataset.Dataset.scale]).
+    - `labels`: whole numbers, (count,), each below the number of outputs.
     - `timesteps`: T.
     - `key`: for Poisson encoding.
 
-    **Raises:** `ValueError` for no images, for counts that differ, for labels that the network has no output
-    for, and for weights that are not finite.
+    **Raises:** `ValueError` for no images, for counts that differ, for NaN or infinite pixels, for labels
+    that the network has no output for, and for weights that are not finite.
     """
     if len(images) == 0 or len(images) != len(labels):
         raise ValueError(f"evaluation needs as many labels as images, got {len(labels)} and {len(images)}.")
+    check_images(images, "evaluation")
+    labels = class_numbers(labels, "evaluation")
     graphdef, state = nnx.split(network)
     check_finite(state)
     lowest, highest = int(np.min(labels)), int(np.max(labels))
@@ -120,7 +119,7 @@ def evaluate(
     )
     predicted_classes = np.concatenate(predictions)
     return Evaluation(
-        accuracy=float(np.mean(predicted_classes == np.asarray(labels))),
+        accuracy=float(np.mean(predicted_classes == labels)),
         loss=loss / len(images),
         record=record,
         predictions=predicted_classes,

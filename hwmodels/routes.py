@@ -45,8 +45,8 @@ def routes(workload: Workload) -> tuple[Route, ...]:
 
     Where they do not: a chain, but for residual blocks. A block begins at the layer of the last addition;
     before the first addition, at the earliest layer whose map has the shape asked for. A projection reads the
-    map at which its block begins. It belongs to the next addition, or to the one listed right before it when that one has
-    its output map and it does not read that one's.
+    map at which its block begins. It belongs to the next addition, or to the one listed right before it when
+    that one has its output map and it does not read that one's.
     """
     layers = workload.layers
     found: list[Route] = []

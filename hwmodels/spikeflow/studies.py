@@ -154,7 +154,8 @@ def sram_against_rram(workload: Workload) -> list[Row]:
     """Cells compared, one bit per SRAM cell.
 
     SRAM's read energy is CACTI's (the published one is a slip): `break_even` gives the energy of one read of
-    a 64×64 array at which SRAM would cost as much as RRAM in all. It is negative where even a free read would not do, because four columns a weight cost their converters.
+    a 64×64 array at which SRAM would cost as much as RRAM in all. It is negative
+    where even a free read would not do, because four columns a weight cost their converters.
 
     **Arguments:** `workload`: as for [`evaluate`][].
 

@@ -91,7 +91,7 @@ class Frames:
 
     def __call__(
         self,
-        images: Float[Array, "time batch *features"],
+        images: Num[Array, "time batch *features"] | Bool[Array, "time batch *features"],
         *,
         start: int | Array,
         steps: int,

@@ -1,5 +1,6 @@
 """What passes between layers, and what each weighted layer reports to a hardware model."""
 
+import dataclasses
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -13,16 +14,33 @@ class Signal:
 
     `analog` marks the multi-bit image of direct encoding, before any neuron. `activity`, of the shape of
     `values`, is 1 where a value made of spikes is not zero and 0 elsewhere; gradients flow through it to the
-    spikes. None where the values are not made of spikes.
+    spikes. None where the values are not made of spikes. `key` is where the layers' own draws begin, such as
+    the read noise of a chip; None where the caller gave none.
     """
 
     values: Array
     steps: int = struct.field(pytree_node=False)
     analog: bool = struct.field(pytree_node=False)
     activity: Array | None = None
+    key: Array | None = None
 
     def with_values(self, values: Array, activity: Array | None = None) -> "Signal":
-        return Signal(values=values, steps=self.steps, analog=self.analog, activity=activity)
+        return dataclasses.replace(self, values=values, activity=activity)
+
+    def at(self, step: int) -> "Signal":
+        """One of its timesteps, counted from 0."""
+        step = 0 if self.constant else step
+        activity = None if self.activity is None else self.activity[step : step + 1]
+        values = self.values[step : step + 1]
+        return dataclasses.replace(self, values=values, activity=activity, steps=1)
+
+    def repeated(self) -> "Signal":
+        """The same, whose values are there for each of its timesteps."""
+
+        def repeat(part):
+            return None if part is None else jnp.broadcast_to(part, (self.steps, *part.shape[1:]))
+
+        return self.with_values(repeat(self.values), repeat(self.activity))
 
     @property
     def constant(self) -> bool:

@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hwmodels.crossbar import Converters, Crossbar, deploy, effective_conductance, tile_products
+from hwmodels.crossbar import (
+    Converters,
+    Crossbar,
+    TileProduct,
+    deploy,
+    effective_conductance,
+    tile_products,
+)
 from hwmodels.crossbar.programming import Solve
 from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.learning.training import split_parameters
@@ -83,7 +90,8 @@ def programmed(
     **Arguments:**
 
     - `network`: left as it is.
-    - `key`: of the devices, and of the read noise.
+    - `key`: of the devices, and of the read noise, whose every draw depends on the timestep, the image and
+      the `key` that the network is called with, too.
     - `converters`: with them, or with read noise, every layer multiplies tile by tile.
     - `solve`: as for [`hwmodels.crossbar.deploy`][].
     """
@@ -100,9 +108,8 @@ def programmed(
     }
     for path, layer in nnx.iter_graph(chip):
         if isinstance(layer, Conv | Linear):
-            product = _convolve if isinstance(layer, Conv) else _multiply
             # As data, so that chips of one design share a compiled program.
-            layer.product = nnx.data(jax.tree_util.Partial(product, tiles[names[(*path, "kernel", None)]]))
+            layer.product = nnx.data(OnTiles(tiles[names[(*path, "kernel", None)]]))
     return chip
 
 
@@ -116,30 +123,36 @@ def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int)
     layers = {path: layer for path, layer in nnx.iter_graph(chip) if isinstance(layer, Conv | Linear)}
     found = {}
 
-    def listening(path, product):
-        (tiles,) = product.args
+    class Listening:
+        def __init__(self, path, product):
+            self.path, self.tiles, self.draws = path, product.tiles, product.draws
 
-        def call(x, kernel, *geometry):
+        def __call__(self, x, kernel, *geometry, **drawn):
             settings = dict(zip(("stride", "padding"), geometry, strict=False))
-            found[path] = jax.tree_util.Partial(product.func, tiles.calibrate(x, **settings))
-            return found[path](x, kernel, *geometry)
-
-        return call
+            found[self.path] = OnTiles(self.tiles.calibrate(x, **settings))
+            return found[self.path](x, kernel, *geometry, **drawn)
 
     for path, layer in layers.items():
-        layer.product = nnx.static(listening(path, layer.product))
+        layer.product = nnx.static(Listening(path, layer.product))
     chip(jnp.asarray(images), timesteps=timesteps)
     for path, layer in layers.items():
         layer.product = nnx.data(found[path])
     return chip
 
 
-def _convolve(tiles, x, kernel, stride, padding):
-    return tiles.convolve(x, kernel, stride, padding)
+class OnTiles(eqx.Module):
+    """The product of a layer on its tiles, as [`jaxsnn.layers.Conv`][] and `Linear` call it."""
 
+    tiles: TileProduct
 
-def _multiply(tiles, x, kernel):
-    return tiles.linear(x, kernel)
+    @property
+    def draws(self) -> bool:
+        return self.tiles.read_noise is not None
+
+    def __call__(self, x, kernel, *geometry, keys=None):
+        if geometry:
+            return self.tiles.convolve(x, kernel, *geometry, keys=keys)
+        return self.tiles.linear(x, kernel, keys=keys)
 
 
 def undisturbed(network: Network, crossbar: Crossbar) -> Network:

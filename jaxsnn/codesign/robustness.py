@@ -73,6 +73,7 @@ def on_hardware(
     **Arguments:**
 
     - `software`: the network's accuracy without hardware.
+    - `keys`: of the devices, of their read noise and of Poisson encoding.
     - `converters`: of every tile; None for ideal ones. If their full scale is "calibrated", it is that of
       each chip on the first training images.
     - `on_chip`: called after each chip, for a progress bar.
@@ -81,13 +82,15 @@ def on_hardware(
     images = dataset.scale(dataset.test_images)
     chips = []
     for key in keys:
-        if converters is None:
+        if converters is None and crossbar.device.read_noise is None:
             chip = nnx.merge(graph, program(kernels, crossbar, key), rest)
         else:
             chip = programmed(network, crossbar, key, converters=converters)
-            if converters.full_scale == "calibrated":
+            if converters is not None and converters.full_scale == "calibrated":
                 seen = dataset.scale(dataset.train_images[:_CALIBRATION_IMAGES])
                 chip = calibrated(chip, seen, timesteps=timesteps)
-        chips.append(evaluate(chip, images, dataset.test_labels, timesteps=timesteps))
+        # A stream of its own: the devices draw from those of the leaves.
+        reads = jax.random.fold_in(key, 0xFFFFFFFF)
+        chips.append(evaluate(chip, images, dataset.test_labels, timesteps=timesteps, key=reads))
         on_chip()
     return Robustness(software=software, chips=tuple(chips))

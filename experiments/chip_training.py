@@ -173,7 +173,7 @@ def folded(network: Network, chip: Network) -> Network:
                 "can stand; its devices or wires let nothing through."
             )
         if isinstance(layer.neuron, LIF) and not isinstance(layer.neuron, ParametricLIF):
-            layer.neuron.threshold /= float(factor)
+            layer.neuron.rescale(1 / float(factor))
         elif layer.neuron.spiking:
             raise ValueError(f"layer {layer.name!r} has no plain threshold: {type(layer.neuron).__name__}.")
         else:

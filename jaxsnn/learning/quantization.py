@@ -143,8 +143,9 @@ class MintLIF(LIF):
     def __call__(
         self, current: Float[Array, "*shape"], state: Float[Array, "*shape"]
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        spikes, potential = self._step(current, state)
-        return spikes, self.quantizer(self.leak * potential)
+        leak, threshold = self._constants(state.dtype)
+        spikes, potential = self._fire(state + self._drive(leak, current, state.dtype), threshold)
+        return spikes.astype(current.dtype), self.quantizer(leak * potential)
 
 
 def to_mint(network: Network, bits: int) -> Network:

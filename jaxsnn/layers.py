@@ -209,6 +209,45 @@ def run_neuron(neuron: Neuron, current: Signal, state: Any) -> tuple[Signal, Any
     return Signal(values=out, steps=current.steps, analog=False, activity=activity), state
 
 
+def layer_record(
+    name: str,
+    synapse: Conv | Linear,
+    signal: Signal,
+    out: Signal,
+    *,
+    spiking: bool,
+    pool: int = 1,
+    residual_add: bool = False,
+    recurrent: bool = False,
+) -> LayerRecord:
+    """What weights ask of a chip, given their input and the output of the neurons that they drive."""
+    conv = synapse.kind == "conv"
+    return LayerRecord(
+        name=name,
+        kind=synapse.kind,
+        # The odd zeros of an even kernel's padding "same" count as part of the map.
+        height=signal.values.shape[2] + synapse.extra_padding[0] if conv else 1,
+        width=signal.values.shape[3] + synapse.extra_padding[1] if conv else 1,
+        in_channels=synapse.in_channels,
+        out_channels=synapse.out_channels,
+        kernel=synapse.kernel_size,
+        stride=synapse.stride,
+        padding=synapse.padding,
+        groups=synapse.groups,
+        dilation=synapse.dilation,
+        spiking=spiking,
+        pool=pool,
+        analog_input=signal.analog,
+        residual_add=residual_add,
+        recurrent=recurrent,
+        input_rate=signal.active_fraction,
+        spike_rate=out.active_fraction,
+        weight_bits=None
+        if synapse.quantizer is None
+        else jnp.asarray(synapse.quantizer.bits, jnp.result_type(float)),
+    )
+
+
 class Block(nnx.Module):
     """Weights, normalisation, neurons, average pooling: one layer of a network.
 
@@ -258,30 +297,14 @@ class Block(nnx.Module):
 
     def record(self, signal: Signal, out: Signal, residual_add: bool = False) -> LayerRecord:
         """What this layer asks of a chip, given its input and the output of its neurons."""
-        synapse = self.synapse
-        conv = synapse.kind == "conv"
-        return LayerRecord(
-            name=self.name,
-            kind=synapse.kind,
-            # The odd zeros of an even kernel's padding "same" count as part of the map.
-            height=signal.values.shape[2] + synapse.extra_padding[0] if conv else 1,
-            width=signal.values.shape[3] + synapse.extra_padding[1] if conv else 1,
-            in_channels=synapse.in_channels,
-            out_channels=synapse.out_channels,
-            kernel=synapse.kernel_size,
-            stride=synapse.stride,
-            padding=synapse.padding,
-            groups=synapse.groups,
-            dilation=synapse.dilation,
+        return layer_record(
+            self.name,
+            self.synapse,
+            signal,
+            out,
             spiking=self.neuron.spiking,
             pool=self.pool,
-            analog_input=signal.analog,
             residual_add=residual_add,
-            input_rate=signal.active_fraction,
-            spike_rate=out.active_fraction,
-            weight_bits=None
-            if synapse.quantizer is None
-            else jnp.asarray(synapse.quantizer.bits, jnp.result_type(float)),
         )
 
     def __call__(

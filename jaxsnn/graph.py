@@ -1,0 +1,219 @@
+"""Networks that branch, join and run in circles, as one layer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from jaxsnn._plan import INPUT, Step, plan
+from jaxsnn.layers import Conv, Linear, layer_record, run_neuron
+from jaxsnn.neuron import Neuron
+from jaxsnn.operations import Operation, Pool
+from jaxsnn.signal import LayerRecord, Signal
+
+
+class Graph(nnx.Module):
+    """Weights, operations and neurons joined by edges; what enters a node over several edges is added.
+
+    Where edges run in a circle, neurons give others the spikes of the timestep before: those that the input
+    reaches first run first, and neurons that it reaches at the same time hear one another's spikes of the
+    step before. A graph without circles runs layer by layer, one with them step by step.
+
+    **Arguments:**
+
+    - `nodes`: a [`jaxsnn.layers.Conv`][], [`jaxsnn.layers.Linear`][], a neuron or an
+      [`jaxsnn.operations.Operation`][] by name.
+    - `edges`: (from, to), with "input" and "output" for the graph's own.
+
+    **Raises:** `ValueError` for edges to unknown nodes, for a circle without a neuron, and for neurons that
+    the input does not reach.
+    """
+
+    def __init__(self, nodes: Mapping[str, Any], edges: Sequence[tuple[str, str]]):
+        neurons = {name for name, node in nodes.items() if isinstance(node, Neuron)}
+        self.steps: tuple[Step, ...] = plan(tuple(nodes), neurons, edges)
+        self.names = tuple(dict.fromkeys(step.name for step in self.steps[:-1]))
+        self.modules = nnx.List([nodes[name] for name in self.names])
+        self.heard = tuple(sorted({name for step in self.steps for name in step.before}))
+
+    @property
+    def name(self) -> str:
+        return self.names[-1]
+
+    @property
+    def accumulates(self) -> bool:
+        last = self.steps[-1].now
+        return len(last) == 1 and last[0] != INPUT and getattr(self._node(last[0]), "accumulates", False)
+
+    def _node(self, step: int) -> Any:
+        return self.modules[self.names.index(self.steps[step].name)]
+
+    def __call__(
+        self, signal: Signal, state: Any, *, start: int | Array, training: bool = False
+    ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
+        states, before = (None, None) if state is None else state
+        if not self.heard:
+            out, states, _, records = self._run(signal, states, {})
+            return out, (states, None), records
+        if state is None:
+            states, before = self._rest(signal)
+
+        def step(carry, now):
+            states, before = carry
+            values = signal.values if now is None else now[0]
+            activity = signal.activity if now is None or now[1] is None else now[1]
+            one = Signal(values, 1, signal.analog, activity)
+            out, states, before, records = self._run(one, states, before)
+            return (states, before), (out, records)
+
+        xs = None
+        if not signal.constant:
+            xs = jax.tree.map(lambda x: x[:, None], (signal.values, signal.activity))
+        convolves = any(isinstance(module, Conv) for module in self.modules)
+        unroll = signal.steps if convolves else min(signal.steps, 16)
+        (states, before), (out, records) = jax.lax.scan(
+            step, (states, before), xs, length=signal.steps, unroll=max(unroll, 1)
+        )
+        joined = jax.tree.map(lambda x: x[:, 0], out).replace(steps=signal.steps)
+        return joined, (states, before), jax.tree.map(lambda rates: rates.mean(axis=0), records)
+
+    def _rest(self, signal: Signal) -> tuple[dict[str, Any], dict[str, Signal]]:
+        """The neurons at rest and silent, in the shapes that a timestep of the input gives them."""
+        shapes: dict[str, Any] = {}
+        first = jax.tree.map(lambda x: x[:1], signal).replace(steps=1)
+        _, _, before, _ = jax.eval_shape(lambda first: self._run(first, None, {}, shapes), first)
+        for name in self.heard:
+            if name not in before:
+                raise ValueError(
+                    f"the neurons {name!r} hear nothing but spikes of the timestep before; join them to the "
+                    "input."
+                )
+        modules = dict(zip(self.names, self.modules, strict=True))
+        states = {name: modules[name].initial_state(*shape) for name, shape in shapes.items()}
+        return states, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), before)
+
+    def _run(
+        self, signal: Signal, states: Any, before: Mapping[str, Signal], shapes: Any = None
+    ) -> tuple[Signal, Any, dict[str, Signal], tuple[LayerRecord, ...]]:
+        """A stretch of time through all nodes; edges whose earlier spikes are unknown are left out.
+
+        `shapes` collects what neurons get, to put them at rest.
+        """
+        values: list[Signal | None] = []
+        after: dict[str, Any] = {}
+        for step in self.steps:
+            parts = [signal if index == INPUT else values[index] for index in step.now]
+            parts += [before.get(name) for name in step.before]
+            present = [part for part in parts if part is not None]
+            if not present:
+                values.append(None)
+                continue
+            try:
+                joined = _joined(present)
+                if step is self.steps[-1]:
+                    values.append(joined)
+                    continue
+                node = self.modules[self.names.index(step.name)]
+                if isinstance(node, Neuron):
+                    if shapes is not None:
+                        shapes[step.name] = joined.values.shape[1:], joined.values.dtype
+                    out, after[step.name] = run_neuron(
+                        node, joined, None if states is None else states[step.name]
+                    )
+                    values.append(out)
+                elif isinstance(node, Operation):
+                    values.append(node.of(joined))
+                else:
+                    values.append(joined.with_values(node(joined.values)))
+            except ValueError as error:
+                raise ValueError(f"layer {step.name!r}: {error}") from error
+        spikes = {
+            step.name: value for step, value in zip(self.steps, values, strict=True) if value is not None
+        }
+        out = values[-1]
+        assert out is not None
+        return (
+            out,
+            after,
+            {n: spikes[n] for n in self.heard if n in spikes},
+            self._records(signal, values, before),
+        )
+
+    def _records(self, signal: Signal, values: list[Signal | None], before: Mapping[str, Signal]):
+        records: list[LayerRecord] = []
+        for index, step in enumerate(self.steps[:-1]):
+            node, seen = self._node(index), []
+            if not isinstance(node, Conv | Linear):
+                continue
+            seen = [signal if i == INPUT else values[i] for i in step.now]
+            seen += [before.get(name) for name in step.before]
+            present = [part for part in seen if part is not None]
+            target = self._driven(index)
+            out = None if target is None else values[target]
+            if not present or values[index] is None:
+                continue
+            neuron = None if target is None else self._node(target)
+            first = target is not None and self._weights_of(target)[0] == index
+            records.append(
+                layer_record(
+                    step.name if all(r.name != step.name for r in records) else f"{step.name}_again",
+                    node,
+                    _joined(present),
+                    values[index] if out is None else out,
+                    spiking=bool(first and neuron is not None and neuron.spiking),
+                    pool=self._pool_after(target) if first else 1,
+                    residual_add=bool(first and target is not None and len(self.steps[target].now) > 1),
+                    recurrent=bool(step.before) and not step.now,
+                )
+            )
+        return tuple(records)
+
+    def _driven(self, index: int) -> int | None:
+        """The neurons that get the currents of a node, through operations."""
+        for later, step in enumerate(self.steps[:-1]):
+            if index in step.now:
+                node = self._node(later)
+                if isinstance(node, Neuron):
+                    return later
+                found = self._driven(later) if isinstance(node, Operation) else None
+                if found is not None:
+                    return found
+        return None
+
+    def _weights_of(self, target: int) -> list[int]:
+        """The weights whose currents neurons get; those of the input before recurrent ones."""
+        weights = [
+            index
+            for index in range(len(self.steps) - 1)
+            if isinstance(self._node(index), Conv | Linear) and self._driven(index) == target
+        ]
+        return sorted(weights, key=lambda index: bool(self.steps[index].before))
+
+    def _pool_after(self, target: int | None) -> int:
+        following = [self._node(i) for i, step in enumerate(self.steps[:-1]) if target in step.now]
+        pool = following[0] if len(following) == 1 else None
+        if isinstance(pool, Pool) and pool.plain:
+            return pool.kernel[0]
+        return 1
+
+
+def _joined(parts: Sequence[Signal]) -> Signal:
+    """The sum of signals; what is constant in time stays so only among its like."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    shapes = {part.values.shape[2:] for part in parts}
+    if len(shapes) > 1:
+        raise ValueError(f"signals of different shapes {sorted(shapes)} are to be added.")
+    values = sum((part.values for part in parts[1:]), start=first.values)
+    active = [part.activity for part in parts]
+    activity = None
+    if all(a is not None for a in active):
+        silent: Any = 1
+        for a in active:
+            silent = silent * (1 - a)  # type: ignore[operator]
+        activity = 1 - silent
+    return Signal(values, first.steps, any(part.analog for part in parts), activity)

@@ -84,7 +84,12 @@ class Graph(nnx.Module):
         """The neurons at rest and silent, in the shapes that a timestep of the input gives them."""
         shapes: dict[str, Any] = {}
         first = jax.tree.map(lambda x: x[:1], signal).replace(steps=1)
-        _, _, before, _ = jax.eval_shape(lambda first: self._run(first, None, {}, shapes), first)
+
+        def heard(first):
+            _, _, before, _ = self._run(first, None, {}, shapes)
+            return {name: (spikes.values, spikes.activity) for name, spikes in before.items()}
+
+        before = jax.eval_shape(heard, first)
         for name in self.heard:
             if name not in before:
                 raise ValueError(
@@ -93,7 +98,8 @@ class Graph(nnx.Module):
                 )
         modules = dict(zip(self.names, self.modules, strict=True))
         states = {name: modules[name].initial_state(*shape) for name, shape in shapes.items()}
-        return states, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), before)
+        silent = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), before)
+        return states, {name: Signal(values, 1, False, active) for name, (values, active) in silent.items()}
 
     def _run(
         self, signal: Signal, states: Any, before: Mapping[str, Signal], shapes: Any = None

@@ -43,7 +43,7 @@ class Network(nnx.Module):
                 )
         self.layers = nnx.List(layers)
         self.encoding = encoding
-        self.input_shape: tuple[int, ...] | None = None
+        self.input_shape: tuple[int, ...] | None = None  # Channels last, where it is known.
 
     def __call__(
         self,
@@ -154,7 +154,7 @@ class Network(nnx.Module):
         shape = self.input_shape
         if shape is None or inputs.shape[2:] == shape:
             return inputs, False
-        if len(shape) == 3 and inputs.shape[2:] == (shape[2], *shape[:2]):
+        if inputs.shape[2:] == (shape[-1], *shape[:-1]):
             return jnp.moveaxis(inputs, 2, -1), True
         raise ValueError(
             f"this network takes inputs of shape (time, batch, {', '.join(map(str, shape))}) and got "

@@ -13,14 +13,14 @@ class Constant(nnx.Variable):
     """A constant that differs between neurons: it is neither trained nor put on a chip."""
 
 
-Values = float | np.ndarray | Array
+Values = int | float | np.number | np.ndarray | Array
 """One number for all neurons of a layer, or an array that broadcasts against their potentials."""
 
 
 def as_constant(value: Values) -> Any:
     """A number as it is, and an array as a [`Constant`][]."""
     if np.ndim(value) == 0:
-        return float(value)  # type: ignore[arg-type]  # An array of no axes is a number.
+        return float(value)
     return nnx.data(Constant(jnp.asarray(value, jnp.result_type(float))))
 
 

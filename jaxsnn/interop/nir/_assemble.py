@@ -130,6 +130,11 @@ def _chained(parts: dict[str, Any], edges: list[tuple[str, str]]) -> list[Any]:
     if front and front[-1] == OUTPUT:
         return _blocks(front[:-1], parts, recurrent)
     back = _run(OUTPUT, straight, forward=False)[::-1]
+    # Weights belong to the neurons that they drive, so the graph between takes both.
+    while front and not isinstance(parts[front[-1]], Neuron):
+        front.pop()
+    while back and (back[0] == OUTPUT or not isinstance(parts[back[0]], Conv | Linear)):
+        back.pop(0)
     outer = {*front, *back}
     middle = {name: part for name, part in parts.items() if name not in outer}
     for name in outer:

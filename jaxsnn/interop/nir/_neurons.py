@@ -42,15 +42,16 @@ def fields(node: Any) -> list[str]:
     return [name for name in names if getattr(node, name, None) is not None]
 
 
-def equal(values: np.ndarray | float, target: np.ndarray | float) -> bool:
+def equal(values: Any, target: Any) -> bool:
     """Whether all are the same but for the rounding of float32, in proportion to their size."""
     return bool(np.allclose(values, target, rtol=RELATIVE, atol=0))
 
 
-def made(name: str, node: Any, dt: float, fit: Fit, *, inclusive: bool = False) -> Made:
+def made(name: str, node: Any, dt: float, fit: Fit, *, inclusive: bool = False, absorb: bool = False) -> Made:
     """A neuron node as a neuron of timesteps.
 
-    **Arguments:** `fit`: lays an array out for us.
+    **Arguments:** `fit`: lays an array out for us; `absorb`: a factor on the currents of neurons that fire,
+    where it is positive, divides their potentials.
 
     **Raises:** `ValueError`, naming the node, for values that are not finite, time constants below dt and
     thresholds that do not lie above the reset.
@@ -74,9 +75,11 @@ def made(name: str, node: Any, dt: float, fit: Fit, *, inclusive: bool = False) 
         share = _share(name, get("tau_syn"), dt)
         options["current_leak"] = fit(1 - share)
         gain = gain * get("w_in") * share
-    if np.any(rest):
-        options["rest"] = fit(rest)
     gain = np.ones(()) if equal(gain, 1) else gain
+    absorbed = gain if absorb and fires and np.all(gain > 0) else np.ones(())
+    gain = gain / absorbed
+    if np.any(rest):
+        options["rest"] = fit(rest / absorbed)
     if not fires:
         return Made((CubaReadout if behind_synapse else Readout)(**options), gain)
     threshold = get("v_threshold") - reset
@@ -86,7 +89,7 @@ def made(name: str, node: Any, dt: float, fit: Fit, *, inclusive: bool = False) 
             f"its reset {_first(reset + 0 * threshold, threshold <= 0)}, so it would fire for ever; raise "
             "v_threshold."
         )
-    options |= {"threshold": fit(threshold), "inclusive": inclusive}
+    options |= {"threshold": fit(threshold / absorbed), "inclusive": inclusive}
     if behind_synapse:
         return Made(CubaLIF(**options), gain)
     if leaky:

@@ -100,12 +100,11 @@ class Weights:
 
 @dataclasses.dataclass
 class Translated:
-    """Parts by name, edges with "input" and "output", and the shapes of an input and an output in NIR."""
+    """Parts by name, edges with "input" and "output", and the shape of an input that has channels, ours."""
 
     parts: dict[str, Any]
     edges: list[tuple[str, str]]
-    before: Value
-    after: Value
+    input_shape: Shape | None
 
 
 def translated(graph: Flat, dt: float, *, inclusive: bool) -> Translated:
@@ -121,7 +120,7 @@ class _Translator:
         self.nir = package()
         self.graph, self.dt, self.inclusive = graph, dt, inclusive
         self.parts: dict[str, Any] = {}
-        self.gains: dict[str, np.ndarray] = {}
+        self.gains: dict[str, np.ndarray] = {}  # Factors on the currents of neurons, yet to be given.
         self.values: dict[str, Value] = {}
         self.edges = list(graph.edges)
 
@@ -148,7 +147,8 @@ class _Translator:
             self._before(OUTPUT, "as_line")
         for name, gain in self.gains.items():
             self._give(name, gain)
-        return Translated(self.parts, self.edges, Value(shape), after)
+        channels = len(shape) == 3 or "as_map" in self.parts
+        return Translated(self.parts, self.edges, (*shape[1:], shape[0]) if channels else None)
 
     def _between(self, source: str, new: str) -> None:
         self.edges = [(new if a == source else a, b) for a, b in self.edges] + [(source, new)]
@@ -257,14 +257,17 @@ class _Translator:
                     f"node {name!r}: it has {shape} neurons, and values of shape {value.shape} enter it."
                 )
 
-        def fit(array: np.ndarray) -> Any:
-            return value.fit(self._spread(name, "parameters", array, value))
-
-        neuron, gain = _neurons.made(name, node, self.dt, fit, inclusive=self.inclusive)
-        self.parts[name] = neuron
+        self.parts[name], gain = self._made(name, value)
         if not np.all(gain == 1):
             self.gains[name] = self._spread(name, "r", gain, value)
         return value
+
+    def _made(self, name: str, value: Value, **options: Any) -> _neurons.Made:
+        def fit(array: np.ndarray) -> Any:
+            return value.fit(self._spread(name, "parameters", array, value))
+
+        node = self.graph.nodes[name]
+        return _neurons.made(name, node, self.dt, fit, inclusive=self.inclusive, **options)
 
     def _convolution(self, name: str, node: Any, value: Value) -> Value:
         weight = _numbers(name, "weight", node.weight)
@@ -405,6 +408,10 @@ class _Translator:
                 for w, t in zip(weights, trial, strict=True):
                     w.weight, w.bias = t.weight, t.bias
                 return
+        self.parts[name], gain = self._made(name, value, absorb=True)
+        if np.all(gain == 1):
+            return
+        gain = self._spread(name, "r", gain, value)
         new = f"{name}_gain"
         while new in self.parts:
             new += "_"

@@ -12,7 +12,7 @@ from jaxsnn.encoding import Direct, Encoding
 from jaxsnn.interop.nir import _neurons
 from jaxsnn.interop.nir._assemble import layers
 from jaxsnn.interop.nir._flat import Flat, flat, opened, package
-from jaxsnn.interop.nir._nodes import Value, translated
+from jaxsnn.interop.nir._nodes import translated
 from jaxsnn.network import Network
 
 
@@ -66,7 +66,7 @@ def from_nir(
         _warn_of_integrators(found, step)
     parts = translated(found, step, inclusive=inclusive)
     network = Network(layers(parts, dtype), encoding)
-    network.input_shape = _channels_last(parts.before)
+    network.input_shape = parts.input_shape
     return network
 
 
@@ -90,7 +90,3 @@ def _warn_of_integrators(graph: Flat, dt: float) -> None:
                 stacklevel=3,
             )
             return
-
-
-def _channels_last(value: Value) -> tuple[int, ...]:
-    return (*value.shape[1:], value.shape[0]) if len(value.shape) == 3 else value.shape

@@ -151,15 +151,15 @@ class Graph(nnx.Module):
     def _records(self, signal: Signal, values: list[Signal | None], before: Mapping[str, Signal]):
         records: list[LayerRecord] = []
         for index, step in enumerate(self.steps[:-1]):
-            node, seen = self._node(index), []
+            node = self._node(index)
             if not isinstance(node, Conv | Linear):
                 continue
             seen = [signal if i == INPUT else values[i] for i in step.now]
             seen += [before.get(name) for name in step.before]
             present = [part for part in seen if part is not None]
-            target = self._driven(index)
+            target, current = self._driven(index), values[index]
             out = None if target is None else values[target]
-            if not present or values[index] is None:
+            if not present or current is None:
                 continue
             neuron = None if target is None else self._node(target)
             first = target is not None and self._weights_of(target)[0] == index
@@ -168,7 +168,7 @@ class Graph(nnx.Module):
                     step.name if all(r.name != step.name for r in records) else f"{step.name}_again",
                     node,
                     _joined(present),
-                    values[index] if out is None else out,
+                    current if out is None else out,
                     spiking=bool(first and neuron is not None and neuron.spiking),
                     pool=self._pool_after(target) if first else 1,
                     residual_add=bool(first and target is not None and len(self.steps[target].now) > 1),

@@ -123,10 +123,14 @@ class _Translator:
         self.gains: dict[str, np.ndarray] = {}  # Factors on the currents of neurons, yet to be given.
         self.values: dict[str, Value] = {}
         self.edges = list(graph.edges)
+        self.lead = 0
 
     def run(self) -> Translated:
         one_dimension = any(isinstance(node, self.nir.Conv1d) for node in self.graph.nodes.values())
         shape = self.graph.shape
+        if len(shape) == 4 and shape[0] == 1:
+            # Some writers have a batch of one in every shape.
+            self.lead, shape = 1, shape[1:]
         if one_dimension and len(shape) == 2:
             # A line of values is a map one high.
             self.parts["as_map"] = Rearrange(shape[::-1], (0, 1), (1, *shape[::-1]))
@@ -377,8 +381,9 @@ class _Translator:
         return Value((value.shape[0], *sides))
 
     def _flatten(self, name: str, node: Any, value: Value) -> Value:
-        rank = len(value.shape)
-        start, end = (int(d) + (rank if int(d) < 0 else 0) for d in (node.start_dim, node.end_dim))
+        rank, lead = len(value.shape), self.lead
+        start, end = (int(d) + rank if int(d) < 0 else int(d) - lead for d in (node.start_dim, node.end_dim))
+        start = max(start, 0) if lead else start
         if not 0 <= start <= end < rank:
             raise ValueError(
                 f"node {name!r}: start_dim {int(node.start_dim)} and end_dim {int(node.end_dim)} do not fit "

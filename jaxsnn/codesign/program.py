@@ -19,7 +19,8 @@ from hwmodels.crossbar import (
     program_kernels,
 )
 from hwmodels.crossbar.programming import Solve
-from jaxsnn.codesign.digital import entry_synapses, in_digits
+from jaxsnn.codesign.digital import in_digits
+from jaxsnn.codesign.synapses import entry_synapses
 from jaxsnn.layers import Conv, Linear
 from jaxsnn.learning.quantization import settled
 from jaxsnn.network import Network

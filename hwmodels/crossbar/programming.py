@@ -15,6 +15,9 @@ from hwmodels.crossbar.mapping import Crossbar
 Solve = Callable[[Array, Wires], Array]
 """Conductances of tiles (tiles, rows, columns) and their wires to what inputs see of them, in siemens."""
 
+# Of (planes, groups, down, across, rows, columns).
+_SUMMED: dict[str, tuple[int, ...]] = {"kernel": (0, 1, 2, 3, 4, 5), "tile": (-2, -1), "column": (-2,)}
+
 
 class ProgrammedKernel(eqx.Module):
     """One kernel on its tiles.
@@ -95,7 +98,7 @@ def _read(conductances, encoded, effective, crossbar):
     if crossbar.calibration == "none":
         gain = jnp.ones_like(effective[..., :1, :])
     else:
-        axes = (-2, -1) if crossbar.calibration == "tile" else (-2,)
+        axes = _SUMMED[crossbar.calibration]
         total = effective.sum(axes, keepdims=True)
         gain = encoded.targets.sum(axes, keepdims=True) / jnp.where(total > 0, total, 1)
         gain = jnp.broadcast_to(gain, effective[..., :1, :].shape)

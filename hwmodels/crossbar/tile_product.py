@@ -88,7 +88,7 @@ class TileProduct(eqx.Module):
         adc_full_scale: Float[Array, ""] | None = None,
     ):
         # Laid out here, once: for a large layer that takes longer than a product.
-        self.tiles = SideBySide.of(chip, noisy=read_noise is not None)
+        self.tiles = SideBySide.of(chip, read_noise)
         self.converters = converters
         self.read_noise = read_noise
         self.key = key

@@ -43,9 +43,7 @@ class ReadSpread(eqx.Module):
     share: Float[Array, "*tiles 1 columns"]
 
     @staticmethod
-    def of(
-        G: Float[Array, "*tiles rows columns"], wires: Wires, law: StateLaw | None = None
-    ) -> "ReadSpread":
+    def of(G: Float[Array, "*tiles rows columns"], wires: Wires, law: StateLaw | None = None) -> "ReadSpread":
         """That of tiles of conductances `G`; `law` as for [`hwmodels.crossbar.ReadNoise`][]."""
         G, (driver, row, column, sense) = checked(G, wires)
         of_row = _over(G, G.sum(-1, keepdims=True))

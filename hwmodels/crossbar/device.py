@@ -199,8 +199,7 @@ def _as_variation(value) -> Programming | None:
         return value
     if isinstance(value, bool | str | eqx.Module) or jnp.ndim(value):
         raise ValueError(
-            "Device.variation is a Variation, the σ/µ of one, a ProgrammingError, or None; "
-            f"got {value!r}."
+            f"Device.variation is a Variation, the σ/µ of one, a ProgrammingError, or None; got {value!r}."
         )
     return Variation(value)
 

@@ -144,7 +144,9 @@ class Relaxation(eqx.Module):
         weights = self._weights(G.dtype)
 
         def at_time(laws, g):
-            return sum((weight * law(g) for weight, law in zip(weights, laws, strict=True)), jnp.zeros_like(g))
+            return sum(
+                (weight * law(g) for weight, law in zip(weights, laws, strict=True)), jnp.zeros_like(g)
+            )
 
         shift = at_time(self.shifts, target) if self.shifts else jnp.zeros_like(G)
         later, first = at_time(self.spreads, target + shift), self.spreads[0](target)

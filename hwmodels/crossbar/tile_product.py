@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
+from hwmodels.adc import DrawnAdc
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._side_by_side import SideBySide
 from hwmodels.crossbar._views import views
@@ -26,6 +27,8 @@ from hwmodels.crossbar.programming import ProgrammedKernel, Solve
 
 # Vectors at a time: their currents on a layer of some ten tiles are about a megabyte.
 _CHUNK = 1024
+# Far from the indices of kernels, whose streams are drawn from the same key.
+_CONVERTERS = 2**31 - 1
 
 
 class _Window(NamedTuple):
@@ -65,10 +68,11 @@ class TileProduct(eqx.Module):
       of it are its `tiles`, laid out for the products of these converters and this read noise.
     - `converters`: None for ideal ones.
     - `read_noise`: of the cells.
-    - `key`: of the read noise.
+    - `key`: of the read noise, and of that of converters as built.
     - `adc_full_scale`: in siemens times the inputs' unit; set by [`TileProduct.calibrate`][].
+    - `converter_key`: of the errors of converters as built, drawn once, here.
 
-    **Raises:** `ValueError` for read noise without a key, a full scale that is still to be calibrated, and a
+    **Raises:** `ValueError` for read noise without a key, converters as built without a `converter_key`, a full scale that is still to be calibrated, and a
     kernel of another shape; an error, also under `jit`, for negative inputs unless the converters are
     `signed`.
     """
@@ -78,6 +82,7 @@ class TileProduct(eqx.Module):
     read_noise: ReadNoise | None
     key: PRNGKeyArray | None
     adc_full_scale: Float[Array, ""] | None
+    drawn: DrawnAdc | None
 
     def __init__(
         self,
@@ -86,6 +91,7 @@ class TileProduct(eqx.Module):
         read_noise: ReadNoise | None = None,
         key: PRNGKeyArray | None = None,
         adc_full_scale: Float[Array, ""] | None = None,
+        converter_key: PRNGKeyArray | None = None,
     ):
         # Laid out here, once: for a large layer that takes longer than a product.
         self.tiles = SideBySide.of(chip, read_noise)
@@ -93,6 +99,15 @@ class TileProduct(eqx.Module):
         self.read_noise = read_noise
         self.key = key
         self.adc_full_scale = adc_full_scale
+        self.drawn = None
+        if converters is not None and converters.as_built:
+            if converter_key is None:
+                raise ValueError(
+                    "converters as built differ: TileProduct needs a converter_key to draw them."
+                )
+            blocks, _, currents = self.tiles.effective.shape
+            dtype = self.tiles.effective.dtype
+            self.drawn = converters.draw(converter_key, blocks, currents, self.tiles.width, dtype)
 
     def with_key(self, key: PRNGKeyArray) -> "TileProduct":
         """The same tiles, whose next reads draw from `key`."""
@@ -275,24 +290,27 @@ class TileProduct(eqx.Module):
     def _product(self, inputs, full_scale, index):
         """Inputs of the blocks to (vectors, outputs), for the chunk `index`."""
         tiles = self.tiles
-        blocks, vectors, _ = inputs.shape
+        number, vectors, _ = inputs.shape
         keys = None
-        if self.read_noise is not None:
+        if self.read_noise is not None or self.drawn is not None:
             if self.key is None:
-                raise ValueError("read noise is drawn at each read: TileProduct needs a key.")
-            keys = jax.random.split(jax.random.fold_in(self.key, index), blocks)
+                raise ValueError("noise is drawn at each read: TileProduct needs a key.")
+            keys = jax.random.split(jax.random.fold_in(self.key, index), number)
 
         def read(total, block):
-            inputs, effective, worth, spread, key = block
+            inputs, effective, worth, spread, drawn, key = block
             currents = inputs @ effective
             if self.read_noise is not None:
                 currents = self.read_noise(currents, spread(inputs, currents, tiles.width), key)
             if self.converters is not None:
-                currents = self.converters.digital_current(currents, full_scale)
+                # A stream of its own: converters leave the draws of the read noise as they were.
+                noise_key = None if key is None else jax.random.fold_in(key, 1)
+                currents = self.converters.digital_current(currents, full_scale, drawn, noise_key)
             return total + currents * worth, None
 
         start = jnp.zeros((vectors, tiles.effective.shape[-1]), inputs.dtype)
-        total, _ = jax.lax.scan(read, start, (inputs, tiles.effective, tiles.worth, tiles.spreads, keys))
+        blocks = (inputs, tiles.effective, tiles.worth, tiles.spreads, self.drawn, keys)
+        total, _ = jax.lax.scan(read, start, blocks)
         return tiles.outputs(total, inputs)
 
 
@@ -366,7 +384,7 @@ def tile_products(
 
     - `params`, `crossbar`, `key`, `solve`: as for [`hwmodels.crossbar.deploy`][], and with the same draws.
     - `converters`: of all tiles; None for ideal ones.
-    - `read_key`: of the read noise, if the device has any; each kernel gets its own stream.
+    - `read_key`: of the read noise, if the device or the converters have any; each kernel gets its own stream.
 
     **Returns:** a [`TileProduct`][] for each kernel, by its path as `jax.tree_util.keystr` writes it.
 
@@ -376,7 +394,12 @@ def tile_products(
     noise = crossbar.device.read_noise
     return {
         name: TileProduct(
-            chip, converters, noise, None if read_key is None else jax.random.fold_in(read_key, index)
+            chip,
+            converters,
+            noise,
+            None if read_key is None else jax.random.fold_in(read_key, index),
+            # The converters are as much of this chip as its cells.
+            converter_key=jax.random.fold_in(jax.random.fold_in(key, _CONVERTERS), index),
         )
         for index, (name, chip) in enumerate(chips.items())
     }

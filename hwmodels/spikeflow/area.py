@@ -86,7 +86,7 @@ def _tile_area(workload: Workload, chip: Chip, conventions: Conventions) -> dict
         tree = width * pes / REFERENCE_PES
     area: dict[str, Scalar] = dict.fromkeys(AREA_COMPONENTS, 0.0)
     area["crossbar"] = pes * kernel * kernel * chip.cell.area_um2 * size
-    area["adc"] = pes * adcs * chip.adc.area_um2 * chip.adc.growth(chip.adc_bits)
+    area["adc"] = pes * adcs * chip.adc.area_um2 * chip.adc.area_growth(chip.adc_bits)
     area["mux"] = pes * adcs * parts.mux_um2
     area["diff"] = adcs * parts.subtractor_um2
     area["pe_buffer"] = parts.pe_buffer_um2

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import equinox as eqx
 import numpy as np
 
+from hwmodels.adc import Kind
 from hwmodels.checks import is_traced
 from hwmodels.spikeflow import ranges
 from hwmodels.spikeflow.components import RRAM, Adc, Cell, Components, Mesh
@@ -17,7 +18,6 @@ Partition = Literal["kernel-split", "flatten"]
 Schedule = Literal["overlapped", "pipelined", "sequential"]
 Activity = Literal["dense", "spikes"]
 Neuron = Literal["lif", "relu"]
-AdcKind = Literal["flash", "sar"]
 
 _RANGES: dict[str, tuple[int | float, int | float]] = {
     "crossbar_rows": (1, 4096),
@@ -128,7 +128,7 @@ class Chip(eqx.Module):
             ("activity", self.activity, Activity),
             ("neuron", self.neuron, Neuron),
             ("node_rule", self.node_rule, Rule),
-            ("adc.kind", self.adc.kind, AdcKind),
+            ("adc.kind", self.adc.kind, Kind),
         ):
             if word not in get_args(allowed):
                 raise ValueError(

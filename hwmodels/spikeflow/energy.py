@@ -124,7 +124,7 @@ def layer_energy(
     energy: dict[str, Scalar] = dict.fromkeys(ENERGY_COMPONENTS, 0.0)
     energy["crossbar"] = crossbar_cycles * rounds * chip.cell.read_j * size * driven
     conversions = pe_cycles * rounds * adcs * converting
-    energy["adc"] = conversions * chip.adc.energy_j * chip.adc.growth(chip.adc_bits)
+    energy["adc"] = conversions * chip.adc.energy_j * chip.adc.energy_growth(chip.adc_bits)
     energy["mux"] = conversions * parts.mux_j
     subtraction_j = parts.adder_8_bit_j if conventions.diff_energy else parts.subtractor_j
     subtractions = pe_cycles * rounds * parts.subtractors_per_round * lanes

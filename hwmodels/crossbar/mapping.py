@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from hwmodels.crossbar._checks import require_integer
 from hwmodels.crossbar.circuit import Wires
 from hwmodels.crossbar.device import Device
+from hwmodels.crossbar.settling import Settling
 
 Partition = Literal["flatten", "kernel-split"]
 Signs = Literal["differential", "offset", "nice"]
@@ -34,6 +35,8 @@ class Crossbar(eqx.Module):
       global drift compensation of Joshi et al. (2020), "column" the one per column.
     - `slices`: cells per weight and sign, each of `device.bits` bits; their currents are shifted and added
       digitally, each slice on tiles of its own.
+    - `settling`: when currents are sampled after the inputs step, see [`hwmodels.crossbar.Settling`][]; None for
+      tiles that have settled. Without `solve=` of its own alone.
 
     **Raises:** `ValueError` for sizes that are no integers of at least one, unknown names, slices of devices
     without `bits`, and for signs that the levels or the columns do not suffice for.
@@ -47,6 +50,7 @@ class Crossbar(eqx.Module):
     signs: Signs = eqx.field(static=True, default="differential")
     calibration: Calibration = eqx.field(static=True, default="none")
     slices: int = eqx.field(static=True, default=1)
+    settling: Settling | None = None
 
     def __check_init__(self):
         for name in ("rows", "columns", "slices"):

@@ -71,7 +71,16 @@ def program_all(
     *,
     solve: Solve = effective_conductance,
 ) -> list[ProgrammedKernel]:
-    """Puts kernels of one dtype on tiles, each from its own key; one batch solves all their circuits."""
+    """Puts kernels of one dtype on tiles, each from its own key; one batch solves all their circuits.
+
+    **Raises:** `ValueError` for a `solve` of one's own on tiles that are read before they settle.
+    """
+    if crossbar.settling is not None:
+        if solve is not effective_conductance:
+            raise ValueError(
+                "Crossbar.settling solves the circuits at the time of the read: leave `solve` out, or settling None."
+            )
+        solve = crossbar.settling
     written = [_write(kernel, crossbar, key) for kernel, key in zip(kernels, keys, strict=True)]
     tiles = [held.reshape(-1, crossbar.rows, crossbar.columns) for held, _ in written]
     effective = solve(jnp.concatenate(tiles), crossbar.wires)

@@ -18,6 +18,8 @@ from hwmodels.crossbar.presets import PRESETS as PRESETS
 from hwmodels.crossbar.presets import preset as preset
 from hwmodels.crossbar.programming import ProgrammedKernel as ProgrammedKernel
 from hwmodels.crossbar.programming import program as program
+from hwmodels.crossbar.programming_cost import ProgrammingCost as ProgrammingCost
+from hwmodels.crossbar.programming_cost import programming_cost as programming_cost
 from hwmodels.crossbar.report import KernelReport as KernelReport
 from hwmodels.crossbar.report import deployment_report as deployment_report
 from hwmodels.crossbar.retention import ProgrammingError as ProgrammingError
@@ -31,3 +33,4 @@ from hwmodels.crossbar.settling import settling_time as settling_time
 from hwmodels.crossbar.settling import slowest_time_constant as slowest_time_constant
 from hwmodels.crossbar.tile_product import TileProduct as TileProduct
 from hwmodels.crossbar.tile_product import tile_products as tile_products
+from hwmodels.crossbar.write_verify import WriteVerify as WriteVerify

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from hwmodels.crossbar._checks import Scalar, require, require_integer, require_traced
 from hwmodels.crossbar.laws import StateLaw
 from hwmodels.crossbar.retention import ProgrammingError, Relaxation, StateDrift
+from hwmodels.crossbar.write_verify import WriteVerify
 from hwmodels.rounding import rounded
 
 _SIGMA = "{name} is σ/µ, a finite fraction of zero or more; got {{}}."
@@ -190,7 +191,7 @@ class ReadNoise(eqx.Module):
         return current + sigma * root * jax.random.normal(key, current.shape, current.dtype)
 
 
-Programming = Variation | ProgrammingError
+Programming = Variation | ProgrammingError | WriteVerify
 """What of the conductance meant programming leaves: `(G, key) -> G`."""
 
 
@@ -211,7 +212,7 @@ class Device(eqx.Module):
 
     - `g_min_siemens`, `g_max_siemens`: the conductances of the least and the greatest level.
     - `variation`: device-to-device variation; a number is the σ/µ of a Gaussian; None for none. A
-      [`ProgrammingError`][] depends on the state.
+      [`ProgrammingError`][] depends on the state; a [`WriteVerify`][] programs by pulses, at a cost.
     - `bits`: a cell holds one of `2^bits` equally spaced conductances; None for any conductance between.
       Rounding is straight-through: its derivative is 1.
     - `faults`, `drift`, `read_noise`: see [`Faults`][]; [`Drift`][], [`StateDrift`][] or [`Relaxation`][];

@@ -168,6 +168,14 @@ def _steps(G, step, what):
     means = means[first]
     if len(places) < 2 or np.mean(step) <= 0:
         raise ValueError(f"{what} must move it, and by {np.mean(step):.3g} S on average they do not.")
+    # Straight on to the ends of the curve, beyond the middles of the first and the last group.
+    ends = [
+        means[i] + (means[j] - means[i]) / (places[j] - places[i]) * (end - places[i])
+        for i, j, end in ((0, 1, G.min()), (-1, -2, G.max()))
+    ]
+    inner = (places > G.min()) & (places < G.max())
+    places = np.concatenate([[G.min()], places[inner], [G.max()]])
+    means = np.concatenate([ends[:1], means[inner], ends[1:]])
     # Where a curve saturates its mean step is lost in noise; a pulse never goes backwards on average.
     means = np.maximum(means, 1e-3 * means.max())
     expected = np.interp(G, places, means)

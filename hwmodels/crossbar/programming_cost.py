@@ -89,6 +89,6 @@ def _cost(method, kernel, crossbar, key, span):
         cells=used.sum().astype(single),
         pulses=written.rounds.sum().astype(single),
         reads=written.reads.sum().astype(single),
-        failed=(used.sum() - written.done.sum()).astype(single),
+        failed=used.sum().astype(single) - written.done.sum().astype(single),
         weight_errors=written.errors.astype(single) / span,
     )

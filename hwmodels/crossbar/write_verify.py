@@ -211,11 +211,17 @@ class WriteVerify(eqx.Module):
             error = _rms(held - goal, written)
             # A read is paid for by every cell that was not done before it.
             energy = energy + read_j * jnp.sum(jnp.where(done, 0, held))
-            reads = reads + ~done
+            reads = reads + jnp.where(done, 0.0, 1.0)
             read, done = verify(held, done, of_read)
             moved = jnp.clip(self.pulses(held, goal - read, of_pulse), low, high)
             energy = energy + pulse_j * jnp.sum(jnp.where(done, 0, held))
-            return (jnp.where(done, held, moved), done, rounds + ~done, reads, energy), error
+            return (
+                jnp.where(done, held, moved),
+                done,
+                rounds + jnp.where(done, 0.0, 1.0),
+                reads,
+                energy,
+            ), error
 
         zeros = jnp.zeros_like(G)
         start = (held, written == 0, zeros, zeros, jnp.zeros((), G.dtype))
@@ -223,7 +229,7 @@ class WriteVerify(eqx.Module):
             one_round, start, jnp.arange(self.max_rounds)
         )
         energy = energy + read_j * jnp.sum(jnp.where(done, 0, held))
-        reads = reads + ~done
+        reads = reads + jnp.where(done, 0.0, 1.0)
         _, done = verify(held, done, jax.random.fold_in(key, 0))
         errors = jnp.concatenate([errors, _rms(held - goal, written)[None]])
         if isinstance(self.pulses, Incremental):

@@ -17,9 +17,9 @@ written = jax.jit(lambda method, G, key: method.write(G, key))
 
 
 def test_without_any_noise_pulses_are_counted_by_hand():
-    method = WriteVerify(1e-6, 30, EXACT, read_sigma_siemens=0.0)
+    method = WriteVerify(1.05e-6, 30, EXACT, read_sigma_siemens=0.0)
     found = written(method, TARGETS, KEY)
-    steps = np.ceil((np.asarray(TARGETS) - 1e-6 - 1e-6) / 2e-6 - 1e-9)
+    steps = np.maximum(np.ceil((np.asarray(TARGETS) - 1e-6 - 1.05e-6) / 2e-6), 0)
     np.testing.assert_array_equal(found.rounds, steps)
     np.testing.assert_array_equal(found.reads, steps + 1)
     np.testing.assert_allclose(found.conductances, 1e-6 + 2e-6 * steps, rtol=1e-12)
@@ -99,7 +99,9 @@ def test_what_is_priced_is_what_the_chip_holds():
     squares = sum(float(jnp.sum(((c.conductances - c.targets) * c.used) ** 2)) for c in chips.values())
     assert cost.cells == 2 * (30 + 15)
     np.testing.assert_allclose(cost.weight_errors[-1], np.sqrt(squares / 90) / 39e-6, rtol=1e-4)
-    assert cost.reads == cost.pulses + cost.cells - (cost.failed > 0) * 0
+    # Every pulse follows a read, and a last read follows it.
+    assert cost.reads == cost.pulses + cost.cells
+    assert cost.failed < 5
     assert 0 < cost.parallel_time_s < cost.time_s
     assert cost.energy_j > 0
 

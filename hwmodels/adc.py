@@ -100,10 +100,10 @@ class Adc(eqx.Module):
 
     `flash` has $2^b - 1$ comparators that decide at once: energy and area grow as $2^b - 1$, and one clock is
     enough. `sar` decides one bit a clock: its comparator and logic work b times, its capacitor array has
-    $2^b$ units, and the conversion takes b clocks. `ramp` compares with a ramp of $2^b$ steps and counts them:
-    comparator and counter work $2^b$ clocks, but are b bits wide. All rules are anchored at the published
-    converter (b = 4), so at four bits they differ in time alone; how a converter divides between logic and
-    unit elements there is `capacitor_share`.
+    $2^b$ units, and the conversion takes b clocks. `ramp` compares with a ramp of $2^b$ steps and counts
+    them: comparator and counter work $2^b$ clocks, but are b bits wide. All rules are anchored at the
+    published converter (b = 4), so at four bits they differ in time alone; how a converter divides between
+    logic and unit elements there is `capacitor_share`.
 
     **Arguments:**
 
@@ -189,7 +189,7 @@ class Adc(eqx.Module):
         - `shape`: of groups of converters; each has a ramp of its own.
         - `columns`: converters in a group.
 
-        **Raises:** `ValueError` for an ideal converter, of which there is nothing to draw, and for another kind.
+        **Raises:** `ValueError` for an ideal converter, of which there is nothing to draw, and another kind.
         """
         if self.build is None:
             raise ValueError(

@@ -11,18 +11,18 @@ _SCALES = {
     "volt": {"V": 1.0, "mV": 1e-3},
     "ampere": {"A": 1.0, "mA": 1e-3, "uA": 1e-6, "µA": 1e-6, "μA": 1e-6, "nA": 1e-9},
     "siemens": {"S": 1.0, "mS": 1e-3, "uS": 1e-6, "µS": 1e-6, "μS": 1e-6, "nS": 1e-9},
-    "ohm": {"ohm": 1.0, "Ω": 1.0, "Ω": 1.0, "kohm": 1e3, "kΩ": 1e3, "kΩ": 1e3},
+    "ohm": {"ohm": 1.0, "Ω": 1.0, "kohm": 1e3, "kΩ": 1e3},
 }
 _LARGEST_BYTES = 256 * 2**20
 
 
 def read_table(path: str | Path) -> dict[str, tuple[str | None, np.ndarray]]:
-    """The columns of a CSV file by name, each with its unit ("volt" …, None without) and its values in that unit.
+    """The columns of a CSV file by name, each with its unit ("volt" …, None without) and its values in it.
 
     A header is "name" or "name [unit]". Lines that begin with # are passed over.
 
-    **Raises:** `ValueError` for a file that is missing, empty or too large, an unknown unit, two columns of one
-    name, and a cell that is empty or no finite number, by line and column.
+    **Raises:** `ValueError` for a file that is missing, empty or too large, an unknown unit, two columns of
+    one name, and a cell that is empty or no finite number, by line and column.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,7 +1,7 @@
 """A tile's network with capacitors, eliminated row by row, at one complex frequency.
 
-Row nodes u, column nodes v, devices of admittance y, capacitors of admittance p at each row node and q at each
-column node. On a row at V, with `line` the resistances that two of its nodes share with the source,
+Row nodes u, column nodes v, devices of admittance y, capacitors of admittance p at each row node and q at
+each column node. On a row at V, with `line` the resistances that two of its nodes share with the source,
 
     u = V − line·((y + p)∘u − y∘v),   A = 1 + line·diag(y + p),   u = A⁻¹·(V + line·(y∘v)).
 
@@ -43,8 +43,11 @@ class Eliminated(NamedTuple):
 
 
 def eliminated(G, resistances, capacitances, frequency) -> Eliminated:
-    """Of one tile G (rows, columns); `resistances` driver, row, column, sense; `capacitances` of a row node, of
-    a column node and across a device, farad; `frequency` s in 1/second, real or complex, of the dtype wanted."""
+    """Of one tile G (rows, columns).
+
+    `resistances` are driver, row, column, sense; `capacitances` those of a row node, of a column node and
+    across a device, in farad; `frequency` s, in 1/second, is real or complex, of the dtype wanted.
+    """
     dtype = jnp.result_type(frequency)
     driver, row, column, sense = resistances.astype(dtype)
     row_farad, column_farad, device_farad = capacitances.astype(dtype)

@@ -27,7 +27,8 @@ from hwmodels.crossbar.laws import StateLaw
 class ReadSpread(eqx.Module):
     """The variance of the currents per σ², `Σ_i w_ij²·(κ_ij·V_i − ρ_ij·(I_j − s_j·Ī))²`.
 
-    Here `w = G·y`, or `law(G)·y` for noise that depends on the state, and Ī is the mean of the tile's currents; s_j is how far it lifts the rows.
+    Here `w = G·y`, or `law(G)·y` for noise that depends on the state, and Ī is the mean of the tile's
+    currents; s_j is how far it lifts the rows.
 
     **Arguments:**
 

@@ -62,7 +62,7 @@ class Converters(eqx.Module):
             )
         require_integer("Converters.columns_per_adc", self.columns_per_adc, 1)
         if self.as_built and self.adc_bits is None:
-            raise ValueError("an ADC as built has codes: Converters(adc=...) needs adc_bits, got None.")
+            raise ValueError("an ADC as built has codes: Converters(adc=...) needs adc_bits.")
         message = "Converters.input_full_scale must be above zero and finite, got {}."
         require(_is_scale, message, self.input_full_scale)
 
@@ -72,7 +72,7 @@ class Converters(eqx.Module):
         return self.adc is not None and self.adc.build is not None
 
     def draw(self, key: PRNGKeyArray, blocks: int, currents: int, width: int, dtype) -> DrawnAdc | None:
-        """The ADCs of tiles side by side, `blocks` rows of tiles of `width` columns; None if they are ideal."""
+        """The ADCs of `blocks` rows of tiles side by side, each `width` columns; None if they are ideal."""
         if self.adc is None or not self.as_built:
             return None
         assert self.adc_bits is not None

@@ -1,8 +1,8 @@
 r"""A tile from what was measured on it: wires, devices, and what the measurements cannot tell.
 
-Column currents under known voltages determine the tile's matrix at most. It has as many numbers as the tile has
-devices, so four resistances more cannot be found from it: for any wires there are devices that give the same
-currents. What breaks the tie is one of
+Column currents under known voltages determine the tile's matrix at most. It has as many numbers as the tile
+has devices, so four resistances more cannot be found from it: for any wires there are devices that give the
+same currents. What breaks the tie is one of
 
 - reads with a known resistance added to every sense resistor or driver ([`Measurements.added`][]), or
 - the conductances that were meant (`targets`), with the spread of programming around them.
@@ -44,9 +44,9 @@ class DeviceFit(eqx.Module):
       own without targets.
     - `wire_errors`: relative standard errors of driver, row, column and sense; zero for those not fitted.
     - `conductance_errors`: relative standard errors of the devices.
-    - `combinations`: unit vectors in the logarithms of the fitted resistances, shape (fitted, fitted), a row each,
-      and `looseness`, their standard errors, greatest first: the spectrum of the Gauss–Newton matrix with the
-      devices eliminated; 1 is what was expected without any data.
+    - `combinations`: unit vectors in the logarithms of the fitted resistances, shape (fitted, fitted), a row
+      each, and `looseness`, their standard errors, greatest first: the spectrum of the Gauss–Newton matrix
+      with the devices eliminated; 1 is what was expected without any data.
     - `fitted`: names of the fitted resistances.
     - `residuals`: (measured − found) / noise, shape (reads, columns).
     - `steps`: taken.
@@ -104,8 +104,8 @@ class DeviceFit(eqx.Module):
             )
         if self.looseness.size and self.looseness[0] >= _LOOSE:
             lines.append(
-                "Add reads with a known resistance in series with the sense resistors or drivers, or give the "
-                "conductances that were meant."
+                "Add reads with a known resistance in series with the sense resistors or drivers, or give "
+                "the conductances that were meant."
             )
         lines.append(f"mean squared residual {self.chi_squared:.3g} noise², after {self.steps} steps.")
         return "\n".join(lines)
@@ -123,20 +123,22 @@ def fit_devices(
 ) -> DeviceFit:
     r"""Wires, per-device conductances and device parameters from measured column currents.
 
-    Least squares in the logarithms of all resistances and conductances by damped Gauss–Newton steps (Levenberg,
-    Marquardt). The Jacobian is exact and needs two solved circuits, by Tellegen's theorem:
+    Least squares in the logarithms of all resistances and conductances by damped Gauss–Newton steps
+    (Levenberg, Marquardt). The Jacobian is exact and needs two solved circuits, by Tellegen's theorem:
     $∂I_{mj}/∂G_{ab} = d_{m,ab}\,y_{j,ab}$ with the voltages across device (a, b) in read m and with sense
-    resistor j alone at one volt, and $∂I_{mj}/∂R = -\sum i_m\,ı̂_j$ over all wires of one kind. That is why the
-    solver is not a library's: those would differentiate the circuit in every direction.
+    resistor j alone at one volt, and $∂I_{mj}/∂R = -\sum i_m\,ı̂_j$ over all wires of one kind. That is why
+    the solver is not a library's: those would differentiate the circuit in every direction.
 
-    With `targets`, each conductance is expected at its target with the device's variation; that spread is found
-    anew from the fit. Resistances are expected within a factor of e of the design's, which keeps those that the
-    data do not determine where they are and moves a resistance known to 2 % by less than a thousandth.
+    With `targets`, each conductance is expected at its target with the device's variation; that spread is
+    found anew from the fit. Resistances are expected within a factor of e of the design's, which keeps those
+    that the data do not determine where they are and moves a resistance known to 2 % by less than a
+    thousandth.
 
     **Arguments:**
 
     - `measured`: see [`Measurements`][], or the path of a CSV file.
-    - `crossbar`: the design: its wires are the first guess, its device's range and variation are what is expected.
+    - `crossbar`: the design: its wires are the first guess, its device's range and variation are what is
+      expected.
     - `targets`: siemens, above zero.
     - `noise`: standard error of a current, relative to it.
     - `floor_ampere`: a standard error that every current has besides.
@@ -145,8 +147,8 @@ def fit_devices(
 
     **Returns:** a [`DeviceFit`][]; its `report()` says what is not identifiable.
 
-    **Raises:** `ValueError` for numbers of rows or columns that are not the design's, noise of zero, unknown names,
-    and targets that do not fit.
+    **Raises:** `ValueError` for numbers of rows or columns that are not the design's, noise of zero, unknown
+    names, and targets that do not fit.
 
     **Example:**
 
@@ -217,7 +219,7 @@ class _Problem:
         wires, G = self.unpacked(x)
         residuals = np.empty_like(self.measured.currents)
         size = len(x)
-        gradient, matrix = np.zeros(size), np.zeros((size, size)) if curvature else None
+        gradient, matrix = np.zeros(size), np.zeros((size, size) if curvature else (0, 0))
         for load in self.loads:
             chosen = np.all(self.measured.added == load, axis=1)
             volts, noise = self.measured.voltages[chosen], self.noise[chosen]
@@ -275,7 +277,7 @@ def _across(point):
 
 
 def _of_wires(carried, adjoint):
-    """∂I_mj/∂R of the four kinds of wire, from device currents (reads, rows, columns) and (columns, rows, columns)."""
+    """∂I_mj/∂R of the four kinds of wire, from the device currents of reads and of lone sense resistors."""
 
     def products(a, b):
         return -np.einsum("mab,jab->mj", a, b)

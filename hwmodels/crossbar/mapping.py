@@ -35,8 +35,8 @@ class Crossbar(eqx.Module):
       global drift compensation of Joshi et al. (2020), "column" the one per column.
     - `slices`: cells per weight and sign, each of `device.bits` bits; their currents are shifted and added
       digitally, each slice on tiles of its own.
-    - `settling`: when currents are sampled after the inputs step, see [`hwmodels.crossbar.Settling`][]; None for
-      tiles that have settled. Without `solve=` of its own alone.
+    - `settling`: when currents are sampled after the inputs step, see [`hwmodels.crossbar.Settling`][]; None
+      for tiles that have settled. Without `solve=` of its own alone.
 
     **Raises:** `ValueError` for sizes that are no integers of at least one, unknown names, slices of devices
     without `bits`, and for signs that the levels or the columns do not suffice for.

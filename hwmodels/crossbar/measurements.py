@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -22,9 +23,9 @@ class Measurements(eqx.Module):
 
     - `voltages`: of the row sources, volt, shape (reads, rows).
     - `currents`: into the sense resistors, ampere, shape (reads, columns).
-    - `added`: known resistances that were put in series with every driver, every segment of row and of column,
-      and every sense resistor during each read, ohm, shape (reads, 4); zeros if None. Reads with a load added
-      tell wires from devices, see [`hwmodels.crossbar.fit_devices`][].
+    - `added`: known resistances that were put in series with every driver, every segment of row and of
+      column, and every sense resistor during each read, ohm, shape (reads, 4); zeros if None. Reads with a
+      load added tell wires from devices, see [`hwmodels.crossbar.fit_devices`][].
 
     **Raises:** `ValueError` for shapes that do not fit together, for values that are not finite, for negative
     added resistances, and for reads without any voltage.
@@ -39,13 +40,13 @@ class Measurements(eqx.Module):
         added = np.zeros((len(voltages), 4)) if added is None else np.asarray(added, np.float64)
         if voltages.ndim != 2 or currents.ndim != 2 or len(voltages) != len(currents) or 0 in voltages.shape:
             raise ValueError(
-                "Measurements needs voltages (reads, rows) and currents (reads, columns) of as many reads; got "
-                f"shapes {voltages.shape} and {currents.shape}."
+                "Measurements needs voltages (reads, rows) and currents (reads, columns) of as many reads; "
+                f"got shapes {voltages.shape} and {currents.shape}."
             )
         if added.shape != (len(voltages), 4):
             raise ValueError(
-                f"Measurements.added has driver, row, column and sense of each read, shape ({len(voltages)}, 4); "
-                f"got {added.shape}."
+                "Measurements.added has driver, row, column and sense of each read, "
+                f"shape ({len(voltages)}, 4); got {added.shape}."
             )
         for name, values in (("voltages", voltages), ("currents", currents), ("added", added)):
             if not np.all(np.isfinite(values)):
@@ -63,8 +64,8 @@ class Measurements(eqx.Module):
         The headers are `V0 [V], V1 [V], …` (or mV) for the rows, `I0 [A], I1 [A], …` (or mA, uA, nA) for the
         columns, and any of `driver [ohm]`, `row [ohm]`, `column [ohm]`, `sense [ohm]` for what was added.
 
-        **Raises:** `ValueError` for a file as [`hwmodels.crossbar._csv.read_table`][] refuses, another header, a
-        unit that does not fit, and rows or columns that are not numbered 0, 1, 2 …
+        **Raises:** `ValueError` for a file as [`hwmodels.crossbar._csv.read_table`][] refuses, another
+        header, a unit that does not fit, and rows or columns that are not numbered 0, 1, 2 …
         """
         table, name = read_table(path), Path(path).name
         expected = {"V": "volt", "I": "ampere"}
@@ -98,22 +99,24 @@ class Measurements(eqx.Module):
 def device_from_pulses(path: str | Path, **settings) -> Device:
     """A device from a measured curve of conductance against pulse number, programmed by write–verify.
 
-    The CSV file has the columns `pulse` (0, 1, 2 … of each run), `conductance [S]` (or mS, uS, nS), and if both
-    were measured `direction` (1 for pulses that raise it, −1 for those that lower it); another run begins where
-    `pulse` begins again. The mean step of a pulse as a function of the conductance, on straight lines between up
-    to sixteen groups of steps, and its spread become [`hwmodels.crossbar.write_verify.Incremental`][]; the range
-    is that of the curve. Without runs downwards, steps down are taken to be as large as steps up.
+    The CSV file has the columns `pulse` (0, 1, 2 … of each run), `conductance [S]` (or mS, uS, nS), and if
+    both were measured `direction` (1 for pulses that raise it, −1 for those that lower it); another run
+    begins where `pulse` begins again. The mean step of a pulse as a function of the conductance, on straight
+    lines between up to sixteen groups of steps, and its spread become
+    [`hwmodels.crossbar.write_verify.Incremental`][]; the range is that of the curve. Without runs downwards,
+    steps down are taken to be as large as steps up.
 
-    **Arguments:** `settings`: of [`hwmodels.crossbar.WriteVerify`][], voltages and times above all; the tolerance
-    is half a mean step unless given.
+    **Arguments:** `settings`: of [`hwmodels.crossbar.WriteVerify`][], voltages and times above all; the
+    tolerance is half a mean step unless given.
 
-    **Raises:** `ValueError` for a file without these columns or with other units, pulse numbers with gaps, fewer
-    than three pulses, and a curve that does not rise under pulses that raise it.
+    **Raises:** `ValueError` for a file without these columns or with other units, pulse numbers with gaps,
+    fewer than three pulses, and a curve that does not rise under pulses that raise it.
     """
     table, name = read_table(path), Path(path).name
     if not {"pulse", "conductance"} <= set(table) or set(table) - {"pulse", "conductance", "direction"}:
         raise ValueError(
-            f"{name} needs the columns pulse and conductance [S], and direction if it has any; got {', '.join(table)}."
+            f"{name} needs the columns pulse and conductance [S], and direction if it has any; "
+            f"got {', '.join(table)}."
         )
     _require_unit(name, "conductance", table["conductance"][0], "siemens")
     for plain in ("pulse", "direction"):
@@ -179,7 +182,7 @@ def _steps(G, step, what):
     # Where a curve saturates its mean step is lost in noise; a pulse never goes backwards on average.
     means = np.maximum(means, 1e-3 * means.max())
     expected = np.interp(G, places, means)
-    return Table(places, means), float(np.std(step - expected) / np.mean(expected))
+    return Table(jnp.asarray(places), jnp.asarray(means)), float(np.std(step - expected) / np.mean(expected))
 
 
 def _require_unit(file, header, unit, expected):

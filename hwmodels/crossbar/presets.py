@@ -29,8 +29,8 @@ def pcm_nandakumar_2019(time_s: Scalar = 0.0, g_max_siemens: Scalar = 25e-6) -> 
     r"""Phase-change memory, doped GST mushroom cells, 0 to 25 µS, as aihwkit's `PCMLikeNoiseModel` has it.
 
     Programming error $0.26348 + 1.9650\,x - 1.1731\,x^2$ µS, $x = g/g_\mathrm{max}$; drift exponents of mean
-    $-0.0155\ln x + 0.0244$ within 0.049 to 0.1 and spread $-0.0125\ln x - 0.0059$ within 0.008 to 0.045, first
-    read at 20 s; 1/f noise $Q = \min(0.0088\,x^{-0.65}, 0.2)$, reads of 250 ns.
+    $-0.0155\ln x + 0.0244$ within 0.049 to 0.1 and spread $-0.0125\ln x - 0.0059$ within 0.008 to 0.045,
+    first read at 20 s; 1/f noise $Q = \min(0.0088\,x^{-0.65}, 0.2)$, reads of 250 ns.
 
     **Arguments:**
 
@@ -60,8 +60,8 @@ def pcm_joshi_2020(time_s: Scalar = 0.0) -> Device:
     of CrossSim's `PCM_Joshi.py`), measured 27.36 s after programming. Drift and 1/f noise: those of
     [`pcm_nandakumar_2019`][], measured on the same cells.
 
-    **Source:** Joshi et al., "Accurate deep neural network inference using computational phase-change memory",
-    Nature Communications 11, 2473 (2020), figure 3b.
+    **Source:** Joshi et al., "Accurate deep neural network inference using computational phase-change
+    memory", Nature Communications 11, 2473 (2020), figure 3b.
     """
     programming = Polynomial((0.28638599 * _US, 0.07585724 * _US, -0.00178767 * _US), _US)
     drift = pcm_nandakumar_2019(time_s).drift
@@ -97,8 +97,8 @@ def rram_wan_2022(time_s: Scalar = 1.0) -> Device:
 def rram_milo_2021() -> Device:
     r"""HfO₂ RRAM, 50 to 225 µS, programmed by the IGVVA-100 algorithm: $σ = 4.782321 - 0.009107\,g$ µS.
 
-    **Source:** Milo et al., "Optimized programming algorithms for multilevel RRAM in hardware neural networks",
-    IRPS 2021, figure 4, linear fit of CrossSim's `RRAM_Milo.py`. Retention is not in the paper.
+    **Source:** Milo et al., "Optimized programming algorithms for multilevel RRAM in hardware neural
+    networks", IRPS 2021, figure 4, linear fit of CrossSim's `RRAM_Milo.py`. Retention is not in the paper.
     """
     return Device(50e-6, 225e-6, ProgrammingError(Polynomial((4.782321 * _US, -0.009107 * _US), _US)))
 
@@ -107,18 +107,30 @@ _NA = 1e-8
 """Siemens of one nanoampere at the read voltage of 0.1 V, at which 16 µS carry 1,600 nA."""
 
 # Shift of the mean against the state, coefficients of (I/nA)^i in nA, after 1 to 5 days.
+# fmt: off
 _SONOS_SHIFT_NA = (
-    (1.72684e-01, 5.72552e-02, -6.85715e-04, 3.50271e-06, -9.37682e-09, 1.40575e-11, -1.19803e-14)
-    + (5.41293e-18, -8.85448e-22, -1.66869e-25, 5.95180e-29),
-    (2.50712e-01, 6.62195e-02, -6.83218e-04, 2.99442e-06, -6.78255e-09, 7.70482e-12, -3.04983e-15)
-    + (-2.15919e-18, 2.94617e-21, -1.23359e-24, 1.85329e-28),
-    (-1.75300e-02, 9.76883e-02, -9.63791e-04, 4.55551e-06, -1.22391e-08, 1.93786e-11, -1.85899e-14)
-    + (1.07659e-17, -3.58211e-21, 5.96785e-25, -3.30410e-29),
-    (4.03338e-02, 1.03111e-01, -1.04740e-03, 4.83961e-06, -1.28132e-08, 1.99484e-11, -1.85139e-14)
-    + (1.00008e-17, -2.84944e-21, 3.01008e-25, 1.18747e-29),
-    (3.19927e-01, 1.06596e-01, -1.04054e-03, 4.50290e-06, -1.10352e-08, 1.56477e-11, -1.27592e-14)
-    + (5.45513e-18, -7.26841e-22, -2.43893e-25, 7.14608e-29),
+    (
+        1.72684e-01, 5.72552e-02, -6.85715e-04, 3.50271e-06, -9.37682e-09, 1.40575e-11,
+        -1.19803e-14, 5.41293e-18, -8.85448e-22, -1.66869e-25, 5.95180e-29,
+    ),
+    (
+        2.50712e-01, 6.62195e-02, -6.83218e-04, 2.99442e-06, -6.78255e-09, 7.70482e-12,
+        -3.04983e-15, -2.15919e-18, 2.94617e-21, -1.23359e-24, 1.85329e-28,
+    ),
+    (
+        -1.75300e-02, 9.76883e-02, -9.63791e-04, 4.55551e-06, -1.22391e-08, 1.93786e-11,
+        -1.85899e-14, 1.07659e-17, -3.58211e-21, 5.96785e-25, -3.30410e-29,
+    ),
+    (
+        4.03338e-02, 1.03111e-01, -1.04740e-03, 4.83961e-06, -1.28132e-08, 1.99484e-11,
+        -1.85139e-14, 1.00008e-17, -2.84944e-21, 3.01008e-25, 1.18747e-29,
+    ),
+    (
+        3.19927e-01, 1.06596e-01, -1.04054e-03, 4.50290e-06, -1.10352e-08, 1.56477e-11,
+        -1.27592e-14, 5.45513e-18, -7.26841e-22, -2.43893e-25, 7.14608e-29,
+    ),
 )
+# fmt: on
 # σ = A·(1 − exp(−I/B)), both in nA, after 0 to 5 days.
 _SONOS_SPREAD_NA = (
     (19.88665, 176.3115),
@@ -133,9 +145,9 @@ _SONOS_SPREAD_NA = (
 def sonos_agrawal_2022(time_s: Scalar = 0.0) -> Device:
     """40 nm SONOS charge-trap memory, 0 to 16 µS at 0.1 V (0 to 1,600 nA), from 128,000 cells.
 
-    Spread (figure 10a), shift of the mean (figure 10b) after 0 to 5 days, and read noise (figure 11b), the fits
-    of CrossSim's `SONOS.py`, straight lines between the days. Beyond five days nothing was measured and both
-    are held.
+    Spread (figure 10a), shift of the mean (figure 10b) after 0 to 5 days, and read noise (figure 11b), the
+    fits of CrossSim's `SONOS.py`, straight lines between the days. Beyond five days nothing was measured and
+    both are held.
 
     **Arguments:** `time_s`: since programming, seconds.
 

@@ -78,7 +78,8 @@ def program_all(
     if crossbar.settling is not None:
         if solve is not effective_conductance:
             raise ValueError(
-                "Crossbar.settling solves the circuits at the time of the read: leave `solve` out, or settling None."
+                "Crossbar.settling solves the circuits at the time of the read: leave out `solve`, or make "
+                "settling None."
             )
         solve = crossbar.settling
     written = [_write(kernel, crossbar, key) for kernel, key in zip(kernels, keys, strict=True)]

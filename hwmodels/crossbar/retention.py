@@ -1,5 +1,6 @@
 """What a cell's state does to its programming error, and what time does to the cell afterwards."""
 
+import itertools
 from typing import Literal
 
 import equinox as eqx
@@ -122,12 +123,12 @@ class Relaxation(eqx.Module):
 
     def __check_init__(self):
         times = self.times_s
-        if len(times) < 2 or any(after <= before for before, after in zip(times, times[1:], strict=False)):
+        if len(times) < 2 or any(after <= before for before, after in itertools.pairwise(times)):
             raise ValueError(f"Relaxation.times_s needs at least two increasing times, got {times}.")
         if len(self.spreads) != len(times) or len(self.shifts) not in (0, len(times)):
             raise ValueError(
-                f"Relaxation needs one spread, and one shift or none, for each of its {len(times)} times; got "
-                f"{len(self.spreads)} and {len(self.shifts)}."
+                f"Relaxation needs one spread, and one shift or none, for each of its {len(times)} times; "
+                f"got {len(self.spreads)} and {len(self.shifts)}."
             )
         if self.spacing not in ("log", "linear"):
             raise ValueError(f'Relaxation.spacing must be "log" or "linear", got {self.spacing!r}.')

@@ -1,8 +1,9 @@
 r"""How long a tile takes to settle, and what it delivers when it is read before it has.
 
-Every row node and every column node has a capacitor to ground, and every device one across it. When all sources
-step from zero at t = 0, the currents into the sense resistors are $I(t) = G_\mathrm{eff}(t)^\top V$: the network is
-linear, so a read at time t is a matrix too, and what devices, wires and time do to it is one function.
+Every row node and every column node has a capacitor to ground, and every device one across it. When all
+sources step from zero at t = 0, the currents into the sense resistors are $I(t) = G_\mathrm{eff}(t)^\top V$:
+the network is linear, so a read at time t is a matrix too, and what devices, wires and time do to it is one
+function.
 """
 
 import dataclasses
@@ -41,8 +42,8 @@ class Capacitances(eqx.Module):
 
     **Arguments:** in farad each, zero or more.
 
-    - `row_farad`, `column_farad`: from each row node and each column node to ground: one segment of wire and what
-      hangs on it.
+    - `row_farad`, `column_farad`: from each row node and each column node to ground: one segment of wire and
+      what hangs on it.
     - `device_farad`: across each device.
 
     **Raises:** `ValueError` for a capacitance that is negative, NaN or infinite; traced values, when used.
@@ -112,7 +113,8 @@ def settled_conductance(
 
     **Raises:** as [`hwmodels.crossbar.effective_conductance`][], [`Capacitances`][] and [`Settling`][].
 
-    **Source:** Trefethen, Weideman & Schmelzer, "Talbot quadratures and rational approximations", BIT 46, 2006.
+    **Source:** Trefethen, Weideman & Schmelzer, "Talbot quadratures and rational approximations", BIT 46,
+    2006.
     """
     G, resistances = checked(G, wires)
     time = jnp.asarray(read_s).astype(G.dtype)
@@ -151,7 +153,8 @@ def _inverted(tiles, resistances, capacitances, time):
 def slowest_time_constant(
     G: Float[Array, "*batch rows columns"], wires: Wires, capacitances: Capacitances
 ) -> Float[Array, "*batch"]:
-    r"""The slowest mode of a tile: the greatest τ of $C\,x = τ\,L\,x$, L the network's conductances, in second.
+    r"""The slowest mode of a tile: the greatest τ of $C\,x = τ\,L\,x$, L the network's conductances, in
+    second.
 
     By the Lanczos process in the inner product of C. Differentiable: $τ$ is stationary in its mode.
 
@@ -240,8 +243,8 @@ def elmore_bound(
 
     **Raises:** as [`settled_conductance`][].
 
-    **Source:** Elmore, Journal of Applied Physics 19, 1948; Rubinstein, Penfield & Horowitz, IEEE Transactions on
-    CAD 2, 1983.
+    **Source:** Elmore, Journal of Applied Physics 19, 1948; Rubinstein, Penfield & Horowitz, IEEE
+    Transactions on CAD 2, 1983.
     """
     G, resistances = checked(G, wires)
     tiles = G.reshape(-1, *G.shape[-2:])

@@ -72,9 +72,9 @@ class TileProduct(eqx.Module):
     - `adc_full_scale`: in siemens times the inputs' unit; set by [`TileProduct.calibrate`][].
     - `converter_key`: of the errors of converters as built, drawn once, here.
 
-    **Raises:** `ValueError` for read noise without a key, converters as built without a `converter_key`, a full scale that is still to be calibrated, and a
-    kernel of another shape; an error, also under `jit`, for negative inputs unless the converters are
-    `signed`.
+    **Raises:** `ValueError` for read noise without a key, converters as built without a `converter_key`, a
+    full scale that is still to be calibrated, and a kernel of another shape; an error, also under `jit`, for
+    negative inputs unless the converters are `signed`.
     """
 
     tiles: SideBySide
@@ -384,7 +384,8 @@ def tile_products(
 
     - `params`, `crossbar`, `key`, `solve`: as for [`hwmodels.crossbar.deploy`][], and with the same draws.
     - `converters`: of all tiles; None for ideal ones.
-    - `read_key`: of the read noise, if the device or the converters have any; each kernel gets its own stream.
+    - `read_key`: of the read noise, if the device or the converters have any; each kernel gets its own
+      stream.
 
     **Returns:** a [`TileProduct`][] for each kernel, by its path as `jax.tree_util.keystr` writes it.
 

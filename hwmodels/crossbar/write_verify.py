@@ -1,8 +1,8 @@
 r"""Programming by pulses and reads: what it leaves, and what it costs.
 
-Each round reads every cell that is not done; a cell within the tolerance of its target is done, and every other
-gets one pulse. [`WriteVerify`][] is a `Device.variation` like any other, and the same draws that a chip holds are
-those that are priced.
+Each round reads every cell that is not done; a cell within the tolerance of its target is done, and every
+other gets one pulse. [`WriteVerify`][] is a `Device.variation` like any other, and the same draws that a chip
+holds are those that are priced.
 """
 
 from typing import Literal
@@ -125,14 +125,15 @@ class Programmed(eqx.Module):
 class WriteVerify(eqx.Module):
     r"""Write–verify: rounds of a read and a pulse until a cell is within `tolerance_siemens` of its target.
 
-    A pulse costs $V_w^2\,G\,t_w$ and a read $V_r^2\,G\,t_r$, what the cell itself turns into heat; drivers and
-    converters are not in it. Cells of one row are written together and rows one after the other, so a tile takes
-    $Σ_\mathrm{rows} (t_w \max_\mathrm{columns} \mathrm{pulses} + t_r \max_\mathrm{columns} \mathrm{reads})$.
+    A pulse costs $V_w^2\,G\,t_w$ and a read $V_r^2\,G\,t_r$, what the cell itself turns into heat; drivers
+    and converters are not in it. Cells of one row are written together and rows one after the other, so a
+    tile takes $Σ_\mathrm{rows} (t_w \max_\mathrm{columns} \mathrm{pulses} + t_r \max_\mathrm{columns}
+    \mathrm{reads})$.
 
     What a cell holds is differentiable to its target and to the pulses' numbers as far as the pulses are:
-    [`Adaptive`][] ones follow the target; [`Incremental`][] ones stop anywhere within the tolerance, and there
-    the derivative to the target is 1 (straight-through). Energy is differentiable to voltages and times.
-    Which round is a cell's last has no slope.
+    [`Adaptive`][] ones follow the target; [`Incremental`][] ones stop anywhere within the tolerance, and
+    there the derivative to the target is 1 (straight-through). Energy is differentiable to voltages and
+    times. Which round is a cell's last has no slope.
 
     **Arguments:**
 
@@ -147,9 +148,9 @@ class WriteVerify(eqx.Module):
 
     **Raises:** `ValueError` for a number out of its range, named.
 
-    Defaults: acceptance of ±1 µS on cells of 1 to 40 µS, as Wan et al., Nature 608, 504–512 (2022), extended data
-    figure 3, program; the pulse model's numbers are assumptions, and a measured curve of conductance against
-    pulse number replaces them, see [`hwmodels.crossbar.fit.device_from_pulses`][].
+    Defaults: acceptance of ±1 µS on cells of 1 to 40 µS, as Wan et al., Nature 608, 504–512 (2022), extended
+    data figure 3, program; the pulse model's numbers are assumptions, and a measured curve of conductance
+    against pulse number replaces them, see [`hwmodels.crossbar.fit.device_from_pulses`][].
     """
 
     tolerance_siemens: Scalar = 1e-6

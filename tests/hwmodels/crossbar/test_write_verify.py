@@ -1,4 +1,4 @@
-"""Programming by pulses: where it ends, what it costs, its slopes, and that what is priced is what is held."""
+"""Programming by pulses: where it ends, what it costs, its slopes; what is priced is what is held."""
 
 import jax
 import jax.numpy as jnp

@@ -34,7 +34,7 @@ def statistics(held):
 
 def main():
     ComputeBackend(use_gpu=False)
-    np.random.seed(0)  # noqa: NPY002: the generator that CrossSim draws from
+    np.random.seed(0)  # noqa: NPY002  (the generator that CrossSim draws from)
     rows = []
     for name, kind, low, high, levels, days in (
         ("pcm-joshi-2020", PCMJoshi, 0.25, 25.0, (0.25, 12.5, 25.0), (None,)),

@@ -1,4 +1,4 @@
-"""A step on a small tile with capacitors, integrated by ngspice: currents into the sense resistors, as JSON."""
+"""A step on a small tile with capacitors, integrated by ngspice: currents that are sensed, as JSON."""
 
 import json
 import re

@@ -33,10 +33,12 @@ class Integration(enum.Enum):
 class Neuron(nnx.Module):
     """One timestep of a layer of neurons as a pure function; subclasses define `__call__`.
 
-    `spiking` says whether the output is zeros and ones, which is what a chip's spike-driven layers rely on.
+    `spiking` says whether the output is zeros and ones, which is what a chip's spike-driven layers rely on;
+    `accumulates`, whether it is a sum over all timesteps so far, as a readout's potential is.
     """
 
     spiking = True
+    accumulates = False
 
     def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
         """The potential at rest, zeros in the shape of the current and in at least float32."""
@@ -245,6 +247,7 @@ class Readout(Neuron):
     """
 
     spiking = False
+    accumulates = True
 
     def __init__(self, *, leak: float = 1.0):
         _check_leak(leak)

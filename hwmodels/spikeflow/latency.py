@@ -37,7 +37,7 @@ def cycle_parts_s(chip: Chip, conventions: Conventions) -> tuple[Scalar, dict[st
 
     Published: `cycle_clocks` whatever the chip. Scaled: the clocks are spent on read rounds, so they grow
     with `mux_ratio`, and a SAR or ramp converter adds its further clocks to every round. All rounds are
-    taken to last equally long.
+    taken to last equally long. `Chip.settling` adds the time of its read to every round.
     """
     rounds = read_rounds(chip, conventions)
     clocks = chip.cycle_clocks
@@ -46,6 +46,9 @@ def cycle_parts_s(chip: Chip, conventions: Conventions) -> tuple[Scalar, dict[st
         clocks = clocks * rounds / REFERENCE_MUX
         serial = rounds * (chip.adc.conversion_clocks(chip.adc_bits) - 1)
     whole = clocks + serial
+    if chip.settling is not None:
+        settling = rounds * chip.settling.read_s * chip.clock_hz
+        clocks, whole = clocks + settling, whole + settling
     reading = clocks / whole
     first = reading / maximum(rounds, 1)
     return whole / chip.clock_hz, {

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from hwmodels import spikeflow
 from hwmodels.crossbar import (
     Capacitances,
     Crossbar,
@@ -29,6 +30,7 @@ from hwmodels.crossbar import (
     settling_time,
     slowest_time_constant,
 )
+from hwmodels.workload import Layer, Workload
 from tests.helpers import finite_difference, reference_json
 
 PEER = Path(__file__).with_name("peers") / "ngspice_transient.py"
@@ -212,3 +214,22 @@ def test_a_traced_capacitance_is_checked_where_it_is_used():
         jax.jit(lambda c: settled_conductance(jnp.asarray(G), WIRES, Capacitances(column_farad=c), 1e-11))(
             -1e-15
         )
+
+
+def test_one_knob_of_a_chip_moves_its_accuracy_and_its_latency():
+    layers = (
+        Layer.linear("a", in_features=64, out_features=64),
+        Layer.linear("b", in_features=64, out_features=10),
+    )
+    workload = Workload(layers, 4)
+
+    def latency(read_s):
+        return spikeflow.evaluate(workload, spikeflow.Chip(settling=Settling(read_s))).latency_s
+
+    short, long = latency(1e-9), latency(1e-8)
+    published = spikeflow.evaluate(workload, spikeflow.Chip()).latency_s
+    assert published < short < long
+    np.testing.assert_allclose((long - published) / (short - published), 10, rtol=1e-6)
+    assert spikeflow.Chip(settling=Settling(1e-9)).crossbar().settling.read_s == 1e-9
+    slope = jax.grad(lambda x: 1e9 * latency(1e-9 * x))(2.0)
+    np.testing.assert_allclose(slope, 1e9 * (latency(2.5e-9) - latency(1.5e-9)), rtol=1e-6)

@@ -17,6 +17,7 @@ from experiments import (
     output,
     pipeline,
     registry,
+    retention,
     scale,
     search,
     sensitivity,
@@ -26,7 +27,7 @@ from jaxsnn.codesign.page import render
 from jaxsnn.codesign.provenance import all_or_nothing, machine, write_json
 from jaxsnn.codesign.table import console as terminal
 
-CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, mitigation, search, sensitivity, scale)
+CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, mitigation, search, sensitivity, retention, scale)
 """Modules whose import registers experiments."""
 
 

@@ -141,8 +141,8 @@ class Graph(nnx.Module):
                     if shapes is not None:
                         shapes[step.name] = joined.values.shape[1:], joined.values.dtype
                     held = None if states is None else states[step.name]
-                    out, after[step.name] = run_neuron(node, joined, held, self._origin(index))
-                    values.append(out)
+                    fired, after[step.name] = run_neuron(node, joined, held, self._origin(index))
+                    values.append(fired)
                 elif isinstance(node, Operation):
                     values.append(node.of(joined))
                 else:

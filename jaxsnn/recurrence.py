@@ -86,7 +86,9 @@ class Recurrent(nnx.Module):
         state, (out, before) = jax.lax.scan(step, state, xs, length=current.steps, unroll=max(unroll, 1))
         spiking = block.neuron.spiking
         spikes, heard = (
-            Signal(values, current.steps, False, values if spiking else None, signal.key, block.name)
+            Signal(
+                values, current.steps, False, values if spiking else None, origin=block.name, key=signal.key
+            )
             for values in (out, before)
         )
         records = (

@@ -10,10 +10,11 @@ from jaxtyping import Array, Float
 from hwmodels.crossbar._checks import require_integer
 from hwmodels.crossbar.circuit import Wires
 from hwmodels.crossbar.device import Device
+from hwmodels.crossbar.settling import Settling
 
 Partition = Literal["flatten", "kernel-split"]
 Signs = Literal["differential", "offset", "nice"]
-Calibration = Literal["none", "tile", "column"]
+Calibration = Literal["none", "kernel", "tile", "column"]
 
 
 class Crossbar(eqx.Module):
@@ -28,10 +29,14 @@ class Crossbar(eqx.Module):
     - `signs`: how a weight of either sign becomes conductances, see [`hwmodels.crossbar.encoding`][]:
       "differential" (two devices per weight), "offset" (one, and one reference column in every tile) or
       "nice" (one, and a digital correction; SpikeSim).
-    - `calibration`: digital gain on the measured currents, intended `ΣG` over `ΣG_eff`: "none", one per
-      "tile", or one per "column".
+    - `calibration`: digital gain on the measured currents, intended `ΣG` over `ΣG_eff`: "none", one for all
+      tiles of a "kernel", one per "tile", or one per "column". It is measured when the chip is read, after
+      [`hwmodels.crossbar.Device.at`][] has aged its cells, so it also makes up for drift: "kernel" is the
+      global drift compensation of Joshi et al. (2020), "column" the one per column.
     - `slices`: cells per weight and sign, each of `device.bits` bits; their currents are shifted and added
       digitally, each slice on tiles of its own.
+    - `settling`: when currents are sampled after the inputs step, see [`hwmodels.crossbar.Settling`][]; None
+      for tiles that have settled. Without `solve=` of its own alone.
 
     **Raises:** `ValueError` for sizes that are no integers of at least one, unknown names, slices of devices
     without `bits`, and for signs that the levels or the columns do not suffice for.
@@ -45,6 +50,7 @@ class Crossbar(eqx.Module):
     signs: Signs = eqx.field(static=True, default="differential")
     calibration: Calibration = eqx.field(static=True, default="none")
     slices: int = eqx.field(static=True, default=1)
+    settling: Settling | None = None
 
     def __check_init__(self):
         for name in ("rows", "columns", "slices"):
@@ -52,7 +58,7 @@ class Crossbar(eqx.Module):
         for name, allowed in (
             ("partition", ("flatten", "kernel-split")),
             ("signs", ("differential", "offset", "nice")),
-            ("calibration", ("none", "tile", "column")),
+            ("calibration", ("none", "kernel", "tile", "column")),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(

@@ -15,6 +15,9 @@ from hwmodels.crossbar.mapping import Crossbar
 Solve = Callable[[Array, Wires], Array]
 """Conductances of tiles (tiles, rows, columns) and their wires to what inputs see of them, in siemens."""
 
+# Of (planes, groups, down, across, rows, columns).
+_SUMMED: dict[str, tuple[int, ...]] = {"kernel": (0, 1, 2, 3, 4, 5), "tile": (-2, -1), "column": (-2,)}
+
 
 class ProgrammedKernel(eqx.Module):
     """One kernel on its tiles.
@@ -68,7 +71,17 @@ def program_all(
     *,
     solve: Solve = effective_conductance,
 ) -> list[ProgrammedKernel]:
-    """Puts kernels of one dtype on tiles, each from its own key; one batch solves all their circuits."""
+    """Puts kernels of one dtype on tiles, each from its own key; one batch solves all their circuits.
+
+    **Raises:** `ValueError` for a `solve` of one's own on tiles that are read before they settle.
+    """
+    if crossbar.settling is not None:
+        if solve is not effective_conductance:
+            raise ValueError(
+                "Crossbar.settling solves the circuits at the time of the read: leave out `solve`, or make "
+                "settling None."
+            )
+        solve = crossbar.settling
     written = [_write(kernel, crossbar, key) for kernel, key in zip(kernels, keys, strict=True)]
     tiles = [held.reshape(-1, crossbar.rows, crossbar.columns) for held, _ in written]
     effective = solve(jnp.concatenate(tiles), crossbar.wires)
@@ -95,7 +108,7 @@ def _read(conductances, encoded, effective, crossbar):
     if crossbar.calibration == "none":
         gain = jnp.ones_like(effective[..., :1, :])
     else:
-        axes = (-2, -1) if crossbar.calibration == "tile" else (-2,)
+        axes = _SUMMED[crossbar.calibration]
         total = effective.sum(axes, keepdims=True)
         gain = encoded.targets.sum(axes, keepdims=True) / jnp.where(total > 0, total, 1)
         gain = jnp.broadcast_to(gain, effective[..., :1, :].shape)

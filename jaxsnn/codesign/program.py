@@ -121,6 +121,7 @@ def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) ->
     leaves = jax.tree_util.tree_leaves_with_path(params)
     # The kernels' devices draw from the streams of the leaves; the reads from the next one.
     read_key = jax.random.fold_in(key, len(leaves))
+    converter_key = jax.random.fold_in(key, len(leaves) + 1)
     names = {
         tuple(getattr(entry, "key", None) for entry in path): jax.tree_util.keystr(path) for path, _ in leaves
     }
@@ -135,6 +136,7 @@ def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) ->
                 converters,
                 analog.crossbar.device.read_noise,
                 jax.random.fold_in(read_key, order.index(name)),
+                converter_key=jax.random.fold_in(converter_key, order.index(name)),
             )
             # As data, so that chips of one design share a compiled program.
             layer.product = nnx.data(OnTiles(tiles))

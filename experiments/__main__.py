@@ -11,19 +11,37 @@ from rich.console import Console
 
 from experiments import (
     energy_aware,
+    events,
     mitigation,
     mnist,
     noise_aware,
     output,
     pipeline,
     registry,
-    report,
+    retention,
     scale,
     search,
     sensitivity,
 )
+from experiments.figures.png import png
+from jaxsnn.codesign.page import render
+from jaxsnn.codesign.provenance import all_or_nothing, machine, write_json
+from jaxsnn.codesign.table import console as terminal
+from jaxsnn.compilation import remember_compiled
+from jaxsnn.learning.lock import locked
 
-CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, mitigation, search, sensitivity, scale)
+CATALOGUE = (
+    pipeline,
+    mnist,
+    events,
+    energy_aware,
+    noise_aware,
+    mitigation,
+    search,
+    sensitivity,
+    retention,
+    scale,
+)
 """Modules whose import registers experiments."""
 
 
@@ -67,7 +85,13 @@ def run_experiment(options: argparse.Namespace, console: Console) -> None:
     chosen = registry.find_experiment(options.name)
     registry.load(chosen, options.bindings, options.config)
     folder = options.out or default_folder(options.name, options.bindings, options.config)
-    run = output.Run(folder=folder, console=console)
+    with locked(folder, "give another folder with --out"):
+        _run_in(folder, chosen, options, console)
+
+
+def _run_in(folder: Path, chosen: registry.Experiment, options: argparse.Namespace, console: Console) -> None:
+    shared = None if options.out else Path("runs") / "checkpoints"
+    run = output.Run(folder=folder, console=console, shared=shared, fresh=options.fresh)
     if options.fresh:
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     started = time.perf_counter()
@@ -77,14 +101,16 @@ def run_experiment(options: argparse.Namespace, console: Console) -> None:
         "experiment": chosen.name,
         "inputs": result.inputs,
         "wall_time_s": round(time.perf_counter() - started, 3),
-        **output.machine(),
+        **machine(),
     }
-    with output.all_or_nothing(folder) as scratch:
-        for name, figure in result.figures.items():
-            (scratch / f"{name}.png").write_bytes(report.png(figure))
+    with all_or_nothing(folder) as scratch:
+        figures = {name: png(figure) for name, figure in result.figures.items()}
+        for name, content in figures.items():
+            (scratch / f"{name}.png").write_bytes(content)
         (scratch / "operative_config.gin").write_text(config)
-        (scratch / "report.html").write_text(report.render(result, provenance, config), encoding="utf-8")
-        output.write_json(scratch / "result.json", provenance | {"config": config, "numbers": result.numbers})
+        page = render(result.title, result.tables, provenance, figures=figures, config=config)
+        (scratch / "report.html").write_text(page, encoding="utf-8")
+        write_json(scratch / "result.json", provenance | {"config": config, "numbers": result.numbers})
     for table in result.tables:
         table.print(console)
     console.print(f"{provenance['wall_time_s']:.0f} s. Report: {folder / 'report.html'}", soft_wrap=True)
@@ -100,11 +126,12 @@ def _sentence(error: Exception) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments, argparse.Namespace(debug=False))
-    console = output.console()
+    console = terminal()
     try:
         if options.command == "list":
             list_experiments(console)
         else:
+            remember_compiled()
             run_experiment(options, console)
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on from the last checkpoint.", file=sys.stderr)

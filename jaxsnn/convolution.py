@@ -11,21 +11,47 @@ from jaxsnn import winograd
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
-def convolve_by_xla(x, kernel, stride, padding):
+def convolve_by_xla(x, kernel, stride, padding, groups=1, dilation=(1, 1)):
     """[`convolve`][] as XLA has it on any platform."""
     return jax.lax.conv_general_dilated(
-        x, kernel, stride, [(pad, pad) for pad in padding], dimension_numbers=_NHWC
+        x,
+        kernel,
+        stride,
+        [(pad, pad) for pad in padding],
+        rhs_dilation=dilation,
+        feature_group_count=groups,
+        dimension_numbers=_NHWC,
     )
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(
+    x: Float[Array, "batch h w c"],
+    kernel: Float[Array, "kh kw c_over_groups c2"],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    groups: int = 1,
+    dilation: tuple[int, int] = (1, 1),
+) -> Float[Array, "batch h2 w2 c2"]:
+    """`jax.lax.conv_general_dilated` of channels-last maps with symmetric zero padding.
+
+    **Arguments:** `groups`: the channels are cut in so many parts that see nothing of one another;
+    `dilation`: the distance between neighbouring taps of the kernel.
+
+    Without groups and dilation it is [`dense`][], which is fast on a CPU.
+    """
+    if groups == 1 and dilation == (1, 1):
+        return dense(x, kernel, stride, padding)
+    return convolve_by_xla(x, kernel, stride, padding, groups, dilation)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def dense(
     x: Float[Array, "batch h w c"],
     kernel: Float[Array, "kh kw c c2"],
     stride: tuple[int, int],
     padding: tuple[int, int],
 ) -> Float[Array, "batch h2 w2 c2"]:
-    """`jax.lax.conv_general_dilated` of channels-last maps with symmetric zero padding.
+    """A convolution of all channels with all.
 
     On a CPU, where XLA's own is slower, a 3×3 convolution of stride 1 and of enough channels runs by
     Winograd's algorithm, and the kernel gradient of any other is one matrix product. It differentiates in
@@ -46,7 +72,7 @@ def _on_cpu(x, kernel, stride, padding):
 
 
 def _forward(x, kernel, stride, padding):
-    return convolve(x, kernel, stride, padding), (x, kernel)
+    return dense(x, kernel, stride, padding), (x, kernel)
 
 
 def _backward(stride, padding, residuals, gradient):
@@ -70,7 +96,7 @@ def _gradients_on_cpu(x, kernel, gradient, stride, padding):
     return by_x, _kernel_gradient(x, gradient, kernel.shape, stride, padding)
 
 
-convolve.defvjp(_forward, _backward)
+dense.defvjp(_forward, _backward)
 
 
 def _kernel_gradient(x, gradient, shape, stride, padding):

@@ -1,5 +1,6 @@
 """Weighted layers over (time, batch, ...), and the block of weights, neurons and pooling."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -33,17 +34,40 @@ def weights(synapse: "Conv | Linear") -> Array:
     return kernel if synapse.quantizer is None else synapse.quantizer(kernel)
 
 
+def draws(synapse: "Conv | Linear") -> bool:
+    """Whether its products differ from one timestep to the next though their inputs do not."""
+    return getattr(synapse.product, "draws", False)
+
+
+def _drawn(product: Callable[..., Array], x: Array, start: int | Array, key: Array | None) -> dict[str, Any]:
+    """A key for each timestep and image of x, folded as x is, for a product that draws."""
+    if not getattr(product, "draws", False):
+        return {}
+    time, batch = (jnp.arange(size, dtype=jnp.int32) for size in x.shape[:2])
+    base = jax.random.key(0) if key is None else key
+    of_images = jax.vmap(jax.random.fold_in, (None, 0))
+    keys = jax.vmap(lambda step: of_images(jax.random.fold_in(base, step), batch))(start + time)
+    return {"keys": keys.reshape(-1, *keys.shape[2:])}
+
+
 class Conv(nnx.Module):
     """A 2-D convolution of channels-last maps; time is folded into the batch.
 
     **Arguments:**
 
-    - `in_channels`, `out_channels`, `kernel`, `stride`, `padding`: as usual; ints or (vertical, horizontal).
+    - `in_channels`, `out_channels`, `kernel`, `stride`, `dilation`: as usual; ints or (vertical, horizontal).
+    - `padding`: zeros on both sides, an int or (vertical, horizontal); "valid" is none, and "same" keeps the
+      size of the map at stride 1 (with an even kernel, the odd zero stands at the end, as in torch).
+    - `groups`: the channels are cut in so many parts, each with kernels of its own (in = `in_channels` is
+      depthwise).
     - `use_bias`: off by default: a crossbar has no bias row.
-    - `kernel_init`: an initialiser for (height, width, in, out).
+    - `kernel_init`: an initialiser for (height, width, in/groups, out).
     - `param_dtype`: dtype of the stored parameters; `dtype` of the computation (default: the same).
     - `product`: the function `(x, kernel, stride, padding) -> out` in place of an exact convolution, e.g. a
-      chip's with its converters.
+      chip's with its converters. With groups or dilation it is called with these by name, and one whose
+      attribute `draws` is true gets `keys` besides, one for each of x.
+
+    **Raises:** `ValueError` for sizes that do not fit.
     """
 
     kind: Literal["conv", "linear"] = "conv"
@@ -55,7 +79,9 @@ class Conv(nnx.Module):
         kernel: int | Sequence[int] = 3,
         *,
         stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | Literal["same", "valid"] = 1,
+        groups: int = 1,
+        dilation: int | Sequence[int] = 1,
         use_bias: bool = False,
         kernel_init=None,
         param_dtype=jnp.float32,
@@ -68,23 +94,52 @@ class Conv(nnx.Module):
         self.quantizer: Any = nnx.data(None)
         self.kernel_size = _pair(kernel, "kernel")
         self.stride = _pair(stride, "stride")
-        self.padding = _pair(padding, "padding")
+        self.dilation = _pair(dilation, "dilation")
+        self.padding, self.extra_padding = self._padding(padding)
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"groups must divide the {in_channels} input and the {out_channels} output channels, got "
+                f"{groups}."
+            )
+        self.groups = groups
         self.dtype = dtype
-        shape = (*self.kernel_size, in_channels, out_channels)
+        shape = (*self.kernel_size, in_channels // groups, out_channels)
         self.kernel = nnx.Param((kernel_init or xavier_uniform(2.0))(rngs.params(), shape, param_dtype))
         self.bias = nnx.Param(jnp.zeros((out_channels,), param_dtype)) if use_bias else None
 
-    def __call__(self, x: Array) -> Float[Array, "time batch h2 w2 c2"]:
+    def _padding(self, padding: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Zeros on both sides, and the odd ones at the end."""
+        if padding == "valid":
+            return (0, 0), (0, 0)
+        if padding != "same":
+            return _pair(padding, "padding"), (0, 0)
+        if self.stride != (1, 1):
+            raise ValueError(f"padding 'same' keeps the size of a map at stride 1 only, got {self.stride}.")
+        total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        return (total[0] // 2, total[1] // 2), (total[0] % 2, total[1] % 2)
+
+    def __call__(
+        self, x: Array, *, start: int | Array = 0, key: Array | None = None
+    ) -> Float[Array, "time batch h2 w2 c2"]:
+        """The currents of maps from timestep `start` on; `key` is for products that draw."""
         if x.shape[-1] != self.in_channels:
             raise ValueError(
                 f"a convolution of {self.in_channels} input channels got maps of shape {x.shape[2:]}."
             )
         dtype = self.dtype or self.kernel[...].dtype
         folded = x.reshape(-1, *x.shape[2:]).astype(dtype)
-        out = self.product(folded, weights(self).astype(dtype), self.stride, self.padding)
+        if any(self.extra_padding):
+            folded = jnp.pad(folded, ((0, 0), *((0, extra) for extra in self.extra_padding), (0, 0)))
+        special = {} if self._dense else {"groups": self.groups, "dilation": self.dilation}
+        drawn = _drawn(self.product, x, start, key)
+        out = self.product(folded, weights(self).astype(dtype), self.stride, self.padding, **special, **drawn)
         if self.bias is not None:
             out = out + self.bias[...].astype(dtype)
         return out.reshape(*x.shape[:2], *out.shape[1:])
+
+    @property
+    def _dense(self) -> bool:
+        return self.groups == 1 and self.dilation == (1, 1)
 
 
 class Linear(nnx.Module):
@@ -97,6 +152,9 @@ class Linear(nnx.Module):
     kernel_size = (1, 1)
     stride = (1, 1)
     padding = (0, 0)
+    extra_padding = (0, 0)
+    groups = 1
+    dilation = (1, 1)
 
     def __init__(
         self,
@@ -118,14 +176,19 @@ class Linear(nnx.Module):
         self.kernel = nnx.Param(initialise(rngs.params(), (in_channels, out_channels), param_dtype))
         self.bias = nnx.Param(jnp.zeros((out_channels,), param_dtype)) if use_bias else None
 
-    def __call__(self, x: Array) -> Float[Array, "time batch c"]:
+    def __call__(
+        self, x: Array, *, start: int | Array = 0, key: Array | None = None
+    ) -> Float[Array, "time batch c"]:
+        """The currents of inputs from timestep `start` on; `key` is for products that draw."""
         flat = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
         if flat.shape[-1] != self.in_channels:
             raise ValueError(
                 f"a linear layer of {self.in_channels} inputs got {flat.shape[-1]} (shape {x.shape[2:]})."
             )
         dtype = self.dtype or self.kernel[...].dtype
-        out = self.product(flat.astype(dtype), weights(self).astype(dtype))
+        folded = flat.reshape(-1, self.in_channels).astype(dtype)
+        out = self.product(folded, weights(self).astype(dtype), **_drawn(self.product, x, start, key))
+        out = out.reshape(*x.shape[:2], -1)
         return out if self.bias is None else out + self.bias[...].astype(dtype)
 
 
@@ -150,11 +213,12 @@ def pooled(signal: Signal, side: int) -> Signal:
     activity = signal.activity
     if activity is not None:
         activity = 1 - (1 - _patches(activity, side)).prod(axis=(3, 5))
-    return signal.with_values(average_pool(signal.values, side), activity)
+    averaged = signal.with_values(average_pool(signal.values, side), activity)
+    return dataclasses.replace(averaged, pool=signal.pool * side)
 
 
-def run_neuron(neuron: Neuron, current: Signal, state: Any) -> tuple[Signal, Any]:
-    """A neuron over a stretch of time: its outputs and the state after it.
+def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> tuple[Signal, Any]:
+    """A neuron over a stretch of time: its outputs, which come from the layer of that `name`, and its state.
 
     `state=None` starts at rest.
     """
@@ -170,7 +234,58 @@ def run_neuron(neuron: Neuron, current: Signal, state: Any) -> tuple[Signal, Any
     # Unrolled, XLA fuses the steps into few passes over memory; a loop pays a copy per step.
     state, out = jax.lax.scan(step, state, xs, length=current.steps, unroll=min(current.steps, 16))
     activity = out if neuron.spiking else None
-    return Signal(values=out, steps=current.steps, analog=False, activity=activity), state
+    out = dataclasses.replace(current, values=out, analog=False, activity=activity, origin=name, pool=1)
+    return out, state
+
+
+def layer_record(
+    name: str,
+    synapse: Conv | Linear,
+    signal: Signal,
+    out: Signal,
+    *,
+    spiking: bool,
+    pool: int = 1,
+    norm: Literal["none", "shared", "timestep"] = "none",
+    residual_add: bool = False,
+    shortcut: str | None = None,
+    recurrent: bool = False,
+) -> LayerRecord:
+    """What weights ask of a chip, given their input and the output of the neurons that they drive.
+
+    A shortcut of known origin is an addition, too.
+    """
+    conv = synapse.kind == "conv"
+    return LayerRecord(
+        name=name,
+        kind=synapse.kind,
+        # The odd zeros of an even kernel's padding "same" count as part of the map.
+        height=signal.values.shape[2] + synapse.extra_padding[0] if conv else 1,
+        width=signal.values.shape[3] + synapse.extra_padding[1] if conv else 1,
+        in_channels=synapse.in_channels,
+        out_channels=synapse.out_channels,
+        kernel=synapse.kernel_size,
+        stride=synapse.stride,
+        padding=synapse.padding,
+        groups=synapse.groups,
+        dilation=synapse.dilation,
+        spiking=spiking,
+        pool=pool,
+        analog_input=signal.analog,
+        residual_add=residual_add or shortcut is not None,
+        recurrent=recurrent,
+        input_rate=signal.active_fraction,
+        spike_rate=out.active_fraction,
+        weight_bits=None
+        if synapse.quantizer is None
+        else jnp.asarray(synapse.quantizer.bits, jnp.result_type(float)),
+        weight_sparsity=jnp.mean(jax.lax.stop_gradient(weights(synapse)) == 0, dtype=jnp.result_type(float)),
+        bias=synapse.bias is not None,
+        norm=norm,
+        source=signal.origin,
+        shortcut=shortcut,
+        input_pool=signal.pool,
+    )
 
 
 class Block(nnx.Module):
@@ -200,10 +315,17 @@ class Block(nnx.Module):
         self.neuron = neuron
         self.pool = pool
 
-    def drive(self, signal: Signal) -> Signal:
-        """The currents of a signal; once, when it is constant in time."""
+    @property
+    def accumulates(self) -> bool:
+        """Whether its output at a timestep is already the sum over all timesteps until then."""
+        return self.neuron.accumulates
+
+    def drive(self, signal: Signal, *, start: int | Array) -> Signal:
+        """The currents of a signal; once, when it is constant in time and no product draws."""
+        if signal.constant and draws(self.synapse):
+            signal = signal.repeated()
         try:
-            return signal.with_values(self.synapse(signal.values))
+            return signal.with_values(self.synapse(signal.values, start=start, key=signal.key))
         except ValueError as error:
             raise ValueError(f"layer {self.name!r}: {error}") from error
 
@@ -215,29 +337,17 @@ class Block(nnx.Module):
             self.norm(current.values, start=start, steps=current.steps, training=training)
         )
 
-    def record(self, signal: Signal, out: Signal, residual_add: bool = False) -> LayerRecord:
-        """What this layer asks of a chip, given its input and the output of its neurons."""
-        synapse = self.synapse
-        conv = synapse.kind == "conv"
-        return LayerRecord(
-            name=self.name,
-            kind=synapse.kind,
-            height=signal.values.shape[2] if conv else 1,
-            width=signal.values.shape[3] if conv else 1,
-            in_channels=synapse.in_channels,
-            out_channels=synapse.out_channels,
-            kernel=synapse.kernel_size,
-            stride=synapse.stride,
-            padding=synapse.padding,
+    def record(self, signal: Signal, out: Signal, shortcut: str | None = None) -> LayerRecord:
+        """What this layer asks of a chip: its input, its neurons' output, the origin of an added shortcut."""
+        return layer_record(
+            self.name,
+            self.synapse,
+            signal,
+            out,
             spiking=self.neuron.spiking,
             pool=self.pool,
-            analog_input=signal.analog,
-            residual_add=residual_add,
-            input_rate=signal.active_fraction,
-            spike_rate=out.active_fraction,
-            weight_bits=None
-            if synapse.quantizer is None
-            else jnp.asarray(synapse.quantizer.bits, jnp.result_type(float)),
+            norm="none" if self.norm is None else "timestep" if self.norm.timesteps else "shared",
+            shortcut=shortcut,
         )
 
     def __call__(
@@ -251,7 +361,28 @@ class Block(nnx.Module):
     ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
         """`(signal, state) -> (signal, state, records)` from timestep `start` on; `current` is a drive
         computed before."""
-        current = self.drive(signal) if current is None else current
-        out, state = run_neuron(self.neuron, self.normalize(current, start=start, training=training), state)
+        current = self.drive(signal, start=start) if current is None else current
+        current = self.normalize(current, start=start, training=training)
+        out, state = run_neuron(self.neuron, current, state, self.name)
         record = self.record(signal, out)
         return pooled(out, self.pool), state, (record,)
+
+
+class Neurons(nnx.Module):
+    """Neurons without weights before them: a layer of a network that asks nothing of a crossbar.
+
+    **Arguments:** `name`: in errors; `neuron`: what turns its input into spikes.
+    """
+
+    def __init__(self, name: str, neuron: Neuron):
+        self.name, self.neuron = name, neuron
+
+    @property
+    def accumulates(self) -> bool:
+        return self.neuron.accumulates
+
+    def __call__(
+        self, signal: Signal, state: Any, *, start: int | Array, training: bool = False
+    ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
+        out, state = run_neuron(self.neuron, signal, state, signal.origin)
+        return out, state, ()

@@ -1,17 +1,17 @@
 """Checks of numbers that may be known now or only when a traced program runs."""
 
 import os
+import sys
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hwmodels.checks import is_traced
+from hwmodels.checks import error_if, is_traced
 
 Scalar = float | int | np.number | Float[Array | np.ndarray, ""]
 
@@ -42,7 +42,7 @@ def require_traced(array: Array, condition: Callable[..., Any], message: str, *v
     if is_concrete(*values):
         return array
     holds = jnp.all(condition(*(jnp.asarray(value, dtype=array.dtype) for value in values)))
-    return eqx.error_if(array, ~holds, message)
+    return error_if(array, ~holds, message)
 
 
 def require_integer(
@@ -75,4 +75,6 @@ def require_memory(rows: int, columns: int, dtype: Any) -> None:
 def _memory_bytes() -> int:
     """Of the accelerator if it says how much it has, else of the machine."""
     device = jax.local_devices()[0].memory_stats() or {}
-    return device.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # Where the system does not tell, as on Windows, the allocation itself has to fail.
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else sys.maxsize
+    return device.get("bytes_limit") or host

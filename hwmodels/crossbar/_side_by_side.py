@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hwmodels.checks import jit_with_checks
 from hwmodels.crossbar._read_spread import ReadSpread
+from hwmodels.crossbar.device import ReadNoise
 from hwmodels.crossbar.mapping import Layout
 from hwmodels.crossbar.programming import ProgrammedKernel
 
@@ -36,13 +38,13 @@ class SideBySide(eqx.Module):
     reference: bool = eqx.field(static=True)
 
     @staticmethod
-    @eqx.filter_jit
-    def of(chip: ProgrammedKernel, *, noisy: bool) -> "SideBySide":
-        """The tiles of `chip`; `noisy`, with what read noise needs."""
+    @jit_with_checks
+    def of(chip: ProgrammedKernel, noise: ReadNoise | None) -> "SideBySide":
+        """The tiles of `chip`, with what this read noise needs."""
         encoded = chip.encoded
         worth = encoded.coefficients[:, None, None, None, None, None] * chip.gain
         correction = encoded.correction
-        spreads = ReadSpread.of(chip.conductances, chip.wires) if noisy else None
+        spreads = None if noise is None else ReadSpread.of(chip.conductances, chip.wires, noise.law)
         return SideBySide(
             effective=_blocked(chip.effective),
             worth=_blocked(worth)[:, 0, :],

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hwmodels.checks import error_if
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar.circuit import Wires, effective_conductance
 from hwmodels.crossbar.encoding import Encoded, encode
@@ -14,6 +15,9 @@ from hwmodels.crossbar.mapping import Crossbar
 
 Solve = Callable[[Array, Wires], Array]
 """Conductances of tiles (tiles, rows, columns) and their wires to what inputs see of them, in siemens."""
+
+# Of (planes, groups, down, across, rows, columns).
+_SUMMED: dict[str, tuple[int, ...]] = {"kernel": (0, 1, 2, 3, 4, 5), "tile": (-2, -1), "column": (-2,)}
 
 
 class ProgrammedKernel(eqx.Module):
@@ -68,7 +72,17 @@ def program_all(
     *,
     solve: Solve = effective_conductance,
 ) -> list[ProgrammedKernel]:
-    """Puts kernels of one dtype on tiles, each from its own key; one batch solves all their circuits."""
+    """Puts kernels of one dtype on tiles, each from its own key; one batch solves all their circuits.
+
+    **Raises:** `ValueError` for a `solve` of one's own on tiles that are read before they settle.
+    """
+    if crossbar.settling is not None:
+        if solve is not effective_conductance:
+            raise ValueError(
+                "Crossbar.settling solves the circuits at the time of the read: leave out `solve`, or make "
+                "settling None."
+            )
+        solve = crossbar.settling
     written = [_write(kernel, crossbar, key) for kernel, key in zip(kernels, keys, strict=True)]
     tiles = [held.reshape(-1, crossbar.rows, crossbar.columns) for held, _ in written]
     effective = solve(jnp.concatenate(tiles), crossbar.wires)
@@ -80,7 +94,7 @@ def program_all(
 
 
 def _write(kernel, crossbar, key):
-    kernel = eqx.error_if(
+    kernel = error_if(
         kernel,
         ~jnp.all(jnp.isfinite(kernel)),
         "crossbar: a kernel to be programmed holds a weight that is NaN or infinite.",
@@ -95,7 +109,7 @@ def _read(conductances, encoded, effective, crossbar):
     if crossbar.calibration == "none":
         gain = jnp.ones_like(effective[..., :1, :])
     else:
-        axes = (-2, -1) if crossbar.calibration == "tile" else (-2,)
+        axes = _SUMMED[crossbar.calibration]
         total = effective.sum(axes, keepdims=True)
         gain = encoded.targets.sum(axes, keepdims=True) / jnp.where(total > 0, total, 1)
         gain = jnp.broadcast_to(gain, effective[..., :1, :].shape)

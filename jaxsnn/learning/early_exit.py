@@ -11,7 +11,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsnn.network import Network
+from jaxsnn.data.pixels import check_images
+from jaxsnn.encoding import inputs_of
+from jaxsnn.network import Network, batch_key
 
 
 def normalized_entropy(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch"]:
@@ -89,6 +91,11 @@ def _stem(graphdef, parameters, images):
     return nnx.merge(graphdef, parameters).stem(images)
 
 
+@partial(jax.jit, static_argnames=("encoding", "timesteps"))
+def _inputs(encoding, images, timesteps):
+    return inputs_of(encoding, images, timesteps)
+
+
 @partial(jax.jit, static_argnames="graphdef")
 def _one_step(graphdef, parameters, images, state, start, key, current):
     network = nnx.merge(graphdef, parameters)
@@ -112,31 +119,33 @@ def run_until_sure(
 
     **Arguments:**
 
-    - `images`: floats as the network takes them.
+    - `images`: as for [`jaxsnn.learning.evaluation.evaluate`][].
     - `timesteps`: T, at which the last leave.
     - `entropy`: threshold in [0, 1] on [`normalized_entropy`][]; 0 never exits early.
-    - `key`: for Poisson encoding.
+    - `key`: for Poisson encoding, and for the reads of a chip, which differ between batches without it too.
 
-    **Raises:** `ValueError` for a threshold outside [0, 1], for no images, and for timesteps that the network
-    cannot run.
+    **Raises:** `ValueError` for a threshold outside [0, 1], for no images, for NaN or infinite pixels, and
+    for timesteps that the network cannot run.
     """
     network.check_timesteps(timesteps)
     _check_threshold(entropy)
     if len(images) == 0:
         raise ValueError("early exit needs images, got none.")
+    check_images(images, "early exit")
     graphdef, parameters = nnx.split(network)
     logits, times, computed = [], [], []
     for number, begin in enumerate(range(0, len(images), batch_size)):
-        batch = jnp.asarray(images[begin : begin + batch_size])
-        batch_key = None if key is None else jax.random.fold_in(key, number)
+        batch = _inputs(network.encoding, jnp.asarray(images[begin : begin + batch_size]), timesteps)
+        count = min(batch_size, len(images) - begin)
+        of_batch = batch_key(network, key, number)
         current = _stem(graphdef, parameters, batch)
         state, step = None, 0
-        left = np.zeros(len(batch), bool)
-        time = np.full(len(batch), timesteps)
+        left = np.zeros(count, bool)
+        time = np.full(count, timesteps)
         chosen: np.ndarray | None = None
         while step < timesteps and not left.all():
             out, state, uncertainty = _one_step(
-                graphdef, parameters, batch, state, jnp.int32(step), batch_key, current
+                graphdef, parameters, batch, state, jnp.int32(step), of_batch, current
             )
             step += 1
             out, sure = np.asarray(out), np.asarray(uncertainty) < entropy

@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsnn.layers import Block
+from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.learning.transform import OnParameters
 from jaxsnn.network import Network
 from jaxsnn.neuron import IF, LIF, Neuron
@@ -121,6 +121,31 @@ class MintQuantizer(nnx.Module):
         return alpha / n * _round(n * jnp.clip(jnp.tanh(x) / alpha, -1, 1))
 
 
+class Settled(nnx.Module):
+    """A quantiser that has done its work: the kernel beside it holds quantised weights of `bits` bits."""
+
+    def __init__(self, bits: Any):
+        self.bits = bits if isinstance(bits, int) else nnx.data(bits)
+
+    def __call__(self, kernel: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        return kernel
+
+
+def settled(network: Network) -> Network:
+    """A copy of a network whose kernels are what their quantisers make of them, and are quantised no more.
+
+    What changes a kernel after that, as the devices of a chip do, stays. Gradients flow to the weights
+    behind, and records still tell the bits.
+    """
+    result = nnx.clone(network)
+    for _, module in nnx.iter_graph(result):
+        if isinstance(module, Conv | Linear) and module.quantizer is not None:
+            quantizer = module.quantizer
+            module.kernel[...] = quantizer(module.kernel[...])
+            module.quantizer = Settled(quantizer.bits)
+    return result
+
+
 class MintLIF(LIF):
     """A [`LIF`][] that keeps its potential in few bits from one timestep to the next:
 
@@ -140,11 +165,15 @@ class MintLIF(LIF):
         super().__init__(leak=leak, threshold=threshold, **options)
         self.quantizer = quantizer
 
+    def rescale(self, factor: float) -> None:
+        Neuron.rescale(self, factor)  # The levels of q would have to scale along.
+
     def __call__(
         self, current: Float[Array, "*shape"], state: Float[Array, "*shape"]
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        spikes, potential = self._step(current, state)
-        return spikes, self.quantizer(self.leak * potential)
+        leak, threshold = self._constants(state.dtype)
+        spikes, potential = self._fire(state + self._drive(leak, current, state.dtype), threshold)
+        return spikes.astype(current.dtype), self.quantizer(leak * potential)
 
 
 def to_mint(network: Network, bits: int) -> Network:

@@ -7,12 +7,13 @@ import pytest
 from flax import nnx
 
 from jaxsnn.convolution import convolve
-from jaxsnn.encoding import Direct, Poisson
+from jaxsnn.encoding import Direct, Frames, Poisson
 from jaxsnn.layers import Block, Conv, Linear, average_pool, xavier_uniform
 from jaxsnn.learning.early_exit import run_until_sure
 from jaxsnn.models.digits import digits_convnet
 from jaxsnn.network import Network
 from jaxsnn.neuron import LIF, Neuron, Readout
+from jaxsnn.signal import Signal
 from tests.helpers import finite_difference
 
 
@@ -190,24 +191,104 @@ def test_dtype_of_the_computation_is_a_choice():
     assert conv.kernel[...].dtype == jnp.float32
 
 
-def spiking_to_the_end():
-    options = {"param_dtype": jnp.float64, "rngs": nnx.Rngs(0)}
-    return Network([Block("conv1", Conv(2, 3, 3, **options), LIF(), pool=2)])
+def spiking_to_the_end(encoding=Direct()):
+    network = small(encoding)
+    network.layers[-1].neuron = LIF(threshold=0.01)
+    return network
+
+
+FRAMES = jax.random.uniform(jax.random.key(3), (5, 2, 8, 6, 2), jnp.float64)
+
+
+@nnx.jit
+def unrolled(network, frames):
+    return network.unroll(frames)
+
+
+@nnx.jit(static_argnames=("chunk", "remat"))
+def counted(network, frames, chunk=None, remat=False):
+    return network.outputs(frames, timesteps=5, chunk=chunk, remat=remat)
+
+
+def test_the_spikes_of_a_last_layer_are_counted():
+    network = spiking_to_the_end(Frames())
+    spikes = np.asarray(unrolled(network, FRAMES))
+    assert spikes.shape == (5, 2, 3)
+    assert set(np.unique(spikes)) == {0, 1}
+    time = np.arange(1, 6)[:, None, None]
+    for chunk, remat in ((None, False), (2, True), (1, False)):
+        outputs, record = counted(network, FRAMES, chunk=chunk, remat=remat)
+        np.testing.assert_allclose(outputs, spikes.cumsum(0) / time, rtol=1e-12)
+        assert record[-1].spiking
+        np.testing.assert_allclose(record[-1].spike_rate, spikes.mean(), rtol=1e-6)
+        assert not record[0].analog_input
+        np.testing.assert_allclose(record[0].input_rate, 1)
+
+
+def test_frames_are_a_readouts_potential_and_exits_see_the_counts():
+    network = small(Frames())
+    potentials = np.asarray(unrolled(network, FRAMES))
+    logits, _ = nnx.jit(lambda net, x: net(x))(network, FRAMES)
+    np.testing.assert_allclose(logits, potentials[-1] / 5, rtol=1e-12)
+    spiking, images = spiking_to_the_end(), FRAMES[0].astype(jnp.float32)
+    result = run_until_sure(spiking, images, timesteps=3, entropy=0.0)
+    expected, _ = nnx.jit(lambda net, x: net(x, timesteps=3))(spiking, images)
+    np.testing.assert_allclose(result.logits, expected, rtol=1e-6)
+
+
+def naive_convolution(x, kernel, stride, padding, groups, dilation):
+    """Channels last, by loops; padding is ((before, after), (before, after))."""
+    x = np.pad(x, ((0, 0), *padding, (0, 0)))
+    (kh, kw, depth, out), part = kernel.shape, kernel.shape[3] // groups
+    height = (x.shape[1] - dilation[0] * (kh - 1) - 1) // stride[0] + 1
+    width = (x.shape[2] - dilation[1] * (kw - 1) - 1) // stride[1] + 1
+    result = np.zeros((len(x), height, width, out))
+    for r, c, o, i, j in np.ndindex(height, width, out, kh, kw):
+        seen = x[:, r * stride[0] + i * dilation[0], c * stride[1] + j * dilation[1]]
+        first = o // part * depth
+        result[:, r, c, o] += seen[:, first : first + depth] @ kernel[i, j, :, o]
+    return result
+
+
+@pytest.mark.parametrize(
+    ("options", "padding"),
+    [
+        ({"groups": 4, "padding": 1}, ((1, 1), (1, 1))),
+        ({"groups": 2, "padding": "same", "dilation": (2, 1)}, ((2, 2), (1, 1))),
+        ({"kernel": (2, 4), "padding": "same"}, ((0, 1), (1, 2))),
+        ({"kernel": (3, 1), "padding": "valid", "stride": (1, 2)}, ((0, 0), (0, 0))),
+    ],
+)
+def test_groups_dilation_and_named_padding(options, padding):
+    conv = Conv(4, 8, param_dtype=jnp.float64, rngs=nnx.Rngs(0), **options)
+    x = np.random.default_rng(0).normal(size=(2, 6, 5, 4))
+    expected = naive_convolution(
+        x, np.asarray(conv.kernel[...]), conv.stride, padding, conv.groups, conv.dilation
+    )
+    np.testing.assert_allclose(conv(jnp.asarray(x)[None])[0], expected, rtol=1e-10, atol=1e-12)
+    block = Block("conv", conv, LIF())
+    _, _, (record,) = block(Signal(values=jnp.asarray(x)[None], steps=1, analog=False), None, start=0)
+    assert (record.groups, record.dilation) == (conv.groups, conv.dilation)
+    shape = (record.padding, record.kernel, record.dilation, record.stride)
+    sides = zip((record.height, record.width), *shape, strict=True)
+    assert tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, k, d, s in sides) == expected.shape[1:3]
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: spiking_to_the_end()(images(), timesteps=2), "last layer, 'conv1', spikes"),
-        (lambda: spiking_to_the_end()(images(), timesteps=4, chunk=1, remat=True), "end the network in a Re"),
-        (lambda: run_until_sure(spiking_to_the_end(), images(), timesteps=2, entropy=0.5), "'conv1', spikes"),
+        (lambda: small()(images()), "timesteps says how long an image is shown"),
+        (lambda: small().unroll(images()[0, 0]), r"inputs must be \(time, batch"),
+        (lambda: small(Frames())(images()[None], timesteps=2), "have 1 frames and 2 timesteps"),
         (lambda: small()(images(), timesteps=0), "timesteps must be at least 1"),
         (lambda: small()(images(), timesteps=2, chunk=0), "chunk must be at least 1"),
         (lambda: small()(images()[0], timesteps=2), r"images must be \(batch, height"),
         (lambda: small()(images()[..., :1], timesteps=2), "'conv1': a convolution of 2 input channels"),
         (lambda: small()(images()[:, :4], timesteps=2), "'fc1': a linear layer of 24 inputs got 12"),
         (lambda: Network([]), "at least one layer"),
-        (lambda: Network([LIF()]), "first layer must be a Block, got LIF"),
+        (lambda: Network([LIF()]), "made of Blocks, got LIF; neurons without weights are Neurons"),
+        (lambda: Conv(4, 6, groups=3, rngs=nnx.Rngs(0)), "groups must divide the 4 input"),
+        (lambda: Conv(1, 1, stride=2, padding="same", rngs=nnx.Rngs(0)), "at stride 1 only"),
         (lambda: Conv(1, 1, (3, 3, 3), rngs=nnx.Rngs(0)), "kernel must be an int or a pair"),
     ],
 )

@@ -34,8 +34,8 @@ def checked(
     **Arguments:** `shape`: of a frame. `sort`: put events that run backwards in order, those of one time
     staying as they stand.
 
-    **Raises:** `ValueError`, which begins with `where`, for no events, and with the number of the event for an
-    address outside the frame and for a time before that of the event before.
+    **Raises:** `ValueError`, which begins with `where`, for no events, and with the number of the event for
+    an address outside the frame and for a time before that of the event before.
     """
     if len(t_us) == 0:
         raise ValueError(f"{where} holds no events; leave the recording out.")
@@ -45,16 +45,16 @@ def checked(
         names = ("row", "column", "polarity") if len(shape) == 3 else ("unit",)
         place = ", ".join(f"{name} {value}" for name, value in zip(names, address[first], strict=True))
         raise ValueError(
-            f"{where}, event {first}: {place} lies outside the sensor of shape {shape}; the file is damaged or of "
-            "another sensor."
+            f"{where}, event {first}: {place} lies outside the sensor of shape {shape}; the file is damaged "
+            "or of another sensor."
         )
     backwards = np.diff(t_us) < 0
     if backwards.any():
         if not sort:
             first = int(np.argmax(backwards)) + 1
             raise ValueError(
-                f"{where}, event {first}: its time {t_us[first]} µs lies before {t_us[first - 1]} µs of the event "
-                "before; the file is damaged, or pass sort=True to put its events in order."
+                f"{where}, event {first}: its time {t_us[first]} µs lies before {t_us[first - 1]} µs of the "
+                "event before; the file is damaged, or pass sort=True to put its events in order."
             )
         order = np.argsort(t_us, kind="stable")
         t_us, address = t_us[order], address[order]
@@ -112,8 +112,8 @@ def read_aedat2(path: Path, *, sort: bool = False) -> Events:
     if beyond.any():
         first = int(np.argmax(beyond > 0))
         raise ValueError(
-            f"{path}, event {first}: address {address[first]:#x} is none of a DVS128, whose addresses have 15 "
-            "bits; the file is damaged or of another sensor."
+            f"{path}, event {first}: address {address[first]:#x} is none of a DVS128, whose addresses have "
+            "15 bits; the file is damaged or of another sensor."
         )
     place = np.stack([127 - (address >> 1 & 127), 127 - (address >> 8 & 127), 1 - (address & 1)], axis=1)
     return checked(t_us, place, DVS128_SENSOR, str(path), sort=sort)
@@ -157,8 +157,8 @@ def _packets(path: Path, content: bytes) -> Iterator[tuple[int, np.ndarray]]:
         start += _PACKET.size
         if count > capacity or size == 0:
             raise ValueError(
-                f"{where}: a header of {count} events of {size} bytes in room for {capacity} is damaged; fetch "
-                "the file again."
+                f"{where}: a header of {count} events of {size} bytes in room for {capacity} is damaged; "
+                "fetch the file again."
             )
         if start + size * capacity > len(content):
             raise ValueError(
@@ -235,16 +235,16 @@ class SpikeFile:
                 raise ValueError(f"{where}: it is damaged and cannot be read ({error}).") from error
         if times.shape != units.shape or times.ndim != 1 or times.dtype.kind not in "fiu":
             raise ValueError(
-                f"{where}: times {times.dtype} {times.shape} and units {units.dtype} {units.shape} must be numbers, "
-                "as many of both."
+                f"{where}: times {times.dtype} {times.shape} and units {units.dtype} {units.shape} must be "
+                "numbers, as many of both."
             )
         seconds = times.astype(np.float64)
         wrong = ~(np.isfinite(seconds) & (seconds >= 0))
         if wrong.any() or units.dtype.kind not in "iu":
             first = int(np.argmax(wrong))
             raise ValueError(
-                f"{where}, event {first}: time {times[first]} s and unit {units[first]} must be a number that is "
-                "not negative and a whole number."
+                f"{where}, event {first}: time {times[first]} s and unit {units[first]} must be a number "
+                "that is not negative and a whole number."
             )
         t_us = np.rint(seconds * 1e6).astype(np.int64)
         return checked(t_us, units.astype(np.int64)[:, None], (self.units,), where, sort=sort)

@@ -77,7 +77,8 @@ def read_nmnist(path: Path, *, sort: bool = False) -> Events:
     content = np.frombuffer(path.read_bytes(), np.uint8)
     if len(content) % 5:
         raise ValueError(
-            f"{path} is truncated: {len(content)} bytes are no multiple of the five of an event; fetch it again."
+            f"{path} is truncated: {len(content)} bytes are no multiple of the five of an event; fetch it "
+            "again."
         )
     column, row, *late = content.reshape(-1, 5).astype(np.int64).T
     t_us = (late[0] & 127) << 16 | late[1] << 8 | late[2]
@@ -210,7 +211,8 @@ class SpikeFile:
             for name in ("spikes/times", "spikes/units"):
                 if len(self._dataset(file, name)) != count:
                     raise ValueError(
-                        f"{path}: {name} holds {len(file[name])} recordings and labels {count}; they must agree."
+                        f"{path}: {name} holds {len(file[name])} recordings and labels {count}; they must "
+                        "agree."
                     )
             self.class_names: tuple[str, ...] | None = None
             if "extra/keys" in file:
@@ -223,7 +225,7 @@ class SpikeFile:
         return len(self.labels)
 
     def read(self, index: int, *, sort: bool = False) -> Events:
-        """One recording; the times are rounded to whole microseconds.
+        """One recording; the times are cut to whole microseconds.
 
         **Raises:** `ValueError` for times that are not finite or negative, and as for [`checked`][].
         """
@@ -246,7 +248,7 @@ class SpikeFile:
                 f"{where}, event {first}: time {times[first]} s and unit {units[first]} must be a number "
                 "that is not negative and a whole number."
             )
-        t_us = np.rint(seconds * 1e6).astype(np.int64)
+        t_us = (seconds * 1e6).astype(np.int64)
         return checked(t_us, units.astype(np.int64)[:, None], (self.units,), where, sort=sort)
 
     def _open(self):
@@ -263,6 +265,7 @@ class SpikeFile:
         found = file.get(name)
         if found is None or not hasattr(found, "shape") or len(found.shape) != 1:
             raise ValueError(
-                f"{self.path} has no list {name!r}; the Heidelberg sets hold spikes/times, spikes/units, labels."
+                f"{self.path} has no list {name!r}; the Heidelberg sets hold spikes/times, spikes/units and "
+                "labels."
             )
         return found

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from experiments.chip_training import programmed
 from experiments.timing import in_turns, seconds_of
 from hwmodels.crossbar import Converters, Crossbar, Device, Variation, Wires, deploy, effective_conductance
 from hwmodels.crossbar.deploy import target_tiles
+from jaxsnn.codesign.program import programmed
 from jaxsnn.convolution import convolve_by_xla
 from jaxsnn.layers import Conv
 from jaxsnn.learning.training import split_parameters

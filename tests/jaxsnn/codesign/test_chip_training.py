@@ -11,9 +11,10 @@ import optax
 import pytest
 from flax import nnx
 
-from experiments.chip_training import NoiseAware, calibrated, folded, programmed, scaled_as
-from experiments.robustness import on_hardware
 from hwmodels.crossbar import Converters, Crossbar, Device, ReadNoise, Wires, deploy
+from jaxsnn.codesign.noise_aware import NoiseAware
+from jaxsnn.codesign.program import calibrated, folded, programmed, scaled_as
+from jaxsnn.codesign.robustness import on_hardware
 from jaxsnn.data import datasets
 from jaxsnn.learning.training import TrainConfig, evaluate, fit, split_parameters
 from jaxsnn.models.digits import digits_convnet
@@ -229,7 +230,7 @@ CUT = """
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from tests.experiments.test_chip_training import difference_on
+from tests.jaxsnn.codesign.test_chip_training import difference_on
 
 print(difference_on(Mesh(np.array(jax.devices()), ("tiles",))))
 """

@@ -1,0 +1,1 @@
+"""Network and chip together: the one room that knows both sides."""

@@ -10,7 +10,7 @@ from flax import nnx
 
 from experiments import registry
 from experiments.figures.energy_aware import pareto_figure
-from experiments.output import Result, Run, Table, inputs
+from experiments.output import Result, Run, inputs
 from experiments.pipeline import (
     make_accelerator,
     make_chip,
@@ -21,6 +21,7 @@ from experiments.pipeline import (
 )
 from jaxsnn.codesign.inference import Inference, Setting
 from jaxsnn.codesign.penalties import EnergyPenalty, SpikePenalty
+from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.workload import Conventions
 from jaxsnn.data.datasets import Dataset
 from jaxsnn.learning.bit_widths import LearntBits, with_learnt_bits

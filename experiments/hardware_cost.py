@@ -5,10 +5,10 @@ from typing import Any
 
 from matplotlib.ticker import EngFormatter
 
-from experiments.output import Table
 from hwmodels import sata, spikeflow
 from hwmodels.flops import estimated_energy
 from hwmodels.workload import Workload
+from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.workload import Conventions
 
 

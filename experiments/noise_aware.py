@@ -9,7 +9,7 @@ from flax import nnx
 
 from experiments import registry
 from experiments.figures.noise_aware import noise_aware_figure
-from experiments.output import Result, Run, Table, inputs
+from experiments.output import Result, Run, inputs
 from experiments.pipeline import (
     make_crossbar,
     make_dataset,
@@ -19,10 +19,12 @@ from experiments.pipeline import (
     make_training,
     make_wires,
 )
+from hwmodels.chip import Analog
 from hwmodels.crossbar import Converters
+from jaxsnn.codesign.folding import folded, undisturbed
 from jaxsnn.codesign.noise_aware import NoiseAware
-from jaxsnn.codesign.program import folded, undisturbed
 from jaxsnn.codesign.robustness import Robustness, on_hardware
+from jaxsnn.codesign.table import Table
 from jaxsnn.learning.training import EpochMetrics, evaluate, fit
 from jaxsnn.network import Network
 
@@ -41,7 +43,7 @@ def noise_aware(
     All weights are trained, and nothing else: thresholds stay, no digital gain is added. A network that was
     trained on chips has their attenuation in its weights. What it is in software is therefore said twice: as
     trained, and with each layer's mean attenuation folded into its thresholds
-    ([`jaxsnn.codesign.program.folded`][]), which is the network that its chips approximate.
+    ([`jaxsnn.codesign.folding.folded`][]), which is the network that its chips approximate.
 
     **Arguments:**
 
@@ -76,12 +78,11 @@ def noise_aware(
     def measured(network: Network) -> Measured:
         chips = on_hardware(
             network,
-            crossbar,
+            Analog(crossbar, converters, converters),
             dataset,
             software=plain,
             timesteps=training.timesteps,
             keys=chip_keys,
-            converters=converters,
         )
         return Measured(software(network), software(folded(network, undisturbed(network, crossbar))), chips)
 

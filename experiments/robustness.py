@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.output import Table
 from jaxsnn.codesign.robustness import Robustness
+from jaxsnn.codesign.table import Table
 from jaxsnn.network import LayerRecord
 
 

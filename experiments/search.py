@@ -11,10 +11,9 @@ from rich.progress import Progress
 
 from experiments import registry
 from experiments.figures.search import search_figure
-from experiments.output import Result, Run, Table, inputs
+from experiments.output import Result, Run, inputs
 from experiments.pipeline import (
     make_chip,
-    make_crossbar,
     make_dataset,
     make_device,
     make_digits_convnet,
@@ -23,17 +22,18 @@ from experiments.pipeline import (
     make_wires,
 )
 from hwmodels import spikeflow
-from hwmodels.crossbar import Converters
 from hwmodels.search import InfeasibleError, Optimum
 from jaxsnn.codesign.inference import Inference, Setting
 from jaxsnn.codesign.penalties import EnergyPenalty
-from jaxsnn.codesign.program import programmed
-from jaxsnn.codesign.search import ChipSpace, find_chip, mean_weight_errors, sized
+from jaxsnn.codesign.program import program
+from jaxsnn.codesign.search import ChipSpace, find_chip, mean_weight_errors
+from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.workload import Conventions, to_workload
 from jaxsnn.learning.training import fit
 from jaxsnn.network import Network
 
 _WEIGHTS, _CHIPS, _PROXY, _SEARCH = range(4)
+_CALIBRATION_IMAGES = 64
 
 
 make_space = registry.register(ChipSpace)
@@ -86,8 +86,7 @@ def search(
     chip_keys = list(jax.random.split(jax.random.fold_in(key, _CHIPS), draws))
     dataset, training = make_dataset(), make_training()
     network = make_digits_convnet(neuron=make_neuron, rngs=nnx.Rngs(params=jax.random.fold_in(key, _WEIGHTS)))
-    published, space = make_chip(), make_space()
-    crossbar = make_crossbar(wires=make_wires(), device=make_device(), partition=published.partition)
+    published, space = make_chip(wires=make_wires(), device=make_device()), make_space()
     registry.require_all_used()
     tuning = dataclasses.replace(training, epochs=tuning_epochs, learning_rate=tuning_learning_rate)
 
@@ -100,14 +99,15 @@ def search(
 
     def find(network: Network, limit_mm2: float) -> Optimum:
         usual = inference(network, published, seen)
+        errors = mean_weight_errors(
+            network, published.crossbar(), space.crossbar_sizes, jax.random.fold_in(key, _PROXY)
+        )
         return find_chip(
             to_workload(usual.record, usual.timesteps),
-            published,
-            space,
-            mean_weight_errors(network, crossbar, space.crossbar_sizes, jax.random.fold_in(key, _PROXY)),
-            limit_mm2,
-            jax.random.fold_in(key, _SEARCH),
-            conventions,
+            **space.of(published, errors),
+            key=jax.random.fold_in(key, _SEARCH),
+            area_limit_mm2=limit_mm2,
+            conventions=conventions,
             restarts=restarts,
             steps=steps,
         )
@@ -125,9 +125,8 @@ def search(
         return copy
 
     def on_chips(network: Network, chip: spikeflow.Chip) -> dict[str, Any]:
-        design = sized(crossbar, int(chip.crossbar_rows), int(chip.crossbar_columns))
-        converters = Converters(adc_bits=int(chip.adc_bits))
-        chips = [programmed(network, design, key, converters=converters) for key in chip_keys]
+        few = seen[0][:_CALIBRATION_IMAGES]
+        chips = [program(network, chip, key, images=few, timesteps=training.timesteps) for key in chip_keys]
         return facts(chip, [inference(one, chip, unseen) for one in chips], conventions)
 
     networks = {beta: tuned(beta) for beta in (0.0, *betas)}

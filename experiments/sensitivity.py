@@ -7,7 +7,7 @@ from flax import nnx
 
 from experiments import registry
 from experiments.figures.sensitivity import sensitivity_figure
-from experiments.output import Result, Run, Table, inputs
+from experiments.output import Result, Run, inputs
 from experiments.pipeline import (
     make_accelerator,
     make_chip,
@@ -21,7 +21,13 @@ from experiments.pipeline import (
 )
 from hwmodels import sata, spikeflow
 from hwmodels.workload import Workload
-from jaxsnn.codesign.sensitivity import Sensitivities, energy_sensitivities, weight_error_sensitivities
+from jaxsnn.codesign.sensitivity import (
+    Sensitivities,
+    energy_sensitivities,
+    kernels_of,
+    weight_error_sensitivities,
+)
+from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.workload import Conventions, to_workload
 from jaxsnn.learning.training import evaluate, fit
 
@@ -69,7 +75,7 @@ def sensitivity(run: Run, *, seed: int, shown: int, conventions: Conventions) ->
             "SATA energy": energy_sensitivities(on_sata, workload, accelerator),
             "SpikeFlow energy": energy_sensitivities(on_spikeflow, workload, chip),
         }
-        kernels = {layer.name: layer.synapse.kernel[...] for layer in network.layers}
+        kernels = kernels_of(network)
         errors, by_layer = weight_error_sensitivities(kernels, crossbar, jax.random.fold_in(key, _CHIP))
     turned = {
         cost: {kind: found.among(lambda name: name not in _GIVEN) for kind, found in by.items()}

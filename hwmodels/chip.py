@@ -48,7 +48,7 @@ class Digital(eqx.Module):
 
     - `weight_bits`: of a weight, symmetric and uniform; one scale a layer.
     - `image_bits`: of a pixel.
-    - `accumulator_bits`: of a partial sum, in units of one weight step; it saturates.
+    - `accumulator_bits`: of a layer's sum, in whole steps of its weights; it saturates.
     - `threshold_bits`: the threshold θ is the greatest number that they hold, so that potentials count in
       units of $θ/(2^b − 1)$.
     - `membrane_bits`: of a potential between timesteps, signed, in these units; it saturates.

@@ -63,8 +63,9 @@ class Residual(nnx.Module):
                 f"output {current.values.shape[2:]}; give the block a projection."
             )
         summed = current.with_values(current.values + shortcut.values.astype(current.values.dtype))
-        out, state = run_neuron(self.second.neuron, summed, state)
-        records: tuple[LayerRecord, ...] = (self.second.record(inner, out, residual_add=True),)
+        out, state = run_neuron(self.second.neuron, summed, state, self.second.name)
+        origin = signal.origin if self.projection is None else self.projection.name
+        records: tuple[LayerRecord, ...] = (self.second.record(inner, out, shortcut=origin),)
         if self.projection is not None:
             records += (self.projection.record(signal, shortcut),)
         return pooled(out, self.second.pool), state, records

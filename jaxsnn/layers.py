@@ -1,5 +1,6 @@
 """Weighted layers over (time, batch, ...), and the block of weights, neurons and pooling."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -186,11 +187,12 @@ def pooled(signal: Signal, side: int) -> Signal:
     activity = signal.activity
     if activity is not None:
         activity = 1 - (1 - _patches(activity, side)).prod(axis=(3, 5))
-    return signal.with_values(average_pool(signal.values, side), activity)
+    averaged = signal.with_values(average_pool(signal.values, side), activity)
+    return dataclasses.replace(averaged, pool=signal.pool * side)
 
 
-def run_neuron(neuron: Neuron, current: Signal, state: Any) -> tuple[Signal, Any]:
-    """A neuron over a stretch of time: its outputs and the state after it.
+def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> tuple[Signal, Any]:
+    """A neuron over a stretch of time: its outputs, which come from the layer of that `name`, and its state.
 
     `state=None` starts at rest.
     """
@@ -206,7 +208,7 @@ def run_neuron(neuron: Neuron, current: Signal, state: Any) -> tuple[Signal, Any
     # Unrolled, XLA fuses the steps into few passes over memory; a loop pays a copy per step.
     state, out = jax.lax.scan(step, state, xs, length=current.steps, unroll=min(current.steps, 16))
     activity = out if neuron.spiking else None
-    return Signal(values=out, steps=current.steps, analog=False, activity=activity), state
+    return Signal(values=out, steps=current.steps, analog=False, activity=activity, origin=name), state
 
 
 class Block(nnx.Module):
@@ -256,8 +258,8 @@ class Block(nnx.Module):
             self.norm(current.values, start=start, steps=current.steps, training=training)
         )
 
-    def record(self, signal: Signal, out: Signal, residual_add: bool = False) -> LayerRecord:
-        """What this layer asks of a chip, given its input and the output of its neurons."""
+    def record(self, signal: Signal, out: Signal, shortcut: str | None = None) -> LayerRecord:
+        """What this layer asks of a chip: its input, its neurons' output, the origin of an added shortcut."""
         synapse = self.synapse
         conv = synapse.kind == "conv"
         return LayerRecord(
@@ -276,12 +278,20 @@ class Block(nnx.Module):
             spiking=self.neuron.spiking,
             pool=self.pool,
             analog_input=signal.analog,
-            residual_add=residual_add,
+            residual_add=shortcut is not None,
             input_rate=signal.active_fraction,
             spike_rate=out.active_fraction,
             weight_bits=None
             if synapse.quantizer is None
             else jnp.asarray(synapse.quantizer.bits, jnp.result_type(float)),
+            weight_sparsity=jnp.mean(
+                jax.lax.stop_gradient(weights(synapse)) == 0, dtype=jnp.result_type(float)
+            ),
+            bias=synapse.bias is not None,
+            norm="none" if self.norm is None else "timestep" if self.norm.timesteps else "shared",
+            source=signal.origin,
+            shortcut=shortcut,
+            input_pool=signal.pool,
         )
 
     def __call__(
@@ -296,7 +306,8 @@ class Block(nnx.Module):
         """`(signal, state) -> (signal, state, records)` from timestep `start` on; `current` is a drive
         computed before."""
         current = self.drive(signal) if current is None else current
-        out, state = run_neuron(self.neuron, self.normalize(current, start=start, training=training), state)
+        current = self.normalize(current, start=start, training=training)
+        out, state = run_neuron(self.neuron, current, state, self.name)
         record = self.record(signal, out)
         return pooled(out, self.pool), state, (record,)
 
@@ -317,5 +328,5 @@ class Neurons(nnx.Module):
     def __call__(
         self, signal: Signal, state: Any, *, start: int | Array, training: bool = False
     ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
-        out, state = run_neuron(self.neuron, signal, state)
+        out, state = run_neuron(self.neuron, signal, state, signal.origin)
         return out, state, ()

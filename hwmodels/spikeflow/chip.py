@@ -103,7 +103,7 @@ class Chip(eqx.Module):
       timestep, and then all layers work on successive timesteps at once. `"sequential"`: one layer after
       the other.
     - `activity`: `"dense"` charges every row and converter in every cycle, as the published tool does.
-      `"spikes"` charges crossbar and driver in proportion to the input rate, and a PE's converters only in
+      None: as the conventions say, "spikes" where corrected and "dense" where published. `"spikes"` charges crossbar and driver in proportion to the input rate, and a PE's converters only in
       cycles in which at least one of its inputs spikes (inputs taken as independent).
     - `neuron`: `"lif"` (or IF: the tool does not tell them apart), or `"relu"` for an ANN on the same chip
       (one pass, multi-bit activations).
@@ -138,13 +138,13 @@ class Chip(eqx.Module):
     wires: Wires = Wires()
     device: Device = Device()
     full_scale_percentile: float = eqx.field(static=True, default=0.999)
-    signs: str = eqx.field(static=True, default="nice")
-    calibration: str = eqx.field(static=True, default="none")
-    full_scale: str = eqx.field(static=True, default="worst-case")
+    signs: Signs = eqx.field(static=True, default="nice")
+    calibration: Calibration = eqx.field(static=True, default="none")
+    full_scale: FullScale = eqx.field(static=True, default="worst-case")
     node_rule: str = eqx.field(static=True, default="nominal-voltage")
-    partition: str = eqx.field(static=True, default="kernel-split")
+    partition: Partition = eqx.field(static=True, default="kernel-split")
     schedule: str = eqx.field(static=True, default="overlapped")
-    activity: str = eqx.field(static=True, default="dense")
+    activity: Activity | None = eqx.field(static=True, default=None)
     neuron: str = eqx.field(static=True, default="lif")
     entropy_module: bool = eqx.field(static=True, default=False)
 
@@ -160,7 +160,7 @@ class Chip(eqx.Module):
         for name, word, allowed in (
             ("partition", self.partition, Partition),
             ("schedule", self.schedule, Schedule),
-            ("activity", self.activity, Activity),
+            ("activity", self.activity or "dense", Activity),
             ("neuron", self.neuron, Neuron),
             ("node_rule", self.node_rule, Rule),
             ("adc.kind", self.adc.kind, AdcKind),

@@ -24,6 +24,8 @@ class Conventions(eqx.Module):
       1.15e-6 pJ is five orders below that.
     - `cacti_cells`: an SRAM crossbar's read costs what CACTI has for its bits. The tool's 671 pJ is the
       number of its area, a slip.
+    - `measured_rates`: crossbars, drivers and converters work as inputs spike (`Chip.activity` of None). The
+      tool charges all of them in every cycle.
     - `mux_rounds`: `mux_ratio` read rounds and columns/`mux_ratio` converters per PE. The tool takes X/8 for
       both (the same at X = 64).
     - `scaled_parts`: parts grow with the parameter they serve: crossbars with rows × columns, buffers, DIFF
@@ -48,6 +50,7 @@ class Conventions(eqx.Module):
     membrane_words: bool = eqx.field(static=True, default=True)
     diff_energy: bool = eqx.field(static=True, default=True)
     cacti_cells: bool = eqx.field(static=True, default=True)
+    measured_rates: bool = eqx.field(static=True, default=True)
     mux_rounds: bool = eqx.field(static=True, default=True)
     scaled_parts: bool = eqx.field(static=True, default=True)
     membrane_everywhere: bool = eqx.field(static=True, default=True)

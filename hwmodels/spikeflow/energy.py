@@ -116,7 +116,7 @@ def layer_energy(
     crossbar_cycles = placed.crossbars * float(positions) * runs
     rounds, adcs = read_rounds(chip, conventions), converters(chip, conventions)
     rows, columns = chip.crossbar_rows, chip.crossbar_columns
-    driven, converting = _activity(layer, chip, placed)
+    driven, converting = _activity(layer, chip, placed, conventions)
 
     size: Scalar = 1.0
     width: Scalar = 1.0
@@ -211,7 +211,7 @@ def _add_whole_chip(
         read_bits, written_bits = read_bits + kept * timesteps, written_bits + kept
     # A bias, and a normalisation that all timesteps share, are one addition; one of each timestep multiplies.
     every = outputs * timesteps
-    constants = float(layer.out_channels) * int(layer.bias or layer.norm == "shared")
+    constants: Scalar = float(layer.out_channels) * int(layer.bias or layer.norm == "shared")
     energy["normalisation"] = every * int(layer.bias or layer.norm != "none") * parts.adder_16_bit_j
     if layer.norm == "timestep":
         energy["normalisation"] = energy["normalisation"] + every * parts.multiplier_8_bit_j
@@ -231,9 +231,11 @@ def entropy_class_j(parts: Components) -> Scalar:
     return 4 * parts.multiplier_8_bit_j + parts.adder_16_bit_j
 
 
-def _activity(layer: Layer, chip: Chip, placed: LayerPlacement) -> tuple[Scalar, Scalar]:
+def _activity(
+    layer: Layer, chip: Chip, placed: LayerPlacement, conventions: Conventions
+) -> tuple[Scalar, Scalar]:
     """Fraction of rows that are driven, and fraction of PE cycles in which a converter is needed."""
-    if chip.activity == "dense":
+    if (chip.activity or ("spikes" if conventions.measured_rates else "dense")) == "dense":
         return 1.0, 1.0
     rate = layer.input_rate
     inputs = layer.kernel[0] * layer.kernel[1] * float(layer.in_channels) / placed.pes_per_block

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hwmodels import sata, spikeflow
-from jaxsnn.codesign.workload import Conventions, inference_energy_j
+from hwmodels.chip import Chip
+from jaxsnn.codesign.workload import inference_energy_j
 from jaxsnn.learning.early_exit import accuracy_curve
 from jaxsnn.learning.evaluation import mean_spike_rate
 from jaxsnn.learning.training import evaluate
@@ -42,8 +42,8 @@ class Setting:
 
     timesteps: int
     entropy: float
-    chip: sata.Accelerator | spikeflow.Chip
-    conventions: Conventions
+    chip: Chip
+    conventions: Any
 
     def energy_j(self, record: Sequence[LayerRecord], timesteps: float) -> float:
         return float(inference_energy_j(record, timesteps, self.chip, self.conventions))

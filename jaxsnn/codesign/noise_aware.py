@@ -9,14 +9,17 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
+from hwmodels.chip import Analog
 from hwmodels.crossbar import Converters, Crossbar, Wires, deploy, effective_conductance
 from hwmodels.crossbar.deploy import target_tiles
 from hwmodels.crossbar.expansion import Linearised, Reused
 from hwmodels.crossbar.lumped import Lumped
 from hwmodels.crossbar.programming import Solve
 from hwmodels.sharding import distributed
-from jaxsnn.codesign.program import programmed, scaled_as
-from jaxsnn.learning.training import split_parameters
+from jaxsnn.codesign.folding import scaled_as
+from jaxsnn.codesign.program import program
+from jaxsnn.learning.evaluation import split_parameters
+from jaxsnn.learning.quantization import settled
 from jaxsnn.learning.transform import Transform
 from jaxsnn.network import Network
 
@@ -76,7 +79,7 @@ class NoiseAware(Transform):
             )
 
     def _solution(self, network: Network) -> dict[str, Any]:
-        tiles = target_tiles(split_parameters(network)[1], self.crossbar)
+        tiles = target_tiles(split_parameters(settled(network))[1], self.crossbar)
         at = self._cut(EXPANSIONS[self.between].at)
         return {dtype: at(G, self.crossbar.wires) for dtype, G in tiles.items()}
 
@@ -101,8 +104,8 @@ class NoiseAware(Transform):
         """The network on chips programmed from `key`, or in software at their scale."""
         solve = self._solve(state)
         if not self.software:
-            return programmed(network, self.crossbar, key, converters=self.converters, solve=solve)
-        graph, params, rest = split_parameters(network)
+            return program(network, Analog(self.crossbar, self.converters, self.converters), key, solve=solve)
+        graph, params, rest = split_parameters(settled(network))
 
         def on_chip(params: Any) -> Any:
             return deploy(params, self.crossbar, key, solve=solve)

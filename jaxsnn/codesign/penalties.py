@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwmodels import sata, spikeflow
-from jaxsnn.codesign.workload import Conventions, inference_energy_j
+from hwmodels.chip import Chip
+from jaxsnn.codesign.workload import inference_energy_j
 from jaxsnn.learning.early_exit import soft_exit_fractions
 from jaxsnn.learning.evaluation import mean_spike_rate
 from jaxsnn.network import LayerRecord
@@ -33,7 +33,7 @@ class EnergyPenalty:
     - `beta`: β ≥ 0, nats for an energy of E₀; zero gives the bits of a training without penalty.
     - `unit_j`: E₀, joule.
     - `entropy`, `temperature`: of [`soft_exit_fractions`][jaxsnn.learning.early_exit.soft_exit_fractions].
-    - `chip`: a SATA accelerator or a SpikeFlow chip. `conventions`: of its cost model.
+    - `chip`: any [`hwmodels.chip.Chip`][]. `conventions`: of its cost model.
 
     **Raises:** `ValueError` for a negative β and for a unit that is not positive.
     """
@@ -42,8 +42,8 @@ class EnergyPenalty:
     unit_j: float
     entropy: float
     temperature: float
-    chip: sata.Accelerator | spikeflow.Chip
-    conventions: Conventions = "corrected"
+    chip: Chip
+    conventions: Any = "corrected"
 
     def __post_init__(self):
         _check_beta(self.beta)
@@ -63,7 +63,7 @@ class EnergyPenalty:
 
 @dataclass(frozen=True)
 class SpikePenalty:
-    """`β·s/s₀`, s being the mean spike rate: the plain L1 norm of the spikes.
+    """`β·s/s₀`, s being the fraction of all neurons that fire: the plain L1 norm of the spikes.
 
     **Arguments:** `beta`: β ≥ 0. `unit`: s₀, a rate.
     """

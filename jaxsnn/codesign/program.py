@@ -1,115 +1,148 @@
-"""A network as programmed crossbars run it, and the software network that stands for it."""
+"""A network on a chip: the one verb."""
 
+import dataclasses
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hwmodels.crossbar import Converters, Crossbar, deploy, effective_conductance, tile_products
+from hwmodels.chip import Analog, Arithmetic, Chip, Digital, arithmetic
+from hwmodels.crossbar import (
+    Converters,
+    Crossbar,
+    TileProduct,
+    deploy,
+    effective_conductance,
+    program_kernels,
+)
 from hwmodels.crossbar.programming import Solve
-from jaxsnn.layers import Block, Conv, Linear
-from jaxsnn.learning.training import split_parameters
+from jaxsnn.codesign.digital import entry_synapses, in_digits
+from jaxsnn.layers import Conv, Linear
+from jaxsnn.learning.quantization import settled
 from jaxsnn.network import Network
-from jaxsnn.neuron import LIF, ParametricLIF
 
 # Designs that differ only in numbers, such as resistances, share one compiled program.
-program = jax.jit(deploy)
+_deploy = jax.jit(deploy)
 
 
-def scaled_as(params: Any, on_chip: Any) -> Any:
-    """Each kernel times its [`scale`][] on a chip, which is taken for a constant."""
-    return jax.tree.map(
-        lambda own, seen: own if own.ndim < 2 else own * jax.lax.stop_gradient(scale(own, seen)),
-        params,
-        on_chip,
-    )
-
-
-def scale(kernel: jax.Array, on_chip: jax.Array) -> jax.Array:
-    """The factor that brings a kernel nearest to what a chip makes of it, in least squares; 1 for zeros."""
-    power = jnp.sum(kernel * kernel)
-    dead = power == 0
-    return jnp.where(dead, 1, jnp.sum(kernel * on_chip) / jnp.where(dead, 1, power))
-
-
-def folded(network: Network, chip: Network) -> Network:
-    r"""The network in software that computes what the chip computes on average: thresholds over scales.
-
-    Potentials are linear in currents, so that neurons with kernel $s·w$ and threshold θ fire exactly when
-    those with w and θ/s do. Each layer's s is its [`scale`][] on the chip. Weights stay; the output layer,
-    which has no threshold, is scaled instead, which changes no decision.
-
-    **Arguments:** `network`: blocks of a bias-free synapse and LIF neurons without normalisation, and an
-    output layer; left as it is. `chip`: the same network as [`programmed`][].
-
-    **Raises:** `ValueError` that names a layer whose scale is not its threshold's, or not positive.
-    """
-    software = nnx.clone(network)
-    for layer, seen in zip(software.layers, chip.layers, strict=True):
-        if not isinstance(layer, Block) or layer.norm is not None or layer.synapse.bias is not None:
-            raise ValueError(
-                f"layer {layer.name!r} has a bias, a normalisation or a shortcut, which no threshold can "
-                "stand for; fold those into its weights first."
-            )
-        kernel = layer.synapse.kernel
-        factor = scale(kernel[...], seen.synapse.kernel[...])
-        if not factor > 0:
-            raise ValueError(
-                f"layer {layer.name!r}: its kernel's scale on the chip is {factor}, for which no threshold "
-                "can stand; its devices or wires let nothing through."
-            )
-        if isinstance(layer.neuron, LIF) and not isinstance(layer.neuron, ParametricLIF):
-            layer.neuron.threshold /= float(factor)
-        elif layer.neuron.spiking:
-            raise ValueError(f"layer {layer.name!r} has no plain threshold: {type(layer.neuron).__name__}.")
-        else:
-            kernel[...] = kernel[...] * factor
-    return software
-
-
-def programmed(
+def program(
     network: Network,
-    crossbar: Crossbar,
+    chip: Chip | Arithmetic | Crossbar,
     key: jax.Array,
     *,
-    converters: Converters | None = None,
+    images: Any = None,
+    timesteps: int | None = None,
     solve: Solve = effective_conductance,
 ) -> Network:
-    """The network as programmed crossbars run it; gradients flow to its kernels.
+    """The network as a chip runs it; gradients flow to its weights, and to the chip's devices and wires.
+
+    Quantisers act before: what is programmed are quantised weights, and what devices make of them is rounded
+    no more. On crossbars every kernel becomes conductances; behind converters, or with read noise, every
+    layer multiplies tile by tile. On a digital chip every operand gets its bits.
+
+    ```
+    chip = program(network, spikeflow.Chip(calibration="column"), jax.random.key(0))
+    logits, record = chip(images, timesteps=5)
+    ```
 
     **Arguments:**
 
     - `network`: left as it is.
+    - `chip`: a [`hwmodels.chip.Chip`][], its arithmetic, or a bare [`hwmodels.crossbar.Crossbar`][] with
+      ideal converters.
     - `key`: of the devices, and of the read noise.
-    - `converters`: with them, or with read noise, every layer multiplies tile by tile.
+    - `images`: what the network will see, floats as it takes them. Their greatest magnitude is the full scale
+      of the pixels' converters, in place of 1, and they may then be negative. Converters whose full scale is
+      "calibrated" need them, and `timesteps`.
     - `solve`: as for [`hwmodels.crossbar.deploy`][].
+
+    **Returns:** a network.
+
+    **Raises:** `ValueError` for converters to be calibrated without images; `TypeError` for what is no chip.
     """
-    graphdef, params, rest = split_parameters(network)
-    if converters is None and crossbar.device.read_noise is None:
-        return nnx.merge(graphdef, deploy(params, crossbar, key, solve=solve), rest, copy=True)
+    found = arithmetic(chip)
+    if isinstance(found, Digital):
+        full_scale = 1.0 if images is None else _greatest(images)[0]
+        return in_digits(network, found, image_full_scale=full_scale)
+    settled_network = settled(network)
+    if found.converters is None and found.encoder is None and found.crossbar.device.read_noise is None:
+        return _as_matrices(settled_network, found.crossbar, key, solve)
+    if images is not None and found.encoder is not None and network.encoding.constant:
+        greatest, signed = _greatest(images)
+        found = dataclasses.replace(
+            found, encoder=dataclasses.replace(found.encoder, input_full_scale=greatest, signed=signed)
+        )
+    programmed = _on_tiles(settled_network, found, key, solve)
+    if not _calibrates(found):
+        return programmed
+    if images is None or timesteps is None:
+        raise ValueError(
+            "converters whose full scale is calibrated need program(..., images=..., timesteps=...): some "
+            'images that the network will see; or take full_scale="worst-case".'
+        )
+    return calibrated(programmed, images, timesteps=timesteps)
+
+
+def _greatest(images: Any) -> tuple[float, bool]:
+    """The full scale of pixels, and whether some are negative."""
+    values = np.asarray(images, np.float32)
+    greatest = float(np.max(np.abs(values), initial=0.0))
+    return greatest or 1.0, bool(np.min(values, initial=0.0) < 0)
+
+
+def _calibrates(analog: Analog) -> bool:
+    chosen = (analog.converters, analog.encoder)
+    return any(each is not None and each.full_scale == "calibrated" for each in chosen)
+
+
+def _as_matrices(network: Network, crossbar: Crossbar, key: jax.Array, solve: Solve) -> Network:
+    graphdef, kernels, rest = _split(network)
+    if solve is effective_conductance:
+        return nnx.merge(graphdef, _deploy(kernels, crossbar, key), rest, copy=True)
+    return nnx.merge(graphdef, deploy(kernels, crossbar, key, solve=solve), rest, copy=True)
+
+
+def _split(network: Network) -> tuple[Any, Any, Any]:
+    """Kernels alone, so that networks that differ in their normalisation share one program."""
+    # Flax's overloads do not cover two filters.
+    graphdef, kernels, rest = nnx.split(network, nnx.PathContains("kernel"), ...)  # type: ignore[misc]
+    return graphdef, kernels, rest
+
+
+def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) -> Network:
+    graphdef, params, rest = _split(network)
     chip = nnx.merge(graphdef, params, rest, copy=True)
+    kernels = program_kernels(params, analog.crossbar, key, solve=solve)
     leaves = jax.tree_util.tree_leaves_with_path(params)
     # The kernels' devices draw from the streams of the leaves; the reads from the next one.
     read_key = jax.random.fold_in(key, len(leaves))
-    tiles = tile_products(params, crossbar, key, converters=converters, read_key=read_key, solve=solve)
     names = {
         tuple(getattr(entry, "key", None) for entry in path): jax.tree_util.keystr(path) for path, _ in leaves
     }
+    order = list(kernels)
+    entry = {id(synapse) for synapse in entry_synapses(chip)} if chip.encoding.constant else set()
     for path, layer in nnx.iter_graph(chip):
         if isinstance(layer, Conv | Linear):
+            name = names[(*path, "kernel", None)]
+            converters: Converters | None = analog.encoder if id(layer) in entry else analog.converters
+            tiles = TileProduct(
+                kernels[name],
+                converters,
+                analog.crossbar.device.read_noise,
+                jax.random.fold_in(read_key, order.index(name)),
+            )
             product = _convolve if isinstance(layer, Conv) else _multiply
             # As data, so that chips of one design share a compiled program.
-            layer.product = nnx.data(jax.tree_util.Partial(product, tiles[names[(*path, "kernel", None)]]))
+            layer.product = nnx.data(jax.tree_util.Partial(product, tiles))
     return chip
 
 
-def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int) -> Network:
+def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int | None) -> Network:
     """The chip with the ADCs of each layer calibrated on what the layers before make of `images`.
 
-    See [`hwmodels.crossbar.TileProduct.calibrate`][]. `chip` is from [`programmed`][] and left as it is.
+    See [`hwmodels.crossbar.TileProduct.calibrate`][]. `chip` is from [`program`][] and left as it is.
     Do not call this under `jit`.
     """
     chip = nnx.clone(chip)
@@ -140,15 +173,3 @@ def _convolve(tiles, x, kernel, stride, padding):
 
 def _multiply(tiles, x, kernel):
     return tiles.linear(x, kernel)
-
-
-def undisturbed(network: Network, crossbar: Crossbar) -> Network:
-    """The network on a chip whose devices hold what was meant."""
-    certain = eqx.tree_at(
-        lambda design: (design.device.variation, design.device.read_noise),
-        crossbar,
-        (None, None),
-        is_leaf=lambda leaf: leaf is None,
-    )
-    graph, kernels, rest = split_parameters(network)
-    return nnx.merge(graph, program(kernels, certain, jax.random.key(0)), rest, copy=True)

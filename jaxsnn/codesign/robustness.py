@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
-from flax import nnx
 
-from hwmodels.crossbar import Converters, Crossbar
-from jaxsnn.codesign.program import calibrated, program, programmed
-from jaxsnn.data.datasets import Dataset
-from jaxsnn.learning.training import Evaluation, evaluate, split_parameters
+from hwmodels.chip import Arithmetic, Chip, arithmetic
+from hwmodels.crossbar import Crossbar
+from jaxsnn.codesign.program import program
+from jaxsnn.data.dataset import Dataset
+from jaxsnn.learning.evaluation import Evaluation, evaluate
 from jaxsnn.network import Network
 
 
@@ -59,35 +59,41 @@ _CALIBRATION_IMAGES = 64
 
 def on_hardware(
     network: Network,
-    crossbar: Crossbar,
+    chip: Chip | Arithmetic | Crossbar,
     dataset: Dataset,
     *,
     software: float,
     timesteps: int,
     keys: Sequence[jax.Array],
-    converters: Converters | None = None,
+    data_key: jax.Array | None = None,
+    batch_size: int = 256,
     on_chip: Callable[[], None] = lambda: None,
 ) -> Robustness:
-    """Program one chip from each key, with a device variation of its own, and test it on the test images.
+    """Program one chip from each key, with devices of its own, and test it on the test images.
 
     **Arguments:**
 
+    - `chip`: as for [`program`][jaxsnn.codesign.program.program]; its converters see the first training
+      images. A design without anything random is programmed once.
     - `software`: the network's accuracy without hardware.
-    - `converters`: of every tile; None for ideal ones. If their full scale is "calibrated", it is that of
-      each chip on the first training images.
+    - `data_key`: for Poisson encoding, the same for every chip.
+    - `batch_size`: of the test.
     - `on_chip`: called after each chip, for a progress bar.
     """
-    graph, kernels, rest = split_parameters(network)
     images = dataset.scale(dataset.test_images)
+    seen = dataset.scale(dataset.train_images[:_CALIBRATION_IMAGES])
     chips = []
-    for key in keys:
-        if converters is None:
-            chip = nnx.merge(graph, program(kernels, crossbar, key), rest)
-        else:
-            chip = programmed(network, crossbar, key, converters=converters)
-            if converters.full_scale == "calibrated":
-                seen = dataset.scale(dataset.train_images[:_CALIBRATION_IMAGES])
-                chip = calibrated(chip, seen, timesteps=timesteps)
-        chips.append(evaluate(chip, images, dataset.test_labels, timesteps=timesteps))
+    for key in keys if arithmetic(chip).random else keys[:1]:
+        programmed = program(network, chip, key, images=seen, timesteps=timesteps)
+        chips.append(
+            evaluate(
+                programmed,
+                images,
+                dataset.test_labels,
+                timesteps=timesteps,
+                batch_size=batch_size,
+                key=data_key,
+            )
+        )
         on_chip()
     return Robustness(software=software, chips=tuple(chips))

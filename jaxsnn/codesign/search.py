@@ -1,7 +1,7 @@
-"""The chip for a network: the least energy times delay under limits of area and weight error."""
+"""The chip for a network: the least energy times delay under constraints, of any chip."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +10,61 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwmodels import spikeflow
+from hwmodels.chip import Chip
 from hwmodels.crossbar import Crossbar
 from hwmodels.search import Choice, Constraint, Optimum, minimise
 from hwmodels.workload import Workload
-from jaxsnn.codesign.sensitivity import weight_errors
-from jaxsnn.codesign.workload import Conventions
+from jaxsnn.codesign.sensitivity import kernels_of, weight_errors
 from jaxsnn.network import Network
+
+
+def find_chip(
+    workload: Workload,
+    base: Chip,
+    parameters: Sequence[Any],
+    *,
+    key: jax.Array,
+    constraints: Sequence[Constraint] = (),
+    build: Callable[..., Chip] | None = None,
+    area_limit_mm2: float | None = None,
+    conventions: Any = "corrected",
+    **settings: Any,
+) -> Optimum:
+    """The chip with the least product of energy and latency for one inference.
+
+    **Arguments:**
+
+    - `workload`: of the network, with its rates.
+    - `base`: any [`hwmodels.chip.Chip`][]; what the search does not choose stands.
+    - `parameters`: what it chooses, e.g. [`hwmodels.search.Choice`][]s named as the chip's fields.
+    - `key`, `settings`: of [`hwmodels.search.minimise`][].
+    - `constraints`: on the chip; `area_limit_mm2` is one more.
+    - `build`: `(**values) -> chip`; by default `base` with its fields replaced.
+
+    **Returns:** an [`hwmodels.search.Optimum`][], whose `design` is the chip.
+
+    **Raises:** [`hwmodels.search.InfeasibleError`][].
+    """
+
+    def replaced(**values: Any) -> Any:
+        return dataclasses.replace(base, **values)  # type: ignore[type-var]  # Chips are dataclasses.
+
+    def energy_delay(chip: Chip) -> Any:
+        found = chip.cost(workload, conventions)
+        return found.energy_j * found.latency_s * 1e12  # nJ·ms: joule second would underflow in float32
+
+    limits = list(constraints)
+    if area_limit_mm2 is not None:
+        area = Constraint(
+            "area", lambda chip: chip.cost(workload, conventions).area_mm2, upper=area_limit_mm2, unit="mm²"
+        )
+        limits.insert(0, area)
+    return minimise(energy_delay, build or replaced, parameters, key=key, constraints=limits, **settings)
 
 
 @dataclass(frozen=True)
 class ChipSpace:
-    """The chips among which a search may choose.
+    """The SpikeFlow chips among which a search may choose.
 
     **Arguments:**
 
@@ -59,66 +103,38 @@ class ChipSpace:
     def designs(self) -> int:
         return int(np.prod([len(parameter.values) for parameter in self.parameters]))
 
+    def of(self, base: spikeflow.Chip, errors: Sequence[float]) -> dict[str, Any]:
+        """This space around a chip, as the arguments of [`find_chip`][].
 
-def find_chip(
-    workload: Workload,
-    base: spikeflow.Chip,
-    space: ChipSpace,
-    errors: Sequence[float],
-    area_limit_mm2: float,
-    key: jax.Array,
-    conventions: Conventions = "corrected",
-    **settings: Any,
-) -> Optimum:
-    """The chip with the least product of energy and latency for one inference.
+        **Arguments:** `errors`: the mean weight error of each of the crossbar sizes.
+        """
 
-    **Arguments:**
+        def build(crossbar_size: Any, **sizes: Any) -> spikeflow.Chip:
+            return dataclasses.replace(
+                base, crossbar_rows=crossbar_size, crossbar_columns=crossbar_size, **sizes
+            )
 
-    - `workload`: of the network, with its rates.
-    - `base`: a chip, whose parameters outside the space stand.
-    - `errors`: the mean weight error of each of the space's crossbar sizes.
-    - `area_limit_mm2`: of the chip.
-    - `key`, `settings`: of [`hwmodels.search.minimise`][].
+        def weight_error(chip: spikeflow.Chip) -> Any:
+            return jnp.interp(chip.crossbar_rows, np.array(self.crossbar_sizes, float), np.array(errors))
 
-    **Raises:** [`hwmodels.search.InfeasibleError`][].
-    """
-
-    def build(crossbar_size: Any, **sizes: Any) -> spikeflow.Chip:
-        return dataclasses.replace(base, crossbar_rows=crossbar_size, crossbar_columns=crossbar_size, **sizes)
-
-    def cost(chip: spikeflow.Chip) -> spikeflow.Cost:
-        return spikeflow.evaluate(workload, chip, conventions)
-
-    def energy_delay(chip: spikeflow.Chip) -> Any:
-        found = cost(chip)
-        return found.energy_j * found.latency_s * 1e12  # nJ·ms: joule second would underflow in float32
-
-    def weight_error(chip: spikeflow.Chip) -> Any:
-        return jnp.interp(chip.crossbar_rows, np.array(space.crossbar_sizes, float), np.array(errors))
-
-    constraints = (
-        Constraint("area", lambda chip: cost(chip).area_mm2, upper=area_limit_mm2, unit="mm²"),
-        Constraint("weight error", weight_error, upper=space.weight_error),
-        Constraint(
-            "rows per ADC code",
-            lambda chip: chip.crossbar_rows / 2.0**chip.adc_bits,
-            upper=space.rows_per_code,
-        ),
-    )
-    return minimise(energy_delay, build, space.parameters, key=key, constraints=constraints, **settings)
-
-
-def sized(crossbar: Crossbar, rows: int, columns: int) -> Crossbar:
-    """The same design at another size."""
-    return dataclasses.replace(crossbar, rows=rows, columns=columns)
+        constraints = (
+            Constraint("weight error", weight_error, upper=self.weight_error),
+            Constraint(
+                "rows per ADC code",
+                lambda chip: chip.crossbar_rows / 2.0**chip.adc_bits,
+                upper=self.rows_per_code,
+            ),
+        )
+        return {"base": base, "parameters": self.parameters, "build": build, "constraints": constraints}
 
 
 def mean_weight_errors(
     network: Network, crossbar: Crossbar, sizes: Sequence[int], key: jax.Array
 ) -> list[float]:
     """The mean over the layers of the weight error on square crossbars of each size."""
-    kernels = {layer.name: layer.synapse.kernel[...] for layer in network.layers}
-    errors = [_weight_errors(kernels, sized(crossbar, size, size), key) for size in sizes]
+    kernels = kernels_of(network)
+    designs = [dataclasses.replace(crossbar, rows=size, columns=size) for size in sizes]
+    errors = [_weight_errors(kernels, design, key) for design in designs]
     return [float(np.mean(list(by_layer.values()))) for by_layer in errors]
 
 

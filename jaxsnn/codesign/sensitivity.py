@@ -6,10 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from hwmodels.crossbar import Crossbar, deploy
 from hwmodels.sensitivity import contributions, named
 from hwmodels.workload import Workload
+from jaxsnn.layers import Block
+from jaxsnn.learning.quantization import settled
+from jaxsnn.network import Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +87,12 @@ def _sensitivities(found: Mapping[str, Any]) -> Sensitivities:
         {name: total[name] for name in order},
         {part: {name: values[name] for name in order} for part, values in parts.items()},
     )
+
+
+def kernels_of(network: Network) -> dict[str, jax.Array]:
+    """The kernels that a chip is asked to hold, by layer: those of a quantised network are quantised."""
+    blocks = [module for _, module in nnx.iter_graph(settled(network)) if isinstance(module, Block)]
+    return {block.name: block.synapse.kernel[...] for block in blocks}
 
 
 def weight_errors(kernels: Mapping[str, jax.Array], crossbar: Crossbar, key: jax.Array) -> dict[str, Any]:

@@ -131,6 +131,7 @@ def evaluate(
 
 
 def mean_spike_rate(record: tuple[LayerRecord, ...]) -> Any:
-    """The mean over spiking layers of their spike rate; 0 when nothing spikes."""
-    rates = [layer.spike_rate for layer in record if layer.spiking]
-    return sum(rates) / len(rates) if rates else jnp.zeros(())
+    """The fraction of all spiking neurons that fire in one timestep, every spike counting once."""
+    layers = [layer for layer in record if layer.spiking]
+    neurons = sum(layer.outputs for layer in layers)
+    return sum(layer.spike_rate * (layer.outputs / neurons) for layer in layers) if layers else jnp.zeros(())

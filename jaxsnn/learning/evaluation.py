@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxsnn.data.pixels import check_images, class_numbers
+from jaxsnn.data.pixels import check_images, whole_numbers
 from jaxsnn.encoding import inputs_of
 from jaxsnn.network import LayerRecord, Network
 
@@ -96,7 +96,7 @@ def evaluate(
     if len(images) == 0 or len(images) != len(labels):
         raise ValueError(f"evaluation needs as many labels as images, got {len(labels)} and {len(images)}.")
     check_images(images, "evaluation")
-    labels = class_numbers(labels, "evaluation")
+    labels = whole_numbers(labels, "evaluation")
     graphdef, state = nnx.split(network)
     check_finite(state)
     lowest, highest = int(np.min(labels)), int(np.max(labels))

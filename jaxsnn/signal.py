@@ -14,7 +14,8 @@ class Signal:
 
     `analog` marks the multi-bit image of direct encoding, before any neuron. `activity`, of the shape of
     `values`, is 1 where a value made of spikes is not zero and 0 elsewhere; gradients flow through it to the
-    spikes. None where the values are not made of spikes.
+    spikes. None where the values are not made of spikes. `key` is where the layers' own draws begin, such as
+    the read noise of a chip; None where the caller gave none.
 
     `origin` names the layer whose outputs these are, "" for the network's input; `pool` is the side of the
     average pooling that they went through since.
@@ -26,9 +27,25 @@ class Signal:
     activity: Array | None = None
     origin: str = struct.field(pytree_node=False, default="")
     pool: int = struct.field(pytree_node=False, default=1)
+    key: Array | None = None
 
     def with_values(self, values: Array, activity: Array | None = None) -> "Signal":
         return dataclasses.replace(self, values=values, activity=activity)
+
+    def at(self, step: int) -> "Signal":
+        """One of its timesteps, counted from 0."""
+        step = 0 if self.constant else step
+        activity = None if self.activity is None else self.activity[step : step + 1]
+        values = self.values[step : step + 1]
+        return dataclasses.replace(self, values=values, activity=activity, steps=1)
+
+    def repeated(self) -> "Signal":
+        """The same, whose values are there for each of its timesteps."""
+
+        def repeat(part):
+            return None if part is None else jnp.broadcast_to(part, (self.steps, *part.shape[1:]))
+
+        return self.with_values(repeat(self.values), repeat(self.activity))
 
     @property
     def constant(self) -> bool:

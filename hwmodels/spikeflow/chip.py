@@ -103,8 +103,9 @@ class Chip(eqx.Module):
       timestep, and then all layers work on successive timesteps at once. `"sequential"`: one layer after
       the other.
     - `activity`: `"dense"` charges every row and converter in every cycle, as the published tool does.
-      None: as the conventions say, "spikes" where corrected and "dense" where published. `"spikes"` charges crossbar and driver in proportion to the input rate, and a PE's converters only in
-      cycles in which at least one of its inputs spikes (inputs taken as independent).
+      `"spikes"` charges crossbar and driver in proportion to the input rate, and a PE's converters only in
+      cycles in which at least one of its inputs spikes (inputs taken as independent). None: as the
+      conventions say, "dense" where published and "spikes" where corrected.
     - `neuron`: `"lif"` (or IF: the tool does not tell them apart), or `"relu"` for an ANN on the same chip
       (one pass, multi-bit activations).
     - `entropy_module`: whether DT-SNN's exit decision is taken after every timestep.

@@ -14,7 +14,7 @@ from jaxsnn.codesign.workload import inference_energy_j
 from jaxsnn.learning.early_exit import accuracy_curve
 from jaxsnn.learning.evaluation import mean_spike_rate
 from jaxsnn.learning.training import evaluate
-from jaxsnn.network import LayerRecord, Network
+from jaxsnn.network import LayerRecord, Network, batch_key
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,17 @@ class Setting:
 def _outputs(network: Network, images: Any, timesteps: int, batch_size: int = 256) -> jax.Array:
     starts = range(0, len(images), batch_size)
     parts = [
-        _batch_outputs(network, jnp.asarray(images[start : start + batch_size]), timesteps)
-        for start in starts
+        _batch_outputs(
+            network,
+            jnp.asarray(images[start : start + batch_size]),
+            batch_key(network, None, number),
+            timesteps,
+        )
+        for number, start in enumerate(starts)
     ]
     return jnp.concatenate(parts, axis=1)
 
 
 @nnx.jit(static_argnames="timesteps")
-def _batch_outputs(network: Network, batch: jax.Array, timesteps: int) -> jax.Array:
-    return network.outputs(batch, timesteps=timesteps)[0]
+def _batch_outputs(network: Network, batch: jax.Array, key: jax.Array | None, timesteps: int) -> jax.Array:
+    return network.outputs(batch, timesteps=timesteps, key=key)[0]

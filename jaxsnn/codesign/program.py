@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +53,8 @@ def program(
     - `network`: left as it is.
     - `chip`: a [`hwmodels.chip.Chip`][], its arithmetic, or a bare [`hwmodels.crossbar.Crossbar`][] with
       ideal converters.
-    - `key`: of the devices, and of the read noise.
+    - `key`: of the devices, and of the read noise, whose every draw depends on the timestep, the image and
+      the `key` that the network is called with, too.
     - `images`: what the network will see, floats as it takes them. Their greatest magnitude is the full scale
       of the pixels' converters, in place of 1, and they may then be negative. Converters whose full scale is
       "calibrated" need them, and `timesteps`.
@@ -133,9 +135,8 @@ def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) ->
                 analog.crossbar.device.read_noise,
                 jax.random.fold_in(read_key, order.index(name)),
             )
-            product = _convolve if isinstance(layer, Conv) else _multiply
             # As data, so that chips of one design share a compiled program.
-            layer.product = nnx.data(jax.tree_util.Partial(product, tiles))
+            layer.product = nnx.data(OnTiles(tiles))
     return chip
 
 
@@ -149,27 +150,33 @@ def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int 
     layers = {path: layer for path, layer in nnx.iter_graph(chip) if isinstance(layer, Conv | Linear)}
     found = {}
 
-    def listening(path, product):
-        (tiles,) = product.args
+    class Listening:
+        def __init__(self, path, product):
+            self.path, self.tiles, self.draws = path, product.tiles, product.draws
 
-        def call(x, kernel, *geometry):
+        def __call__(self, x, kernel, *geometry, **drawn):
             settings = dict(zip(("stride", "padding"), geometry, strict=False))
-            found[path] = jax.tree_util.Partial(product.func, tiles.calibrate(x, **settings))
-            return found[path](x, kernel, *geometry)
-
-        return call
+            found[self.path] = OnTiles(self.tiles.calibrate(x, **settings))
+            return found[self.path](x, kernel, *geometry, **drawn)
 
     for path, layer in layers.items():
-        layer.product = nnx.static(listening(path, layer.product))
+        layer.product = nnx.static(Listening(path, layer.product))
     chip(jnp.asarray(images), timesteps=timesteps)
     for path, layer in layers.items():
         layer.product = nnx.data(found[path])
     return chip
 
 
-def _convolve(tiles, x, kernel, stride, padding):
-    return tiles.convolve(x, kernel, stride, padding)
+class OnTiles(eqx.Module):
+    """The product of a layer on its tiles, as [`jaxsnn.layers.Conv`][] and `Linear` call it."""
 
+    tiles: TileProduct
 
-def _multiply(tiles, x, kernel):
-    return tiles.linear(x, kernel)
+    @property
+    def draws(self) -> bool:
+        return self.tiles.read_noise is not None
+
+    def __call__(self, x, kernel, *geometry, keys=None):
+        if geometry:
+            return self.tiles.convolve(x, kernel, *geometry, keys=keys)
+        return self.tiles.linear(x, kernel, keys=keys)

@@ -76,6 +76,7 @@ def on_hardware(
     - `chip`: as for [`program`][jaxsnn.codesign.program.program]; its converters see the first training
       images. A design without anything random is programmed once.
     - `software`: the network's accuracy without hardware.
+    - `keys`: of the devices and of their read noise.
     - `data_key`: for Poisson encoding, the same for every chip.
     - `batch_size`: of the test.
     - `on_chip`: called after each chip, for a progress bar.

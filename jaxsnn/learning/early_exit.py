@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from jaxsnn.data.pixels import check_images
 from jaxsnn.encoding import inputs_of
-from jaxsnn.network import Network
+from jaxsnn.network import Network, batch_key
 
 
 def normalized_entropy(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch"]:
@@ -122,7 +122,7 @@ def run_until_sure(
     - `images`: as for [`jaxsnn.learning.evaluation.evaluate`][].
     - `timesteps`: T, at which the last leave.
     - `entropy`: threshold in [0, 1] on [`normalized_entropy`][]; 0 never exits early.
-    - `key`: for Poisson encoding.
+    - `key`: for Poisson encoding, and for the reads of a chip, which differ between batches without it too.
 
     **Raises:** `ValueError` for a threshold outside [0, 1], for no images, for NaN or infinite pixels, and
     for timesteps that the network cannot run.
@@ -137,7 +137,7 @@ def run_until_sure(
     for number, begin in enumerate(range(0, len(images), batch_size)):
         batch = _inputs(network.encoding, jnp.asarray(images[begin : begin + batch_size]), timesteps)
         count = min(batch_size, len(images) - begin)
-        batch_key = None if key is None else jax.random.fold_in(key, number)
+        of_batch = batch_key(network, key, number)
         current = _stem(graphdef, parameters, batch)
         state, step = None, 0
         left = np.zeros(count, bool)
@@ -145,7 +145,7 @@ def run_until_sure(
         chosen: np.ndarray | None = None
         while step < timesteps and not left.all():
             out, state, uncertainty = _one_step(
-                graphdef, parameters, batch, state, jnp.int32(step), batch_key, current
+                graphdef, parameters, batch, state, jnp.int32(step), of_batch, current
             )
             step += 1
             out, sure = np.asarray(out), np.asarray(uncertainty) < entropy

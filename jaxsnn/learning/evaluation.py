@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxsnn.data.pixels import check_images, whole_numbers
 from jaxsnn.encoding import inputs_of
-from jaxsnn.network import LayerRecord, Network
+from jaxsnn.network import LayerRecord, Network, batch_key
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def evaluate(
       the data set's to apply ([`Dataset.scale`][jaxsnn.data.dataset.Dataset.scale]).
     - `labels`: whole numbers, (count,), each below the number of outputs.
     - `timesteps`: T.
-    - `key`: for Poisson encoding.
+    - `key`: for Poisson encoding, and for the reads of a chip, which differ between batches without it too.
 
     **Raises:** `ValueError` for no images, for counts that differ, for NaN or infinite pixels, for labels
     that the network has no output for, and for weights that are not finite.
@@ -103,9 +103,13 @@ def evaluate(
     loss, predictions, records, weights = 0.0, [], [], []
     for number, start in enumerate(range(0, len(images), batch_size)):
         batch = jnp.asarray(images[start : start + batch_size])
-        batch_key = None if key is None else jax.random.fold_in(key, number)
         total, logits, predicted, record = _evaluate_batch(
-            graphdef, state, batch, jnp.asarray(labels[start : start + batch_size]), batch_key, timesteps
+            graphdef,
+            state,
+            batch,
+            jnp.asarray(labels[start : start + batch_size]),
+            batch_key(network, key, number),
+            timesteps,
         )
         outputs = logits.shape[-1]
         if lowest < 0 or highest >= outputs:

@@ -354,10 +354,10 @@ def fit(
         jnp.array, (params, rest, opt_state, transform_state)
     )
     # Recordings, and arrays that lie on disk, may be larger than memory.
-    held = isinstance(training.train_images, np.ndarray) and not isinstance(training.train_images, np.memmap)
+    whole = isinstance(training.train_images, np.ndarray) and not isinstance(training.train_images, np.memmap)
     images: Any = training.train_images
     labels: Any = training.train_labels
-    if held:
+    if whole:
         images, labels = jnp.asarray(images), jnp.asarray(labels)
 
     def place(arrays: Any) -> Any:
@@ -369,7 +369,7 @@ def fit(
         sharding = NamedSharding(mesh, PartitionSpec("data"))
         everywhere = NamedSharding(mesh, PartitionSpec())
         params, rest, opt_state, transform_state = place((params, rest, opt_state, transform_state))
-        if held:
+        if whole:
             images, labels = place((images, labels))
     step = _Step(graphdef, config, optimizer, dataset.scale, dataset.timed, chosen, penalty, sharding)
 
@@ -387,7 +387,7 @@ def fit(
             for batch in range(batches):
                 indices = order[batch * batch_size : (batch + 1) * batch_size]
                 source = images, labels
-                if not held:
+                if not whole:
                     now = np.asarray(indices)
                     source = place((jnp.asarray(images[now]), jnp.asarray(labels[now])))
                     indices = jnp.arange(batch_size)

@@ -181,7 +181,7 @@ def dense():
 
 
 @pytest.fixture(scope="module")
-def learnt(nmnist):
+def learnt(nmnist, tmp_path_factory):
     """The same training from recordings that are read batch by batch, and from memory."""
     data = jaxsnn.load("nmnist", path=nmnist[0], timesteps=3, cache=False)
     whole = dataclasses.replace(
@@ -191,7 +191,8 @@ def learnt(nmnist):
     runs = []
     for each in (data, whole):
         network = dense()
-        runs.append((each, network, fit(network, each, config)))
+        place = tmp_path_factory.mktemp("run")
+        runs.append((each, network, fit(network, each, config, checkpoint_dir=place)))
     return runs
 
 

@@ -41,7 +41,7 @@ def test_recordings_become_numbers_of_chips(tmp_path, monkeypatch):
     assert main(["run", "events", *bindings, "--out", str(tmp_path / "out")]) == 0
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     numbers = result["numbers"]
-    assert result["inputs"]["event_shape"] == [8, 34, 34, 2]
+    assert result["inputs"]["event_shape"] == [5, 34, 34, 2]
     assert len(numbers["software_accuracies"]) == 2
     assert numbers["test_recordings"] == 6
     assert 0 < numbers["input_rates"]["conv1"] < 0.1

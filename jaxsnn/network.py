@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsnn.encoding import Direct, Encoding, Frames
+from jaxsnn.encoding import Direct, Encoding, Frames, check_frames
 from jaxsnn.layers import Block, draws
 from jaxsnn.neuron import Neuron
 from jaxsnn.normalization import Normalization
@@ -101,6 +101,8 @@ class Network(nnx.Module):
                 raise ValueError("timesteps says how long an image is shown; give it, e.g. timesteps=8.")
             timesteps = images.shape[0]
         self.check_timesteps(timesteps)
+        if isinstance(self.encoding, Frames):
+            check_frames(images.shape[0], timesteps)
         chunk = timesteps if chunk is None else chunk
         if chunk < 1:
             raise ValueError(f"chunk must be at least 1 timestep, got {chunk}.")

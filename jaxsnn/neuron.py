@@ -44,6 +44,10 @@ class Neuron(nnx.Module):
         """The potential at rest, zeros in the shape of the current and in at least float32."""
         return jnp.zeros(shape, dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32)
 
+    def potential(self, state: Any) -> Array:
+        """The membrane potential in a state, () of a neuron that has none; by default the state itself."""
+        return state
+
     def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
         raise NotImplementedError
 
@@ -164,6 +168,9 @@ class CubaLIF(LIF):
     def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
         rest = super().initial_state(shape, dtype)
         return rest, rest
+
+    def potential(self, state: Any) -> Array:
+        return state[1]
 
     def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
         synaptic, potential = state

@@ -45,8 +45,9 @@ class Neuron(nnx.Module):
         return jnp.zeros(shape, dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32)
 
     def potential(self, state: Any) -> Array:
-        """The membrane potential in a state, () of a neuron that has none; by default the state itself."""
-        return state
+        """The membrane potential in a state: by default the last of its parts; of shape () without one."""
+        parts = jax.tree.leaves(state)
+        return parts[-1] if parts else jnp.zeros(())
 
     def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
         raise NotImplementedError
@@ -168,9 +169,6 @@ class CubaLIF(LIF):
     def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
         rest = super().initial_state(shape, dtype)
         return rest, rest
-
-    def potential(self, state: Any) -> Array:
-        return state[1]
 
     def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
         synaptic, potential = state

@@ -69,7 +69,7 @@ class Metrics:
     def table(self) -> Table:
         """One row a metric."""
         rows = [
-            ["footprint", si(self.footprint_bytes, "B")],
+            ["footprint", si(float(self.footprint_bytes), "B")],
             ["connection sparsity", f"{self.connection_sparsity:.4f}"],
             ["activation sparsity", f"{self.activation_sparsity:.4f}"],
             ["dense synaptic operations", f"{self.dense_operations:,.0f}"],
@@ -78,7 +78,7 @@ class Metrics:
             ["membrane updates", f"{self.membrane_updates:,.0f}"],
         ]
         note = (
-            f"As neurobench 2.3.0 defines them, in software: of one inference, the mean of {self.samples} test "
+            f"As neurobench 2.3.0 defines them, in software: of one inference, the mean of {self.samples} "
             f"inputs in batches of {self.batch_size}."
         )
         return Table("NeuroBench metrics", ["metric", "value"], rows, note=note)
@@ -117,14 +117,14 @@ def metrics(
     timesteps = _checked(network, images, timesteps, batch_size)
     check_finite(nnx.state(network))
     synapses = {path: part for path, part in _parts(network) if isinstance(part, Conv | Linear)}
-    used = {path: np.asarray(weights(synapse) != 0) for path, synapse in synapses.items()}
+    used = {path: np.asarray(weights(synapse)) != 0 for path, synapse in synapses.items()}
     reached: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     total: Counter[str] = Counter()
     for samples, steps, heard, fired in _seen(network, images, timesteps, batch_size, key):
         for path, (active, ternary) in heard.items():
             if path not in reached:
-                masks = used[path], np.ones_like(used[path])
-                reached[path] = tuple(_reach(synapses[path], mask, active.shape[1:]) for mask in masks)
+                reach = partial(_reach, synapses[path], shape=active.shape[1:])
+                reached[path] = reach(used[path]), reach(np.ones_like(used[path]))
             effective, dense = reached[path]
             # What is constant in time is multiplied once here, and at every timestep where it is counted.
             operations = steps // len(active) * np.sum(active * effective, axis=tuple(range(1, active.ndim)))
@@ -181,10 +181,10 @@ def _seen(
     """Of every batch and stretch of time: samples, timesteps, and what [`_watched`][] returns."""
     graphdef, variables = nnx.split(network)
     for number, start in enumerate(range(0, len(images), batch_size)):
-        inputs = jnp.asarray(images[start : start + batch_size])
+        inputs = np.asarray(images[start : start + batch_size])
         samples = len(inputs)
         if isinstance(network.encoding, Frames):
-            inputs = jnp.moveaxis(inputs, 0, 1)
+            inputs = np.moveaxis(inputs, 0, 1)
         states, batch_key = None, None if key is None else jax.random.fold_in(key, number)
         for first in range(0, timesteps, _CHUNK):
             steps = min(_CHUNK, timesteps - first)
@@ -263,12 +263,14 @@ class _Watched(Neuron):
 def _reach(synapse: Conv | Linear, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """How many of the weights in a mask every input meets, int64 of the inputs' shape."""
     if not isinstance(synapse, Conv):
-        return np.sum(mask, axis=1, dtype=np.int64)
+        return np.asarray(mask.sum(axis=1), np.int64)
     # Of every tap, the weights of an input channel: a channel sees the outputs of its own group.
     taps = mask.reshape(*mask.shape[:3], synapse.groups, -1).sum(axis=-1, dtype=np.int64)
     taps = np.moveaxis(taps, 3, 2).reshape(*mask.shape[:2], synapse.in_channels)
     padding = list(zip(synapse.padding, synapse.extra_padding, strict=True))
-    reach = np.zeros((*(size + 2 * p + e for size, (p, e) in zip(shape, padding, strict=False)), shape[2]), int)
+    reach = np.zeros(
+        (*(size + 2 * p + e for size, (p, e) in zip(shape, padding, strict=False)), shape[2]), int
+    )
     spans = [
         [slice(d * tap, size - d * (taps_in - 1 - tap), stride) for tap in range(taps_in)]
         for size, taps_in, stride, d in zip(

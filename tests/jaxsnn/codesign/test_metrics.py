@@ -25,6 +25,7 @@ from jaxsnn.normalization import BatchNorm
 
 REFERENCE = Path(__file__).parents[2] / "data" / "reference" / "neurobench"
 PEER = Path(__file__).parents[1] / "peers" / "neurobench_metrics.py"
+ZEROS = nnx.initializers.zeros_init()
 CASES = ("events", "pixels", "relu", "silence")
 
 
@@ -54,14 +55,18 @@ class Quarters(nnx.Module):
 def neuron_of(layer):
     if layer.get("neuron") in (None, "ReLU"):
         return ReLU() if "neuron" in layer else Readout()
-    options = {"leak": layer["beta"], "threshold": layer.get("threshold", 1.0), "reset": Reset(layer["reset"])}
+    options = {
+        "leak": layer["beta"],
+        "threshold": layer.get("threshold", 1.0),
+        "reset": Reset(layer["reset"]),
+    }
     return CubaLIF(current_leak=layer["alpha"], **options) if "alpha" in layer else LIF(**options)
 
 
 def network_of(case, name, stored):
     layers = []
     for number, layer in enumerate(case["layers"]):
-        made = {"use_bias": layer.get("bias", False), "rngs": nnx.Rngs(0)}
+        made = {"use_bias": layer.get("bias", False), "rngs": nnx.Rngs(0), "kernel_init": ZEROS}
         if "conv" in layer:
             inputs, outputs, *kernel = layer["conv"]
             geometry = {name: layer[name] for name in ("stride", "groups", "dilation") if name in layer}
@@ -98,3 +103,81 @@ def test_the_peer_gives_the_same_metrics(peer, name):
     assert found.activation_sparsity == pytest.approx(answer["ActivationSparsity"], rel=1e-14)
     assert found.connection_sparsity == answer["ConnectionSparsity"]
     assert found.footprint_bytes == answer["Footprint"] - answer["constants_of_snntorch"]
+
+
+def test_a_larger_batch_has_fewer_accumulates(peer):
+    """Whether a layer multiplies is decided for all samples of a batch; what it does in all is not."""
+    alone, together = run(peer, "silence", batch_size=1)[0], run(peer, "silence", batch_size=4)[0]
+    assert alone.effective_acs > together.effective_acs > 0
+    assert alone.effective_macs + alone.effective_acs == together.effective_macs + together.effective_acs
+    assert alone.membrane_updates == together.membrane_updates
+    assert (alone.batch_size, alone.samples, alone.timesteps) == (1, 4, 10)
+
+
+def test_timesteps_multiply_dense_operations(peer):
+    two, three = run(peer, "pixels", timesteps=2)[0], run(peer, "pixels")[0]
+    assert two.dense_operations / 2 == three.dense_operations / 3
+    assert two.membrane_updates < three.membrane_updates
+    assert two.footprint_bytes == three.footprint_bytes
+
+
+def composite():
+    """4 × 4 maps of 2 channels: a normalised residual block, then two layers that share a membrane."""
+
+    def block(name, **options):
+        kernel = nnx.initializers.constant(0.05)
+        return Block(name, Conv(2, 2, kernel_init=kernel, rngs=nnx.Rngs(0)), LIF(), **options)
+
+    shared = SharedMembrane([block("third"), block("fourth")])
+    return Network([Residual(block("first", norm=BatchNorm(2)), block("second")), shared], Poisson())
+
+
+def test_layers_in_layers_are_counted():
+    """Against counts by hand: of 16 · 9 taps those within the map are 100, of 2 × 2 channels each."""
+    network = composite()
+    before = jax.tree.leaves(nnx.state(network))
+    images = np.full((3, 4, 4, 2), 0.7, np.float32)
+    found = metrics(network, images, timesteps=3, key=jax.random.key(0))
+    assert found.dense_operations == 4 * 3 * 100 * 4
+    assert 0 < found.effective_acs < found.dense_operations
+    assert found.effective_macs == 0
+    assert found.footprint_bytes == 4 * (4 * 9 * 2 * 2 + 4 * 2)  # Scale, offset, mean and variance of two.
+    neurons = 4 * 32
+    assert neurons < found.membrane_updates <= 3 * neurons
+    assert 0 < found.activation_sparsity < 1
+    record = network(images, timesteps=3, key=jax.random.fold_in(jax.random.key(0), 0))[1]
+    rates = [float(layer.spike_rate) for layer in record]
+    assert 1 - found.activation_sparsity == pytest.approx(np.mean(rates), rel=1e-6)
+    inputs = [float(layer.input_rate) for layer in record]
+    assert found.effective_acs == pytest.approx(np.mean(inputs) * found.dense_operations, rel=0.2)
+    assert all(map(np.array_equal, before, jax.tree.leaves(nnx.state(network))))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"timesteps": None}, "timesteps says how long"),
+        ({"timesteps": 0}, "timesteps must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"images": np.zeros((0, 3), np.float32)}, "at least one image"),
+        ({"images": np.full((2, 3), np.nan, np.float32)}, "NaN"),
+        ({"encoding": Frames(), "images": np.zeros((2, 4, 3), np.float32), "timesteps": 5}, "4 frames"),
+    ],
+)
+def test_what_cannot_be_counted_is_said(change, message):
+    options = {"timesteps": 1, "images": np.zeros((2, 3), np.float32), "encoding": Direct()} | change
+    images, encoding = options.pop("images"), options.pop("encoding")
+    linear = Linear(3, 2, kernel_init=ZEROS, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=message):
+        metrics(Network([Block("only", linear, LIF())], encoding), images, **options)
+
+
+def test_a_silent_network_has_a_table():
+    linear = Linear(3, 2, kernel_init=ZEROS, rngs=nnx.Rngs(0))
+    found = metrics(Network([Block("only", linear, LIF())]), np.ones((2, 3), np.float32), timesteps=2)
+    assert found.connection_sparsity == found.activation_sparsity == 1
+    assert found.effective_macs == found.effective_acs == 0
+    assert found.dense_operations == 12
+    assert found.membrane_updates == 2  # In the first timestep all, whatever they are.
+    assert [row[1] for row in found.table().rows] == ["24.00 B", "1.0000", "1.0000", "12", "0", "0", "2"]
+    assert json.dumps(found.numbers())

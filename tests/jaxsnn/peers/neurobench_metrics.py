@@ -110,7 +110,9 @@ class Peer(torch.nn.Module):
             module = torch.nn.Linear(*layer["linear"], bias=bias)
         else:
             inputs, outputs, *size = layer["conv"]
-            options = {name: layer[name] for name in ("padding", "stride", "dilation", "groups") if name in layer}
+            options = {
+                name: layer[name] for name in ("padding", "stride", "dilation", "groups") if name in layer
+            }
             module = torch.nn.Conv2d(inputs, outputs, tuple(size), bias=bias, **options)
             kernel = kernel.transpose(3, 2, 0, 1)
         with torch.no_grad():
@@ -123,7 +125,12 @@ class Peer(torch.nn.Module):
     def neuron(layer: dict) -> torch.nn.Module:
         if layer["neuron"] == "ReLU":
             return torch.nn.ReLU()
-        options = {"beta": layer["beta"], "threshold": layer.get("threshold", 1.0), "init_hidden": True, "reset_delay": False}
+        options = {
+            "beta": layer["beta"],
+            "threshold": layer.get("threshold", 1.0),
+            "init_hidden": True,
+            "reset_delay": False,
+        }
         if "alpha" in layer:
             options["alpha"] = layer["alpha"]
         return getattr(snn, layer["neuron"])(reset_mechanism=layer["reset"], **options)
@@ -162,7 +169,9 @@ def main(folder: str) -> None:
     made = {name: importlib.metadata.version(name) for name in ("neurobench", "snntorch", "torch")}
     made["date"] = datetime.date.today().isoformat()
     np.savez_compressed(Path(folder, "cases.npz"), **stored)
-    Path(folder, "answers.json").write_text(json.dumps({"made_with": made, "cases": answers}, indent=1) + "\n")
+    Path(folder, "answers.json").write_text(
+        json.dumps({"made_with": made, "cases": answers}, indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxsnn.codesign import metrics
+from hwmodels import sata
+from jaxsnn.codesign import evaluate, metrics
 from jaxsnn.composite import Residual, SharedMembrane
+from jaxsnn.data.dataset import Dataset
 from jaxsnn.encoding import Direct, Frames, Poisson
 from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.network import Network
@@ -183,3 +185,19 @@ def test_a_silent_network_has_a_table():
     assert found.membrane_updates == 2  # In the first timestep all, whatever they are.
     assert [row[1] for row in found.table().rows] == ["24.00 B", "1.0000", "1.0000", "12", "0", "0", "2"]
     assert json.dumps(found.numbers())
+
+
+def test_a_report_holds_the_metrics_of_its_test_inputs():
+    rng = np.random.default_rng(0)
+    data = Dataset.from_arrays(rng.integers(0, 256, (8, 3), np.uint8), np.arange(8) % 2, test=0.5, mean=0.5)
+    layers = [
+        Block("a", Linear(3, 4, rngs=nnx.Rngs(0)), LIF()),
+        Block("b", Linear(4, 2, rngs=nnx.Rngs(1)), Readout()),
+    ]
+    network = Network(layers)
+    report = evaluate(network, data, {"SATA": sata.Accelerator()}, timesteps=2, draws=1, batch_size=3)
+    inputs = data.scale(data.test_images)
+    assert report.metrics == metrics(network, inputs, timesteps=2, batch_size=3)
+    assert report.metrics != metrics(network, inputs + 1, timesteps=2, batch_size=3)
+    assert report.numbers()["metrics"]["footprint_bytes"] == 4 * (3 * 4 + 4 * 2)
+    assert "membrane updates" in str(report)

@@ -325,13 +325,15 @@ class TileProduct(eqx.Module):
 
     def _converted(self, currents, full_scale, drawn, keys, block):
         """Currents as the converters report them; `drawn` are those of this block, if as built."""
+        converters = self.converters
+        assert converters is not None
         if drawn is None:
-            return self.converters.digital_current(currents, full_scale)
+            return converters.digital_current(currents, full_scale)
 
         def convert(currents, key):
             # A stream of its own: converters leave the draws of the read noise as they were.
             key = jax.random.fold_in(jax.random.fold_in(key, block), 1)
-            return self.converters.digital_current(currents, full_scale, drawn, key)
+            return converters.digital_current(currents, full_scale, drawn, key)
 
         cut = (len(keys), -1, currents.shape[-1])
         return jax.vmap(convert)(currents.reshape(cut), keys).reshape(currents.shape)

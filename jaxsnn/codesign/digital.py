@@ -38,6 +38,9 @@ class FixedPoint(Neuron):
     def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
         return self.neuron.initial_state(shape, dtype)
 
+    def potential(self, state: Any) -> Array:
+        return self.neuron.potential(state)
+
     def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
         spikes, state = self.neuron(current, state)
         return spikes, jax.tree.map(self._kept, state)
@@ -61,6 +64,9 @@ class Activation(Neuron):
 
     def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
         return self.neuron.initial_state(shape, dtype)
+
+    def potential(self, state: Any) -> Array:
+        return self.neuron.potential(state)
 
     def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
         out, state = self.neuron(current, state)

@@ -1,5 +1,10 @@
 """Memristive crossbars: circuit, devices, mapping, deployment."""
 
+from hwmodels.crossbar.cells import Cubic as Cubic
+from hwmodels.crossbar.cells import Law as Law
+from hwmodels.crossbar.cells import Series as Series
+from hwmodels.crossbar.cells import Sinh as Sinh
+from hwmodels.crossbar.cells import Transistor as Transistor
 from hwmodels.crossbar.circuit import Wires as Wires
 from hwmodels.crossbar.circuit import effective_conductance as effective_conductance
 from hwmodels.crossbar.converter import Converters as Converters
@@ -12,6 +17,7 @@ from hwmodels.crossbar.device import Faults as Faults
 from hwmodels.crossbar.device import ReadNoise as ReadNoise
 from hwmodels.crossbar.device import Variation as Variation
 from hwmodels.crossbar.mapping import Crossbar as Crossbar
+from hwmodels.crossbar.nonlinear import sense_currents as sense_currents
 from hwmodels.crossbar.operating_point import OperatingPoint as OperatingPoint
 from hwmodels.crossbar.operating_point import operating_point as operating_point
 from hwmodels.crossbar.programming import ProgrammedKernel as ProgrammedKernel

@@ -9,9 +9,9 @@ by generalised conjugate residuals, the row wires and the column wires eliminate
 preconditioner: exact but for what both do to each other, so that a step takes a few iterations.
 
 For two-terminal cells the solution is the minimum of the convex function `½·jᵀ·Z·j + Σ∫i(V − Z·j)`, whose
-derivative along a step costs one evaluation of the law: steps end where it vanishes if they would go too far.
-Other cells take the longest of the steps 1, ½, ¼ … that reduces the residual. Either way Newton's method
-converges from anywhere, since no Jacobian of a rising law is singular.
+derivative along a step costs one evaluation of the law: a step ends where it vanishes if it would go too far.
+Other cells take the longest of the steps 1, ½, ¼ … that reduces the residual. The start is a linear tile,
+its cells so stiff that no law is far from a line there: steep laws do not overflow.
 """
 
 from typing import NamedTuple
@@ -24,27 +24,45 @@ from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._lines import Field, column_lift, lines, row_drop
 from hwmodels.crossbar.cells import Cell, Slopes, TwoTerminal
 
-_MOST_STEPS = 100
-_MOST_ITERATIONS = 300
+_MOST_STEPS = 60
+_MOST_ITERATIONS = 120
 _MOST_HALVINGS = 60
 # Directions that a new one is made conjugate to.
-_MEMORY = 8
-# Of a step's linear system; Newton's method gains two digits in each step at the end.
+_MEMORY = 30
+# Of a step's linear system: Newton's method gains two digits in each step at the end.
 _FORCING = 1e-2
-# A step so small, beside the greatest current, is the last one.
-_LAST_STEP = {"float32": 3e-6, "float64": 1e-9}
-# The start has cells whose law is not further from a line than this.
+# The start has cells whose law is not further from a line than this; each trial is ten times as stiff.
 _MILD = 30.0
+_MOST_TRIALS = 10
+_STIFFER = 10.0
+
+
+class _Precision(NamedTuple):
+    """Of the last step, beside the greatest current.
+
+    - `last`: what comes after so small a step is nothing.
+    - `floor`: so small a step is rounding, if the one before was not much greater.
+    - `start`: of the linear system of a stiff start, whose voltages must be small against the sources'.
+    """
+
+    last: float
+    floor: float
+    start: float
+
+
+_PRECISIONS = {"float32": _Precision(2e-6, 2e-5, 1e-5), "float64": _Precision(1e-9, 1e-9, 1e-9)}
 
 
 class Solution(NamedTuple):
-    """Currents of the cells, and per vector the last step (a bound of the error) beside the greatest one."""
+    """Currents of the cells, and per vector the last step beside the greatest current.
+
+    `found` are the cells' laws at these currents.
+    """
 
     current: Field
-    slopes: Slopes
+    found: Slopes
     error: Float[Array, " vectors"]
     converged: Bool[Array, " vectors"]
-    steps: Array
 
 
 def _greatest(field):
@@ -56,14 +74,33 @@ def _dot(one, other):
 
 
 @with_exact_products
-def linear_solve(above: Field, below: Field, resistances: Array, source: Field, forcing: float, *, transposed=False):
+def linear_solve(
+    above: Field,
+    below: Field,
+    resistances: Float[Array, "4"],
+    source: Field,
+    goal: float | Float[Array, " vectors"],
+    *,
+    transposed: bool = False,
+) -> tuple[Field, Float[Array, " vectors"]]:
     """Solves `(I + A·Z_row + C·Z_column)·x = source`, or with the transposed matrix.
 
-    **Returns:** x, and per vector the residual beside the source (2-norms).
+    **Returns:** x, and per vector the residual beside the source; they end below `goal` if it can be reached.
     """
     driver, row, column, sense = resistances
     row_lines = lines(above, driver, row, rows=True)
     column_lines = lines(below, sense, column, rows=False)
+    # Residuals are measured in the power that they mean, so that cells of all conductances count alike.
+    mean = (above + below) / 2
+    mean = jnp.maximum(mean, jnp.maximum(1e-6 * _greatest(mean), jnp.finfo(source.dtype).tiny * 1e6))
+    weight = mean if transposed else 1 / mean
+    # Scaled, or float32 would underflow.
+    scale = _greatest(source)
+    scale = jnp.where(scale > 0, scale, 1)
+    weight = weight / jnp.max(weight, axis=(0, 1))
+
+    def norm(field):
+        return jnp.sqrt(jnp.sum(weight * field**2, axis=(0, 1)))
 
     def preconditioned(residual):
         """x, and the matrix times it."""
@@ -75,23 +112,27 @@ def linear_solve(above: Field, below: Field, resistances: Array, source: Field, 
         x = half - below * column_lines.potential(half)
         return x, half + above * row_drop(x, resistances)
 
-    size = jnp.sqrt(_dot(source, source))
-    goal = forcing * size
+    start_residual = source / scale
+    size = norm(start_residual)
 
     def unsolved(state):
         step, _, residual, *_ = state
-        return (step < _MOST_ITERATIONS) & jnp.any(jnp.sqrt(_dot(residual, residual)) > goal)
+        return (step < _MOST_ITERATIONS) & jnp.any(norm(residual) > goal * size)
 
     def iterate(state):
         step, x, residual, directions, images = state
-        direction, image = preconditioned(residual)
-        parts = jnp.sum(images * image, axis=(1, 2), keepdims=True)
-        image = image - jnp.sum(parts * images, axis=0)
-        direction = direction - jnp.sum(parts * directions, axis=0)
-        norm = jnp.sqrt(_dot(image, image))
-        scale = jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 0)
-        image, direction = image * scale, direction * scale
-        along = _dot(image, residual)
+
+        def orthogonalise(index, pair):
+            direction, image = pair
+            part = _dot(images[index], weight * image)
+            return direction - part * directions[index], image - part * images[index]
+
+        pair = preconditioned(residual)
+        direction, image = jax.lax.fori_loop(0, jnp.minimum(step, _MEMORY), orthogonalise, pair)
+        length = norm(image)
+        inverse = jnp.where(length > 0, 1 / jnp.where(length > 0, length, 1), 0)
+        direction, image = direction * inverse, image * inverse
+        along = _dot(image, weight * residual)
         place = step % _MEMORY
         return (
             step + 1,
@@ -102,102 +143,90 @@ def linear_solve(above: Field, below: Field, resistances: Array, source: Field, 
         )
 
     none = jnp.zeros((_MEMORY, *source.shape), source.dtype)
-    start = (0, jnp.zeros_like(source), source, none, none)
-    count, x, residual, *_ = jax.lax.while_loop(unsolved, iterate, start)
-    return x, jnp.sqrt(_dot(residual, residual)) / jnp.where(size > 0, size, 1), count
+    start = (0, jnp.zeros_like(source), start_residual, none, none)
+    _, x, residual, *_ = jax.lax.while_loop(unsolved, iterate, start)
+    return scale * x, norm(residual) / jnp.where(size > 0, size, 1)
+
+
+class _State(NamedTuple):
+    step: Array
+    current: Field
+    found: Slopes
+    error: Float[Array, " vectors"]
+    stiffness: Float[Array, " vectors"]
+    starting: Bool[Array, " vectors"]
+    active: Bool[Array, " vectors"]
 
 
 @with_exact_products
-def solve(cell: Cell, G: Field, volts: Float[Array, "rows 1 vectors"], resistances: Array) -> Solution:
+def solve(
+    cell: Cell, G: Field, volts: Float[Array, "rows 1 vectors"], resistances: Float[Array, "4"]
+) -> Solution:
     """The currents of all cells, for each vector."""
-
-    def nodes(current):
-        return volts - row_drop(current, resistances), column_lift(current, resistances)
+    precision = _PRECISIONS[G.dtype.name]
+    zero = jnp.zeros_like(G)
+    ohmic = cell.slopes(G, zero, zero)
+    vectors = G.shape[-1]
 
     def at(current):
-        return cell.slopes(G, *nodes(current))
-
-    current, found = _start(at, cell.slopes(G, jnp.zeros_like(G), jnp.zeros_like(G)), volts, resistances)
+        return cell.slopes(G, volts - row_drop(current, resistances), column_lift(current, resistances))
 
     def unsolved(state):
-        step, *_, active = state
-        return (step < _MOST_STEPS) & jnp.any(active)
+        return (state.step < _MOST_STEPS) & jnp.any(state.active)
 
     def iterate(state):
-        step, current, found, error, total, active = state
-        residual = jnp.where(active, found.current - current, 0)
-        change, _, count = linear_solve(found.above, found.below, resistances, residual, _FORCING)
-        far = _greatest(change) / jnp.maximum(_greatest(current + change), jnp.finfo(G.dtype).tiny)
-        length, next_found = _search(cell, at, current, change, residual, resistances, active)
-        error = jnp.where(active, far, error)
-        last = (length == 1) & (far <= _LAST_STEP[G.dtype.name])
-        current = current + length * change
-        return step + 1, current, next_found, error, total + count, active & ~last
+        starting, stiffness = state.starting, state.stiffness
+        above = jnp.where(starting, stiffness * ohmic.above, state.found.above)
+        below = jnp.where(starting, stiffness * ohmic.below, state.found.below)
+        base = jnp.where(starting, 0, state.current)
+        residual = jnp.where(starting, above * volts, state.found.current - state.current)
+        residual = jnp.where(state.active, residual, 0)
+        goal = jnp.where(starting & (stiffness > 1), precision.start, _FORCING)
+        change, left = linear_solve(above, below, resistances, residual, goal)
+        # A direction that is none must not be taken for a small step.
+        usable = left <= 0.5
+        far = _greatest(change) / jnp.maximum(_greatest(base + change), jnp.finfo(G.dtype).tiny)
+        far = jnp.where(usable & ~starting, far, jnp.inf)
+        last = (far <= precision.last) | ((far <= precision.floor) & (far > 0.3 * state.error))
+        length, found = _search(cell, at, base, change, residual, resistances, state.active & ~starting & ~last)
+        current = base + length * change
+        mild = _MILD * jnp.abs(current) / stiffness + 1e-3 * _greatest(current)
+        rough = jnp.any(~(jnp.abs(found.current) <= mild) | ~jnp.isfinite(found.above), axis=(0, 1))
+        rough = starting & rough & (state.step < _MOST_TRIALS)
+        return _State(
+            step=state.step + 1,
+            current=current,
+            found=found,
+            error=jnp.where(state.active, far, state.error),
+            stiffness=jnp.where(rough, _STIFFER * stiffness, stiffness),
+            starting=rough,
+            active=state.active & ~last,
+        )
 
-    vectors = G.shape[-1]
-    error = jnp.full(vectors, jnp.inf, G.dtype)
-    # Without voltage there is nothing to solve.
-    start = (0, current, found, error, 0, jnp.ones(vectors, bool))
-    steps, current, found, error, total, active = jax.lax.while_loop(unsolved, iterate, start)
-    rising = jnp.all((found.above >= 0) & (found.below >= 0) & jnp.isfinite(found.current), axis=(0, 1))
-    return Solution(current, found, error, ~active & rising, (steps,total))
-
-
-def _start(at, small_signal, volts, resistances):
-    """The currents of linear cells, their conductance so great that the law is not far from a line there."""
-    conductance = small_signal.above
-
-    def rough(state):
-        trial, _, _, _, rough = state
-        return (trial < 12) & jnp.any(rough)
-
-    def stiffen(state):
-        trial, stiffness, current, found, rough = state
-        above, below = stiffness * small_signal.above, stiffness * small_signal.below
-        source = jnp.where(rough, above * volts, 0)
-        next_current, *_ = linear_solve(above, below, resistances, source, _FORCING)
-        current = jnp.where(rough, next_current, current)
-        found = at(current)
-        fits = jnp.abs(found.current) <= _MILD * jnp.abs(current) / stiffness + 1e-3 * _greatest(current)
-        rough = ~jnp.all(fits & jnp.isfinite(found.above) & jnp.isfinite(found.below), axis=(0, 1))
-        return trial + 1, jnp.where(rough, 10 * stiffness, stiffness), current, found, rough
-
-    del conductance
-    zero = jnp.zeros_like(small_signal.current)
-    vectors = zero.shape[-1]
-    ones = jnp.ones(vectors, zero.dtype)
-    start = (0, ones, zero, Slopes(zero, zero, zero), jnp.ones(vectors, bool))
-    _, _, current, found, _ = jax.lax.while_loop(rough, stiffen, start)
-    return current, found
+    ones = jnp.ones(vectors, G.dtype)
+    every = jnp.ones(vectors, bool)
+    start = _State(jnp.asarray(0), zero, Slopes(zero, zero, zero), jnp.inf * ones, ones, every, every)
+    end = jax.lax.while_loop(unsolved, iterate, start)
+    sound = (end.found.above >= 0) & (end.found.below >= 0) & jnp.isfinite(end.found.current)
+    return Solution(end.current, end.found, end.error, ~end.active & jnp.all(sound, axis=(0, 1)))
 
 
 def _search(cell, at, current, change, residual, resistances, active):
     """How far to go along a step, per vector, and the cells there."""
-    found = at(current + change)
-    if isinstance(cell, TwoTerminal):
-        direction = row_drop(change, resistances) + column_lift(change, resistances)
-        begin = -_dot(direction, residual)
+    convex = isinstance(cell, TwoTerminal)
+    # What the step does to the voltages across the cells, where the function's derivative is a sum over them.
+    test = row_drop(change, resistances) + column_lift(change, resistances) if convex else None
+    begin = _dot(residual, residual) if test is None else -_dot(test, residual)
 
-        def slope(length, found):
-            return _dot(direction, current + length * change - found.current)
-
-        def good(length, found):
-            # Not too far: the function may still fall, but rises by little only.
-            value = slope(length, found)
-            return jnp.isfinite(value) & (jnp.abs(value) <= 0.5 * jnp.abs(begin)) | (begin >= 0)
-
-        def too_far(length, found):
-            value = slope(length, found)
-            return ~jnp.isfinite(value) | (value > 0)
-    else:
-        begin = _dot(residual, residual)
-
-        def good(length, found):
-            rest = current + length * change - found.current
-            return _dot(rest, rest) <= (1 - 1e-4 * length) * begin
-
-        def too_far(length, found):
-            return jnp.ones_like(length, bool)
+    def judged(length, found):
+        """Whether this is far enough, and whether it is too far."""
+        rest = current + length * change - found.current
+        if test is None:
+            left = _dot(rest, rest)
+            return left <= (1 - 1e-4 * length) * begin, jnp.ones_like(length, bool)
+        slope = _dot(test, rest)
+        good = jnp.isfinite(slope) & (jnp.abs(slope) <= 0.5 * jnp.abs(begin))
+        return good, ~(slope <= 0)
 
     def searching(state):
         trial, *_, unsatisfied = state
@@ -205,15 +234,16 @@ def _search(cell, at, current, change, residual, resistances, active):
 
     def search(state):
         trial, length, low, high, found, unsatisfied = state
-        beyond = too_far(length, found)
+        _, beyond = judged(length, found)
         high = jnp.where(beyond, length, high)
         low = jnp.where(beyond, low, length)
         middle = jnp.where(jnp.isinf(high), 2 * length, (low + high) / 2)
         length = jnp.where(unsatisfied, middle, length)
         found = at(current + length * change)
-        return trial + 1, length, low, high, found, unsatisfied & ~good(length, found)
+        return trial + 1, length, low, high, found, unsatisfied & ~judged(length, found)[0]
 
     ones = jnp.ones(current.shape[-1], current.dtype)
-    start = (0, ones, 0 * ones, jnp.inf * ones, found, active & ~good(ones, found))
+    found = at(current + change)
+    start = (0, ones, 0 * ones, jnp.inf * ones, found, active & ~judged(ones, found)[0])
     _, length, _, _, found, _ = jax.lax.while_loop(searching, search, start)
     return length, found

@@ -24,5 +24,6 @@ from hwmodels.crossbar.programming import ProgrammedKernel as ProgrammedKernel
 from hwmodels.crossbar.programming import program as program
 from hwmodels.crossbar.report import KernelReport as KernelReport
 from hwmodels.crossbar.report import deployment_report as deployment_report
+from hwmodels.crossbar.spice import to_spice as to_spice
 from hwmodels.crossbar.tile_product import TileProduct as TileProduct
 from hwmodels.crossbar.tile_product import tile_products as tile_products

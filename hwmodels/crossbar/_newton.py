@@ -50,17 +50,17 @@ class _Precision(NamedTuple):
     start: float
 
 
-_PRECISIONS = {"float32": _Precision(2e-6, 2e-5, 1e-5), "float64": _Precision(1e-9, 1e-9, 1e-9)}
+_PRECISIONS = {"float32": _Precision(3e-7, 2e-5, 1e-5), "float64": _Precision(1e-9, 1e-9, 1e-9)}
 
 
 class Solution(NamedTuple):
-    """Currents of the cells, and per vector the last step beside the greatest current.
+    """Currents of the cells and their sums into the sense resistors; per vector, the last step.
 
-    `found` are the cells' laws at these currents.
+    The step is told beside the greatest current of a cell.
     """
 
     current: Field
-    found: Slopes
+    sensed: Float[Array, "columns vectors"]
     error: Float[Array, " vectors"]
     converged: Bool[Array, " vectors"]
 
@@ -149,9 +149,13 @@ def linear_solve(
 
 
 class _State(NamedTuple):
+    """`feet` are the voltages at the ends of the column wires, of which `found` knows as the cells do."""
+
     step: Array
     current: Field
     found: Slopes
+    feet: Float[Array, "columns vectors"]
+    sensed: Float[Array, "columns vectors"]
     error: Float[Array, " vectors"]
     stiffness: Float[Array, " vectors"]
     starting: Bool[Array, " vectors"]
@@ -168,8 +172,11 @@ def solve(
     ohmic = cell.slopes(G, zero, zero)
     vectors = G.shape[-1]
 
+    sense = resistances[3]
+
     def at(current):
-        return cell.slopes(G, volts - row_drop(current, resistances), column_lift(current, resistances))
+        below = column_lift(current, resistances)
+        return cell.slopes(G, volts - row_drop(current, resistances), below), below[-1]
 
     def unsolved(state):
         return (state.step < _MOST_STEPS) & jnp.any(state.active)
@@ -188,7 +195,10 @@ def solve(
         far = _greatest(change) / jnp.maximum(_greatest(base + change), jnp.finfo(G.dtype).tiny)
         far = jnp.where(usable & ~starting, far, jnp.inf)
         last = (far <= precision.last) | ((far <= precision.floor) & (far > 0.3 * state.error))
-        length, found = _search(cell, at, base, change, residual, resistances, state.active & ~starting & ~last)
+        # The sums as the cells have seen them: what rounding takes from large currents that cancel is in the step.
+        seen = jnp.where(sense > 0, state.feet / jnp.where(sense > 0, sense, 1), jnp.sum(base, axis=0))
+        sensed = jnp.where(state.active, seen + jnp.sum(change, axis=0), state.sensed)
+        length, found, feet = _search(cell, at, base, change, residual, resistances, state.active & ~starting & ~last)
         current = base + length * change
         mild = _MILD * jnp.abs(current) / stiffness + 1e-3 * _greatest(current)
         rough = jnp.any(~(jnp.abs(found.current) <= mild) | ~jnp.isfinite(found.above), axis=(0, 1))
@@ -197,6 +207,8 @@ def solve(
             step=state.step + 1,
             current=current,
             found=found,
+            feet=feet,
+            sensed=sensed,
             error=jnp.where(state.active, far, state.error),
             stiffness=jnp.where(rough, _STIFFER * stiffness, stiffness),
             starting=rough,
@@ -205,14 +217,24 @@ def solve(
 
     ones = jnp.ones(vectors, G.dtype)
     every = jnp.ones(vectors, bool)
-    start = _State(jnp.asarray(0), zero, Slopes(zero, zero, zero), jnp.inf * ones, ones, every, every)
+    start = _State(
+        step=jnp.asarray(0),
+        current=zero,
+        found=Slopes(zero, zero, zero),
+        feet=zero[0],
+        sensed=zero[0],
+        error=jnp.inf * ones,
+        stiffness=ones,
+        starting=every,
+        active=every,
+    )
     end = jax.lax.while_loop(unsolved, iterate, start)
     sound = (end.found.above >= 0) & (end.found.below >= 0) & jnp.isfinite(end.found.current)
-    return Solution(end.current, end.found, end.error, ~end.active & jnp.all(sound, axis=(0, 1)))
+    return Solution(end.current, end.sensed, end.error, ~end.active & jnp.all(sound, axis=(0, 1)))
 
 
 def _search(cell, at, current, change, residual, resistances, active):
-    """How far to go along a step, per vector, and the cells there."""
+    """How far to go along a step, per vector, the cells there, and the voltages of the columns' ends."""
     convex = isinstance(cell, TwoTerminal)
     # What the step does to the voltages across the cells, where the function's derivative is a sum over them.
     test = row_drop(change, resistances) + column_lift(change, resistances) if convex else None
@@ -233,17 +255,17 @@ def _search(cell, at, current, change, residual, resistances, active):
         return (trial < _MOST_HALVINGS) & jnp.any(unsatisfied)
 
     def search(state):
-        trial, length, low, high, found, unsatisfied = state
+        trial, length, low, high, found, _, unsatisfied = state
         _, beyond = judged(length, found)
         high = jnp.where(beyond, length, high)
         low = jnp.where(beyond, low, length)
         middle = jnp.where(jnp.isinf(high), 2 * length, (low + high) / 2)
         length = jnp.where(unsatisfied, middle, length)
-        found = at(current + length * change)
-        return trial + 1, length, low, high, found, unsatisfied & ~judged(length, found)[0]
+        found, feet = at(current + length * change)
+        return trial + 1, length, low, high, found, feet, unsatisfied & ~judged(length, found)[0]
 
     ones = jnp.ones(current.shape[-1], current.dtype)
-    found = at(current + change)
-    start = (0, ones, 0 * ones, jnp.inf * ones, found, active & ~judged(ones, found)[0])
-    _, length, _, _, found, _ = jax.lax.while_loop(searching, search, start)
-    return length, found
+    found, feet = at(current + change)
+    start = (0, ones, 0 * ones, jnp.inf * ones, found, feet, active & ~judged(ones, found)[0])
+    _, length, _, _, found, feet, _ = jax.lax.while_loop(searching, search, start)
+    return length, found, feet

@@ -18,7 +18,7 @@ from hwmodels.crossbar.cells import Cell, as_cell, check_law
 from hwmodels.crossbar.circuit import Wires, checked, effective_conductance
 
 # One field of a chunk stays in a core's cache.
-_CHUNK_BYTES = {"cpu": 2**18, "gpu": 2**24}
+_CHUNK_BYTES = {"cpu": 2**16, "gpu": 2**24}
 # Of the adjoint's linear system.
 _ADJOINT = {"float32": 1e-6, "float64": 1e-11}
 
@@ -104,15 +104,15 @@ def _currents(cell, G, V, resistances):
 
 
 def _forward(cell, G, V, resistances):
-    current, error, converged = _solve(cell, G, V, resistances)
+    current, sensed, error, converged = _solve(cell, G, V, resistances)
     if not is_traced(converged) and not bool(jnp.all(converged)):
-        worst = int(jnp.argmax(jnp.where(converged, -jnp.inf, error)))
+        worst = int(jnp.argmax(jnp.where(converged, -1, jnp.nan_to_num(error, nan=jnp.inf))))
         raise RuntimeError(
-            f"crossbar: the currents of tile {worst} did not converge: the last of Newton's steps still changed "
-            f"them by {float(error[worst]):.2g} of the greatest; the law may be too steep (or falling) for these "
-            f"voltages in {G.dtype.name}."
+            f"crossbar: the currents of tile {worst} did not converge: the residual is {float(error[worst]):.2g} "
+            "of the greatest current (the last of Newton's steps; inf if its linear system was not solved); the "
+            f"law may fall there, or be too steep for these voltages in {G.dtype.name}."
         )
-    return jnp.sum(current, axis=-2), (cell, G, V, resistances, current)
+    return sensed, (cell, G, V, resistances, current)
 
 
 def _backward(residuals, cotangent):
@@ -155,12 +155,13 @@ def _in_chunks(function, cell, *batched):
 
 @eqx.filter_jit
 def _solve(cell, G, V, resistances):
-    """Currents of all cells, (vectors, rows, columns), NaN where they did not converge."""
+    """Currents of all cells, (vectors, rows, columns), and of the columns; NaN where they did not converge."""
 
     def chunk(cell, G, V):
         found = solve(cell, _as_fields(G), V.T[:, None, :], resistances)
         converged = found.converged & cell.in_range()
-        return jnp.moveaxis(jnp.where(converged, found.current, jnp.nan), -1, 0), found.error, converged
+        current = jnp.moveaxis(jnp.where(converged, found.current, jnp.nan), -1, 0)
+        return current, jnp.where(converged, found.sensed, jnp.nan).T, found.error, converged
 
     return _in_chunks(chunk, cell, G, V)
 
@@ -181,7 +182,8 @@ def _adjoint(cell, G, V, resistances, current, cotangent):
         found = cell.slopes(G, volts - row_drop(current, resistances), column_lift(current, resistances))
         source = jnp.broadcast_to(cotangent.T[None], G.shape)
         goal = _ADJOINT[G.dtype.name]
-        field, _ = linear_solve(found.above, found.below, resistances, source, goal, transposed=True)
+        field, left = linear_solve(found.above, found.below, resistances, source, goal, transposed=True)
+        field = jnp.where(left <= 100 * goal, field, jnp.nan)
         of_cell, of_G, of_volts, of_resistances = jax.vjp(carried, cell, G, volts, resistances)[1](field)
         vectors = len(V)
         # Scalars of the cell and the resistances are summed over the chunks, each with an axis of vectors.

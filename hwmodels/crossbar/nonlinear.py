@@ -76,12 +76,22 @@ def sense_currents(
         check_law(cell, G, jnp.max(jnp.abs(V)))
     G = jnp.broadcast_to(G, (*batch, *G.shape[-2:]))
     V = jnp.broadcast_to(V, (*batch, V.shape[-1]))
-    shape = G.shape
-    cell = jax.tree.map(functools.partial(_parameter, shape=shape, dtype=G.dtype), cell)
+    return solved(cell, G, V, resistances)[1]
+
+
+def solved(
+    cell: Cell,
+    G: Float[Array, "*batch rows columns"],
+    V: Float[Array, "*batch rows"],
+    resistances: Float[Array, "4"],
+) -> tuple[Float[Array, "*batch rows columns"], Float[Array, "*batch columns"]]:
+    """The currents of all cells and those into the sense resistors, of checked circuits."""
+    *batch, rows, columns = G.shape
+    cell = jax.tree.map(functools.partial(_parameter, shape=G.shape, dtype=G.dtype), cell)
     if not math.prod(batch):
-        return jnp.zeros((*batch, shape[-1]), G.dtype)
-    current = _currents(cell, G.reshape(-1, *shape[-2:]), V.reshape(-1, shape[-2]), resistances)
-    return current.reshape(*batch, shape[-1])
+        return jnp.zeros(G.shape, G.dtype), jnp.zeros((*batch, columns), G.dtype)
+    current, sensed = _currents(cell, G.reshape(-1, rows, columns), V.reshape(-1, rows), resistances)
+    return current.reshape(G.shape), sensed.reshape(*batch, columns)
 
 
 def _parameter(leaf, shape, dtype):
@@ -112,11 +122,13 @@ def _forward(cell, G, V, resistances):
             "of the greatest current (the last of Newton's steps; inf if its linear system was not solved); the "
             f"law may fall there, or be too steep for these voltages in {G.dtype.name}."
         )
-    return sensed, (cell, G, V, resistances, current)
+    return (current, sensed), (cell, G, V, resistances, current)
 
 
-def _backward(residuals, cotangent):
-    return _adjoint(*residuals, cotangent)
+def _backward(residuals, cotangents):
+    of_current, of_sensed = cotangents
+    # What is sensed is the sum of the cells.
+    return _adjoint(*residuals, of_current + of_sensed[..., None, :])
 
 
 _currents.defvjp(_forward, _backward)
@@ -172,7 +184,7 @@ def _adjoint(cell, G, V, resistances, current, cotangent):
     """Cotangents by λ, `(I + A·Z_row + C·Z_column)ᵀ·λ = ∂/∂j`: that of the law's residual at fixed currents."""
 
     def chunk(cell, G, V, current, cotangent):
-        G, current = _as_fields(G), _as_fields(current)
+        G, current, source = _as_fields((G, current, cotangent))
 
         def carried(cell, G, volts, resistances):
             above = volts - row_drop(current, resistances)
@@ -180,7 +192,6 @@ def _adjoint(cell, G, V, resistances, current, cotangent):
 
         volts = V.T[:, None, :]
         found = cell.slopes(G, volts - row_drop(current, resistances), column_lift(current, resistances))
-        source = jnp.broadcast_to(cotangent.T[None], G.shape)
         goal = _ADJOINT[G.dtype.name]
         field, left = linear_solve(found.above, found.below, resistances, source, goal, transposed=True)
         field = jnp.where(left <= 100 * goal, field, jnp.nan)

@@ -26,6 +26,8 @@ from hwmodels.crossbar.programming import ProgrammedKernel, Solve
 
 # Vectors at a time: their currents on a layer of some ten tiles are about a megabyte.
 _CHUNK = 1024
+# Each has the currents of all cells for itself.
+_NONLINEAR_CHUNK = 64
 
 
 class _Window(NamedTuple):
@@ -48,7 +50,7 @@ class _hook:
 
 
 class TileProduct(eqx.Module):
-    """The products of one layer on its programmed tiles, with converters and read noise.
+    """The products of one layer on its programmed tiles, with converters, read noise and nonlinear cells.
 
     `y = Σ_tiles gain·ADC(G_effᵀ·DAC(x) + noise)`, put together digitally as the signs ask for. The methods
     have the signatures of the hooks that layers offer: `dot_general` and `conv_general_dilated` those of
@@ -269,7 +271,8 @@ class TileProduct(eqx.Module):
         dtype = self.tiles.effective.dtype
         converters = self.converters
         values = x.astype(dtype) if converters is None else converters.digital_input(x.astype(dtype))
-        size = max(1, min(len(x), _CHUNK // each))
+        most = _CHUNK if self.tiles.nonlinear is None else _NONLINEAR_CHUNK
+        size = max(1, min(len(x), most // each))
         chunks = -(-len(x) // size)
         values = jnp.pad(values, ((0, chunks * size - len(x)), *((0, 0),) * (x.ndim - 1)))
         return values.reshape(chunks, size, *values.shape[1:])
@@ -315,8 +318,11 @@ class TileProduct(eqx.Module):
         blocks, vectors, _ = inputs.shape
 
         def read(total, block):
-            index, inputs, effective, worth, spread = block
-            currents = inputs @ effective
+            index, inputs, effective, worth, spread, held = block
+            if tiles.nonlinear is None:
+                currents = inputs @ effective
+            else:
+                currents = tiles.nonlinear.read(held, inputs, tiles.width)
             if self.read_noise is not None:
                 squares = spread(inputs, currents, tiles.width)
                 currents = self._noisy(self.read_noise, currents, squares, keys, index)
@@ -326,7 +332,9 @@ class TileProduct(eqx.Module):
 
         start = jnp.zeros((vectors, tiles.effective.shape[-1]), inputs.dtype)
         numbers = jnp.arange(blocks, dtype=jnp.uint32)
-        total, _ = jax.lax.scan(read, start, (numbers, inputs, tiles.effective, tiles.worth, tiles.spreads))
+        held = None if tiles.nonlinear is None else tiles.nonlinear.held
+        parts = (numbers, inputs, tiles.effective, tiles.worth, tiles.spreads, held)
+        total, _ = jax.lax.scan(read, start, parts)
         return tiles.outputs(total, inputs)
 
 

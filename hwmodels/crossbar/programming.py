@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hwmodels.crossbar._checks import Scalar
 from hwmodels.crossbar._inverse import with_exact_products
+from hwmodels.crossbar.cells import Cell
 from hwmodels.crossbar.circuit import Wires, effective_conductance
 from hwmodels.crossbar.encoding import Encoded, encode
+from hwmodels.crossbar.linearised import linearised
 from hwmodels.crossbar.mapping import Crossbar
 
 Solve = Callable[[Array, Wires], Array]
@@ -25,11 +28,12 @@ class ProgrammedKernel(eqx.Module):
     **Arguments:**
 
     - `conductances`: what the cells hold, siemens, shape (planes, groups, down, across, rows, columns).
-    - `effective`: the same tiles as their inputs see them, siemens.
+    - `effective`: the same tiles as their inputs see them, siemens; of nonlinear cells, linearised.
     - `gain`: the digital gain of every column's current; it has one row.
     - `encoded`: what was meant.
     - `weights`: the kernel that the tiles realise.
     - `wires`: of the tiles.
+    - `cell`, `read_voltage_v`: of nonlinear cells that are solved for each input; None for all others.
     """
 
     conductances: Float[Array, "planes groups down across rows columns"]
@@ -38,6 +42,8 @@ class ProgrammedKernel(eqx.Module):
     encoded: Encoded
     weights: Float[Array, "*kernel"]
     wires: Wires
+    cell: Cell | None = None
+    read_voltage_v: Scalar | None = None
 
     @property
     def targets(self) -> Float[Array, "planes groups down across rows columns"]:
@@ -84,7 +90,7 @@ def program_all(
         solve = crossbar.settling
     written = [_write(kernel, crossbar, key) for kernel, key in zip(kernels, keys, strict=True)]
     tiles = [held.reshape(-1, crossbar.rows, crossbar.columns) for held, _ in written]
-    effective = solve(jnp.concatenate(tiles), crossbar.wires)
+    effective = solve(linearised(jnp.concatenate(tiles), crossbar), crossbar.wires)
     cuts = np.cumsum([len(tile) for tile in tiles])[:-1]
     return [
         _read(held, encoded, found.reshape(held.shape), crossbar)
@@ -115,6 +121,7 @@ def _read(conductances, encoded, effective, crossbar):
     weights = encoded.without_reference(jnp.tensordot(encoded.coefficients, effective * gain, 1))
     if encoded.correction is not None:
         weights = weights - encoded.correction
+    exact = (crossbar.cell, crossbar.read_voltage_v) if crossbar.reads_exactly else (None, None)
     return ProgrammedKernel(
-        conductances, effective, gain, encoded, encoded.plan.join(weights), crossbar.wires
+        conductances, effective, gain, encoded, encoded.plan.join(weights), crossbar.wires, *exact
     )

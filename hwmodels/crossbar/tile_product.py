@@ -29,6 +29,8 @@ from hwmodels.crossbar.programming import ProgrammedKernel, Solve
 _CHUNK = 1024
 # Far from the indices of kernels, whose streams are drawn from the same key.
 _CONVERTERS = 2**31 - 1
+# Each has the currents of all cells for itself.
+_NONLINEAR_CHUNK = 64
 
 
 class _Window(NamedTuple):
@@ -51,7 +53,7 @@ class _hook:
 
 
 class TileProduct(eqx.Module):
-    """The products of one layer on its programmed tiles, with converters and read noise.
+    """The products of one layer on its programmed tiles, with converters, read noise and nonlinear cells.
 
     `y = Σ_tiles gain·ADC(G_effᵀ·DAC(x) + noise)`, put together digitally as the signs ask for. The methods
     have the signatures of the hooks that layers offer: `dot_general` and `conv_general_dilated` those of
@@ -284,7 +286,8 @@ class TileProduct(eqx.Module):
         dtype = self.tiles.effective.dtype
         converters = self.converters
         values = x.astype(dtype) if converters is None else converters.digital_input(x.astype(dtype))
-        size = max(1, min(len(x), _CHUNK // each))
+        most = _CHUNK if self.tiles.nonlinear is None else _NONLINEAR_CHUNK
+        size = max(1, min(len(x), most // each))
         chunks = -(-len(x) // size)
         values = jnp.pad(values, ((0, chunks * size - len(x)), *((0, 0),) * (x.ndim - 1)))
         return values.reshape(chunks, size, *values.shape[1:])
@@ -345,8 +348,11 @@ class TileProduct(eqx.Module):
         blocks, vectors, _ = inputs.shape
 
         def read(total, block):
-            index, inputs, effective, worth, spread, drawn = block
-            currents = inputs @ effective
+            index, inputs, effective, worth, spread, drawn, held = block
+            if tiles.nonlinear is None:
+                currents = inputs @ effective
+            else:
+                currents = tiles.nonlinear.read(held, inputs, tiles.width)
             if self.read_noise is not None:
                 squares = spread(inputs, currents, tiles.width)
                 currents = self._noisy(self.read_noise, currents, squares, keys, index)
@@ -356,7 +362,8 @@ class TileProduct(eqx.Module):
 
         start = jnp.zeros((vectors, tiles.effective.shape[-1]), inputs.dtype)
         numbers = jnp.arange(blocks, dtype=jnp.uint32)
-        each = (numbers, inputs, tiles.effective, tiles.worth, tiles.spreads, self.drawn)
+        held = None if tiles.nonlinear is None else tiles.nonlinear.held
+        each = (numbers, inputs, tiles.effective, tiles.worth, tiles.spreads, self.drawn, held)
         total, _ = jax.lax.scan(read, start, each)
         return tiles.outputs(total, inputs)
 

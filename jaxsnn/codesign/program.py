@@ -41,8 +41,9 @@ def program(
     """The network as a chip runs it; gradients flow to its weights, and to the chip's devices and wires.
 
     Quantisers act before: what is programmed are quantised weights, and what devices make of them is rounded
-    no more. On crossbars every kernel becomes conductances; behind converters, or with read noise, every
-    layer multiplies tile by tile. On a digital chip every operand gets its bits.
+    no more. On crossbars every kernel becomes conductances; behind converters, with read noise, or with
+    nonlinear cells that are solved exactly, every layer multiplies tile by tile. On a digital chip every
+    operand gets its bits.
 
     ```
     chip = program(network, spikeflow.Chip(calibration="column"), jax.random.key(0))
@@ -70,7 +71,8 @@ def program(
         full_scale = 1.0 if images is None else _greatest(images)[0]
         return in_digits(network, found, image_full_scale=full_scale)
     settled_network = settled(network)
-    if found.converters is None and found.encoder is None and found.crossbar.device.read_noise is None:
+    by_tile = found.crossbar.device.read_noise is not None or found.crossbar.reads_exactly
+    if found.converters is None and found.encoder is None and not by_tile:
         return _as_matrices(settled_network, found.crossbar, key, solve)
     if images is not None and found.encoder is not None and network.encoding.constant:
         greatest, signed = _greatest(images)

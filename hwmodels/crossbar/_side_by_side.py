@@ -4,9 +4,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from hwmodels.crossbar._read_spread import ReadSpread
+from hwmodels.crossbar.encoding import silent
 from hwmodels.crossbar.mapping import Layout
 from hwmodels.crossbar.programming import ProgrammedKernel
 
@@ -23,7 +24,7 @@ class SideBySide(eqx.Module):
     - `correction`: weights that the digital logic subtracts; None if nothing is.
     - `greatest`: the greatest sum of a column, siemens.
     - `spreads`: of the read noise; None without any.
-    - `plan`, `planes`, `reference`: of the encoded kernel.
+    - `dead`, `plan`, `planes`, `reference`: of the encoded kernel.
     """
 
     effective: Float[Array, "blocks rows currents"]
@@ -31,6 +32,7 @@ class SideBySide(eqx.Module):
     correction: Float[Array, "blocks rows weights"] | None
     greatest: Float[Array, ""]
     spreads: ReadSpread | None
+    dead: Bool[Array, ""]
     plan: Layout = eqx.field(static=True)
     planes: int = eqx.field(static=True)
     reference: bool = eqx.field(static=True)
@@ -49,6 +51,7 @@ class SideBySide(eqx.Module):
             correction=None if correction is None else _blocked(correction[None]),
             greatest=jnp.max(jnp.sum(chip.effective, axis=-2)),
             spreads=jax.tree.map(_blocked, spreads),
+            dead=encoded.dead,
             plan=encoded.plan,
             planes=len(encoded.coefficients),
             reference=encoded.reference,
@@ -92,7 +95,7 @@ class SideBySide(eqx.Module):
         total = total.reshape(len(total), -1)
         if self.correction is not None:
             total = total - jnp.einsum("bvr,brw->vw", inputs, self.correction)
-        return total[:, : self.plan.outputs]
+        return silent(total[:, : self.plan.outputs], self.dead)
 
 
 def _blocked(tiles: Float[Array, "planes groups down across rows columns"]) -> Float[Array, "..."]:

@@ -97,7 +97,7 @@ class Layer(eqx.Module):
         for name, value in sizes.items():
             if not _is_whole(value) or value < 1:
                 raise ValueError(
-                    f"layer {self.name!r}: {name} must be a whole number of at least 1, got {value!r}."
+                    f"layer {self.name!r}: {name} must be at least 1 and a whole number, got {value!r}."
                 )
         if self.norm not in get_args(Norm):
             raise ValueError(

@@ -63,7 +63,9 @@ def _groups(params: Any, batch: Mapping[int, Array], groups: Groups) -> list[int
     return [given.get(paths[index], 1) for index in batch]
 
 
-def target_tiles(params: Any, crossbar: Crossbar, *, groups: Groups = ()) -> dict[str, Float[Array, "tiles rows columns"]]:
+def target_tiles(
+    params: Any, crossbar: Crossbar, *, groups: Groups = ()
+) -> dict[str, Float[Array, "tiles rows columns"]]:
     """The conductances meant for all kernels of a parameter pytree, before any imperfection, in siemens.
 
     **Returns:** by dtype ("float32"), the tiles in the order in which [`deploy`][] solves them.

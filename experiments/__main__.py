@@ -23,7 +23,7 @@ from experiments import (
 )
 from experiments.figures.png import png
 from jaxsnn.codesign.page import render
-from jaxsnn.codesign.provenance import all_or_nothing, machine, write_json
+from jaxsnn.codesign.provenance import all_or_nothing, locked, machine, write_json
 from jaxsnn.codesign.table import console as terminal
 
 CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, mitigation, search, sensitivity, scale)
@@ -70,6 +70,11 @@ def run_experiment(options: argparse.Namespace, console: Console) -> None:
     chosen = registry.find_experiment(options.name)
     registry.load(chosen, options.bindings, options.config)
     folder = options.out or default_folder(options.name, options.bindings, options.config)
+    with locked(folder):
+        _run_in(folder, chosen, options, console)
+
+
+def _run_in(folder: Path, chosen: registry.Experiment, options: argparse.Namespace, console: Console) -> None:
     run = output.Run(folder=folder, console=console)
     if options.fresh:
         shutil.rmtree(run.checkpoints, ignore_errors=True)

@@ -209,7 +209,7 @@ class Layer(eqx.Module):
         return (self.width + 2 * self.padding[1] - self.kernel[1]) // self.stride[1] + 1
 
     def _follows(self, other: "Layer") -> bool:
-        """Whether the other's outputs, perhaps pooled once more or averaged over the map, can be its inputs."""
+        """Whether the other's outputs, perhaps pooled once more or averaged, can be its inputs."""
         pixels, rest = divmod(self.height * self.width * self.in_channels, other.out_channels)
         if self.kind == "linear":
             return rest == 0 and pixels <= other.out_height * other.out_width
@@ -241,8 +241,8 @@ class Workload(eqx.Module):
     - `timesteps`: number of timesteps T of one inference, at least 1. A leaf: costs differentiate to it, and
       it may be fractional where it stands for a relaxation.
 
-    **Raises:** `ValueError` for no layers, for repeated layer names, for a layer whose inputs are the outputs of
-    no layer that it could follow, and for fewer timesteps than one.
+    **Raises:** `ValueError` for no layers, for repeated layer names, for a layer whose inputs are the outputs
+    of no layer that it could follow, and for fewer timesteps than one.
     """
 
     layers: tuple[Layer, ...] = eqx.field(converter=tuple)
@@ -273,8 +273,8 @@ class Workload(eqx.Module):
             if index and before and not any(map(layer._follows, before)):
                 last = before[-1]
                 raise ValueError(
-                    f"layer {layer.name!r} takes {layer.height} × {layer.width} × {layer.in_channels} values and "
-                    f"layer {last.name!r} before it gives {last.out_height} × {last.out_width} × "
+                    f"layer {layer.name!r} takes {layer.height} × {layer.width} × {layer.in_channels} values "
+                    f"and layer {last.name!r} before it gives {last.out_height} × {last.out_width} × "
                     f"{last.out_channels} (pooled by {last.pool}), as does no other that it could follow; "
                     "correct its size, or name its `source`."
                 )

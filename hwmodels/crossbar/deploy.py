@@ -124,7 +124,8 @@ def deploy(
     - `params`: any pytree of arrays. A leaf with two axes or more and with "kernel" in its path is mapped:
       (in, out) or (kernel height, kernel width, in, out). Every other leaf passes through. All axes but the
       last two are taken for those of a convolution: three are a convolution in one dimension. No shape tells
-      a grouped or depthwise convolution, whose kernel is (height, width, in/groups, out): name it in `groups`.
+      a grouped or depthwise convolution, whose kernel is (height, width, in/groups, out): name it in
+      `groups`.
     - `crossbar`: the design.
     - `key`: of the devices; each kernel gets its own stream.
     - `groups`: of grouped convolutions, by the kernel's path as `jax.tree_util.keystr` writes it; see

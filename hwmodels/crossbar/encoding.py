@@ -31,9 +31,9 @@ class Encoded(eqx.Module):
     - `correction`: weights that the digital logic subtracts; None if nothing is.
     - `reference`: whether the last column of a tile is subtracted from the others.
     - `plan`: the layout of the kernel.
-    - `dead`: whether all weights are zero. The digital scale of such a kernel is zero, and so is every output,
-      whatever its cells conduct. Zeros of other kernels, whole columns and tiles too, are cells at the lowest
-      level, which vary as others do.
+    - `dead`: whether all weights are zero. The digital scale of such a kernel is zero, and so is every
+      output, whatever its cells conduct. Zeros of other kernels, whole columns and tiles too, are cells at
+      the lowest level, which vary as others do.
     """
 
     targets: Float[Array, "planes groups down across rows columns"]
@@ -59,14 +59,14 @@ def encode(kernel: Float[Array, "*kernel"], crossbar: Crossbar, groups: int = 1)
 
     A kernel of a grouped convolution has shape (height, width, in/groups, out).
 
-    **Raises:** `ValueError` for a tile larger than memory, for groups that do not divide the outputs, and for groups
-    behind a reference column.
+    **Raises:** `ValueError` for a tile larger than memory, for groups that do not divide the outputs, and for
+    groups behind a reference column.
     """
     require_memory(crossbar.rows, crossbar.columns, kernel.dtype)
     if groups > 1 and crossbar.signs == "offset":
         raise ValueError(
-            'signs="offset" subtracts one reference column from all columns of a tile, which those of a grouped '
-            'kernel do not fill alike; put it on signs="differential" or "nice".'
+            'signs="offset" subtracts one reference column from all columns of a tile, which those of a '
+            'grouped kernel do not fill alike; put it on signs="differential" or "nice".'
         )
     plan = layout(kernel.shape, crossbar, groups)
     largest = jnp.max(jnp.abs(kernel))

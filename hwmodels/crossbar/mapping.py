@@ -86,8 +86,8 @@ class Crossbar(eqx.Module):
 class Layout(eqx.Module):
     """How one kernel is cut into tiles: `groups` matrices of (inputs, outputs), each a grid of tiles.
 
-    `columns` are the columns of weights in a tile. A grouped kernel, of shape (positions ..., in/`parts`, out),
-    is laid out as the block-diagonal matrix that it is; nothing is put off the diagonal.
+    `columns` are the columns of weights in a tile. A grouped kernel, of shape (positions ..., in/`parts`,
+    out), is laid out as the block-diagonal matrix that it is; nothing is put off the diagonal.
     """
 
     shape: tuple[int, ...] = eqx.field(static=True)

@@ -97,8 +97,8 @@ def _write(kernel, crossbar, key, groups):
     return eqx.error_if(
         held,
         ~sound,
-        "crossbar: a kernel to be programmed holds a weight that is NaN or infinite, or so large that its scale "
-        "overflows the dtype; such weights come from training that diverged.",
+        "crossbar: a kernel to be programmed holds a weight that is NaN or infinite, or so large that its "
+        "scale overflows the dtype; such weights come from training that diverged.",
     ), encoded
 
 

@@ -1,7 +1,7 @@
 """A network on a chip: the one verb."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -188,6 +188,7 @@ class OnTiles(eqx.Module):
     """The product of a layer on its tiles, as [`jaxsnn.layers.Conv`][] and `Linear` call it."""
 
     tiles: TileProduct
+    holds_weights: ClassVar[bool] = True
 
     @property
     def draws(self) -> bool:

@@ -31,8 +31,8 @@ def to_workload(records: Sequence[LayerRecord], timesteps: Scalar) -> Workload:
     for record in records:
         if record.groups != 1 or record.dilation != (1, 1):
             raise ValueError(
-                f"layer {record.name!r} has {record.groups} groups and dilation {record.dilation}, and the cost "
-                "models know dense kernels alone; price the network with groups=1 and dilation=1 there."
+                f"layer {record.name!r} has {record.groups} groups and dilation {record.dilation}, and the "
+                "cost models know dense kernels alone; price the network with groups=1 and dilation=1 there."
             )
     return Workload(
         layers=tuple(

@@ -21,6 +21,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxsnn.data.augmentation import augment
 from jaxsnn.data.datasets import Dataset
+from jaxsnn.layers import Conv, Linear
 from jaxsnn.learning.checkpoint import Checkpoints, digest
 from jaxsnn.learning.config import TrainConfig
 from jaxsnn.learning.evaluation import (
@@ -234,6 +235,22 @@ def _local(tree):
     )
 
 
+def _epochs_if_finished(facts: dict[str, Any]) -> str | None:
+    """A run may go on for more epochs once it has done all of its own."""
+    return "epochs" if len(facts["history"]) == facts.get("epochs") else None
+
+
+def _check_trainable(network: Network) -> None:
+    """Raises `ValueError` for a network whose products hold weights that its kernels no longer reach."""
+    for _, layer in nnx.iter_graph(network):
+        if isinstance(layer, Conv | Linear) and getattr(layer.product, "holds_weights", False):
+            raise ValueError(
+                "this network is a programmed chip: its tiles hold the weights, and training would change none "
+                "of them; train the network that was programmed, with "
+                "transform=NoiseAware(crossbar, converters)."
+            )
+
+
 _CHECKED = 16
 """Batches from one look for NaN to the next, which waits for the last of them."""
 
@@ -304,11 +321,12 @@ def fit(
     **Returns:** a [`TrainResult`][]; the network holds the last epoch's parameters, without the transform:
     [`apply_transform`][]`(network, transform)` is the network that ran, e.g. pruned or quantised.
 
-    **Raises:** `ValueError` for weights that are not finite, for a number of outputs that is not the data
-    set's number of classes, for a checkpoint that is corrupt or of another run or version, and when the loss
+    **Raises:** `OSError` for a `checkpoint_dir` that cannot be written to; `ValueError` for weights that are
+    not finite, for a network that is a programmed chip with converters, for outputs that are not the data set's number of classes, for a checkpoint that is corrupt or of another run or version, and when the loss
     or a weight stops being finite, which is looked for every 16 batches: the last finished epoch stays on
     disk, and such weights stay out of the network. Warns if the last epoch shows that nothing fires.
     """
+    _check_trainable(network)
     graphdef, params, rest = split_parameters(network)
     check_finite(params)
     _check_outputs(network, dataset, config.timesteps)
@@ -326,7 +344,11 @@ def fit(
     checkpoints = None
     if checkpoint_dir is not None:
         checkpoints = Checkpoints(checkpoint_dir, _identity(network, dataset, config, chosen, penalty))
-        restored = checkpoints.restore("last", (params, rest, opt_state, transform_state))
+        if first_process:
+            checkpoints.require_writable()
+        restored = checkpoints.restore(
+            "last", (params, rest, opt_state, transform_state), may_grow=_epochs_if_finished
+        )
         if restored is not None:
             (params, rest, opt_state, transform_state), facts = restored
             history = [EpochMetrics(**line) for line in facts["history"]]
@@ -409,7 +431,7 @@ def fit(
             bar.epoch(history[-1])
             write_scalars(asdict(history[-1]))
             if checkpoints is not None and first_process:
-                facts = {"history": [asdict(line) for line in history]}
+                facts = {"history": [asdict(line) for line in history], "epochs": config.epochs}
                 held = _local((params, rest, opt_state, transform_state))
                 if _better(history):
                     checkpoints.save("best", held, facts)

@@ -32,7 +32,8 @@ def test_a_kernel_of_zeros_is_zero_on_a_chip_and_can_come_to_life(signs):
     assert not jnp.any(TileProduct(chip).linear(X))
     assert not jnp.any(TileProduct(chip, Converters(4, 4)).linear(X))
     slope = jax.grad(lambda kernel: jnp.sum(weights(kernel)))(zeros)
-    assert jnp.all(jnp.isfinite(slope)) and jnp.any(slope != 0)
+    assert jnp.all(jnp.isfinite(slope))
+    assert jnp.any(slope != 0)
     # It is where smaller and smaller kernels go.
     kernel = jax.random.normal(KEY, (6, 3))
     np.testing.assert_allclose(weights(1e-20 * kernel), 1e-20 * weights(kernel), rtol=1e-9)
@@ -96,13 +97,14 @@ CHIP = program(jnp.asarray(np.random.default_rng(0).normal(size=(6, 3))), Crossb
 def test_inputs_beyond_full_scale_are_counted(converters, jitted):
     x = jnp.array([[0.0, 1.0, 7.0, 1.5, 0.0, 1.0]])
 
-    def multiply(x):
-        out = TileProduct(CHIP, converters).linear(x)
-        return jax.block_until_ready(out)
+    multiply = TileProduct(CHIP, converters).linear
 
-    with pytest.warns(UserWarning, match="2 of 6 inputs are beyond .* full scale of 1 and are clipped"):
-        (jax.jit(TileProduct(CHIP, converters).linear) if jitted else multiply)(x).block_until_ready()
+    def run():
+        (jax.jit(multiply) if jitted else multiply)(x).block_until_ready()
         jax.effects_barrier()
+
+    with pytest.warns(UserWarning, match=r"2 of 6 inputs are beyond .* full scale of 1 and are clipped"):
+        run()
 
 
 @pytest.mark.parametrize(

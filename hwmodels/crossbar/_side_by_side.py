@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._read_spread import ReadSpread
 from hwmodels.crossbar.encoding import silent
 from hwmodels.crossbar.mapping import Layout
@@ -39,6 +40,7 @@ class SideBySide(eqx.Module):
 
     @staticmethod
     @eqx.filter_jit
+    @with_exact_products
     def of(chip: ProgrammedKernel, *, noisy: bool) -> "SideBySide":
         """The tiles of `chip`; `noisy`, with what read noise needs."""
         encoded = chip.encoded

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar.circuit import effective_conductance
 from hwmodels.crossbar.encoding import encode
 from hwmodels.crossbar.mapping import Crossbar
@@ -63,6 +64,7 @@ def _groups(params: Any, batch: Mapping[int, Array], groups: Groups) -> list[int
     return [given.get(paths[index], 1) for index in batch]
 
 
+@with_exact_products
 def target_tiles(
     params: Any, crossbar: Crossbar, *, groups: Groups = ()
 ) -> dict[str, Float[Array, "tiles rows columns"]]:

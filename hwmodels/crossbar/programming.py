@@ -66,6 +66,7 @@ def program(
     return program_all([jnp.asarray(kernel)], crossbar, [key], groups=[groups])[0]
 
 
+@with_exact_products
 def program_all(
     kernels: Sequence[Float[Array, "..."]],
     crossbar: Crossbar,

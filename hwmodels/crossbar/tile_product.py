@@ -350,6 +350,7 @@ class TileProduct(eqx.Module):
 
 # Compiled here, once for each shape: hooks are also called without `jit`, in notebooks.
 @eqx.filter_jit
+@with_exact_products
 def _products(product, x, window, keys):
     """The products of what the positions of the kernel see of `x`.
 

@@ -101,8 +101,8 @@ def locked(folder: Path):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise OSError(
-                    f"another run is writing into {folder}; wait for it, or give this one a folder of its own "
-                    "with --out."
+                    f"another run is writing into {folder}; wait for it, or give this one a folder of its "
+                    "own with --out."
                 ) from error
         yield folder
 

@@ -245,8 +245,8 @@ def _check_trainable(network: Network) -> None:
     for _, layer in nnx.iter_graph(network):
         if isinstance(layer, Conv | Linear) and getattr(layer.product, "holds_weights", False):
             raise ValueError(
-                "this network is a programmed chip: its tiles hold the weights, and training would change none "
-                "of them; train the network that was programmed, with "
+                "this network is a programmed chip: its tiles hold the weights, and training would change "
+                "none of them; train the network that was programmed, with "
                 "transform=NoiseAware(crossbar, converters)."
             )
 
@@ -322,9 +322,10 @@ def fit(
     [`apply_transform`][]`(network, transform)` is the network that ran, e.g. pruned or quantised.
 
     **Raises:** `OSError` for a `checkpoint_dir` that cannot be written to; `ValueError` for weights that are
-    not finite, for a network that is a programmed chip with converters, for outputs that are not the data set's number of classes, for a checkpoint that is corrupt or of another run or version, and when the loss
-    or a weight stops being finite, which is looked for every 16 batches: the last finished epoch stays on
-    disk, and such weights stay out of the network. Warns if the last epoch shows that nothing fires.
+    not finite, for a network that is a programmed chip with converters, for a number of outputs that is not
+    the data set's number of classes, for a checkpoint that is corrupt or of another run or version, and when
+    the loss or a weight stops being finite, which is looked for every 16 batches: the last finished epoch
+    stays on disk, and such weights stay out of the network. Warns if the last epoch shows that nothing fires.
     """
     _check_trainable(network)
     graphdef, params, rest = split_parameters(network)

@@ -14,11 +14,6 @@ from typing import Any
 import jax
 import numpy as np
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks.
-    fcntl = None  # type: ignore[assignment]
-
 PACKAGES = (
     "jaxsnn",
     "jax",
@@ -80,31 +75,6 @@ def write_json(path: Path, content: Any) -> None:
         raise TypeError(f"{type(value).__name__} cannot be written as JSON.")
 
     path.write_text(json.dumps(content, indent=1, default=plain, allow_nan=False) + "\n")
-
-
-@contextlib.contextmanager
-def locked(folder: Path):
-    """The folder, created when absent, for this process alone, until the block or the process ends.
-
-    **Raises:** `OSError` for a folder that another run holds, or that cannot be written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a")
-    except OSError as error:
-        raise OSError(
-            f"results cannot be written to {folder} ({error.strerror}); give another folder with --out."
-        ) from error
-    with lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise OSError(
-                    f"another run is writing into {folder}; wait for it, or give this one a folder of its "
-                    "own with --out."
-                ) from error
-        yield folder
 
 
 @contextlib.contextmanager

@@ -91,22 +91,6 @@ class Checkpoints:
         self.directory = Path(directory).absolute()
         self.identity = identity
 
-    def require_writable(self) -> None:
-        """Create the folder, and find out now whether it can be written to.
-
-        **Raises:** `OSError` that names it.
-        """
-        probe = self.directory / ".writable"
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise type(error)(
-                f"checkpoints cannot be written to {self.directory} ({error.strerror}); choose another "
-                "checkpoint_dir, or make it writable."
-            ) from error
-
     def save(self, kind: str, tree: Any, facts: dict[str, Any]) -> None:
         """Write `tree` (arrays) and `facts` (JSON) as the newest checkpoint of a `kind` ("last", "best")."""
         folder = self.directory / kind

@@ -1,5 +1,6 @@
 """Training by surrogate-gradient backpropagation through time, evaluation, and exact resume."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
 from importlib import metadata
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -32,6 +34,7 @@ from jaxsnn.learning.evaluation import (
     not_finite,
     split_parameters,
 )
+from jaxsnn.learning.lock import locked
 from jaxsnn.learning.progress import Progress
 from jaxsnn.learning.tensorboard import scalars
 from jaxsnn.learning.transform import OfParameters, Transform, apply_transform, as_transform
@@ -273,7 +276,7 @@ def _warn_if_silent(totals) -> None:
             f"all {len(losses)} batches of the last epoch had the same loss, {losses[0]:.4f}: no spike "
             "reaches the readout. Lower the threshold, start from larger kernels (kernel_init), or add a "
             "normalisation (norm).",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -327,6 +330,26 @@ def fit(
     the loss or a weight stops being finite, which is looked for every 16 batches: the last finished epoch
     stays on disk, and such weights stay out of the network. Warns if the last epoch shows that nothing fires.
     """
+    alone: Any = contextlib.nullcontext()
+    if checkpoint_dir is not None and jax.process_index() == 0:
+        alone = locked(Path(checkpoint_dir), "choose another checkpoint_dir")
+    with alone:
+        return _fit(
+            network, dataset, config, checkpoint_dir, transform, penalty, on_epoch, tensorboard_dir, progress
+        )
+
+
+def _fit(
+    network: Network,
+    dataset: Dataset,
+    config: TrainConfig,
+    checkpoint_dir: str | PathLike | None,
+    transform: Transform | OfParameters | None,
+    penalty: Penalty | None,
+    on_epoch: Callable[[EpochMetrics], None] | None,
+    tensorboard_dir: str | PathLike | None,
+    progress: bool,
+) -> TrainResult:
     _check_trainable(network)
     graphdef, params, rest = split_parameters(network)
     check_finite(params)
@@ -345,8 +368,6 @@ def fit(
     checkpoints = None
     if checkpoint_dir is not None:
         checkpoints = Checkpoints(checkpoint_dir, _identity(network, dataset, config, chosen, penalty))
-        if first_process:
-            checkpoints.require_writable()
         restored = checkpoints.restore(
             "last", (params, rest, opt_state, transform_state), may_grow=_epochs_if_finished
         )

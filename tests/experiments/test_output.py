@@ -10,8 +10,9 @@ from rich.console import Console
 
 from experiments.figures.png import png
 from jaxsnn.codesign import page
-from jaxsnn.codesign.provenance import all_or_nothing, locked, write_json
+from jaxsnn.codesign.provenance import all_or_nothing, write_json
 from jaxsnn.codesign.table import Table
+from jaxsnn.learning.lock import locked
 
 
 def test_files_appear_together(tmp_path):
@@ -72,17 +73,16 @@ def test_the_report_needs_no_other_file_and_escapes():
 
 
 def test_a_folder_belongs_to_one_run_at_a_time(tmp_path):
-    held = locked(tmp_path / "out")
-    with held:
-        again = locked(tmp_path / "out")
-        with pytest.raises(OSError, match=r"another run is writing into .* a folder of its own with --out"):
+    with locked(tmp_path / "out", "use --out"):
+        again = locked(tmp_path / "out", "use --out")
+        with pytest.raises(OSError, match=r"another run is writing into .*, or use --out"):
             again.__enter__()
-    with locked(tmp_path / "out"):
+    with locked(tmp_path / "out", "use --out"):
         pass
 
 
 def test_a_folder_that_cannot_be_written_to_is_noticed_at_once(tmp_path):
     (tmp_path / "file").write_text("")
-    folder = locked(tmp_path / "file" / "out")
-    with pytest.raises(OSError, match=r"cannot be written to .*; give another folder with --out"):
+    folder = locked(tmp_path / "file" / "out", "use --out")
+    with pytest.raises(OSError, match=r"cannot be written to .*; use --out"):
         folder.__enter__()

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import re
 import shutil
 import sys
 import time
@@ -117,6 +118,10 @@ def _run_in(folder: Path, chosen: registry.Experiment, options: argparse.Namespa
 
 
 def _sentence(error: Exception) -> str:
+    # A check within a compiled program is wrapped by XLA, its own sentence some lines below.
+    checked = re.search(r"EquinoxRuntimeError: (.+)", str(error))
+    if checked:
+        return checked[1]
     # gin appends where in the config it was; the first line says what is wrong.
     text = str(error).strip().split("\n")[0]
     if isinstance(error, ValueError | OSError):

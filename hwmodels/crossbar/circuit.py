@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from hwmodels.checks import error_if
 from hwmodels.crossbar._checks import require, require_memory
+from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._transfer import transfer
 
 Resistance = float | int | Float[Array | np.ndarray, ""]
@@ -50,6 +51,7 @@ class Wires(eqx.Module):
             require(lambda resistance: resistance >= 0, message, value)
 
 
+@with_exact_products
 def effective_conductance(
     G: Float[Array, "*batch rows columns"], wires: Wires | None = None
 ) -> Float[Array, "*batch rows columns"]:

@@ -82,7 +82,8 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
     program enters JAX's persistent compilation cache, and its errors are one sentence. A call waits for the
     result. Called with traced values it is the function itself, part of the caller's program.
 
-    **Arguments:** `function`; `static_argnames`: as for [`jax.jit`][].
+    **Arguments:** `function`: it takes no derivatives within, where JAX drops the checks of loops; take those
+    of the call. `static_argnames`: as for [`jax.jit`][].
 
     **Raises:** `ValueError` with the message of the first check that fails.
     """

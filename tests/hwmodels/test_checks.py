@@ -18,23 +18,21 @@ def root(mass, power=1):
     return jax.lax.scan(step, jnp.zeros(()), mass)[0]
 
 
-def slope(mass):
-    return jax.grad(lambda mass: root(mass))(mass)
-
-
 GOOD, BAD = jnp.array([1.0, 4.0]), jnp.array([1.0, -4.0])
 
 
-@pytest.mark.parametrize("function", [root, slope, jax.vmap(root)])
-def test_the_edge_raises_one_sentence(function):
-    program, given = (
-        at_edge(function),
-        (lambda x: jnp.stack([GOOD, x])) if function not in (root, slope) else None,
-    )
-    given = given or (lambda x: x)
-    assert jnp.allclose(program(given(GOOD)), function(given(GOOD)))
-    with pytest.raises(ValueError, match=r"^the mass \{m\} must be zero or more$"):
-        program(given(BAD))
+def test_the_edge_raises_one_sentence():
+    for function, good, bad in ((root, GOOD, BAD), (jax.vmap(root), GOOD[None], jnp.stack([GOOD, BAD]))):
+        program = at_edge(function)
+        assert jnp.allclose(program(good), function(good))
+        with pytest.raises(ValueError, match=r"^the mass \{m\} must be zero or more$"):
+            program(bad)
+
+
+def test_a_derivative_of_the_edge_raises_too():
+    assert jnp.allclose(jax.grad(at_edge(root))(GOOD), jnp.array([0.5, 0.25]))
+    with pytest.raises(Exception, match="the mass"):
+        jax.block_until_ready(jax.grad(at_edge(root))(BAD))
 
 
 def test_static_arguments_and_keywords():
@@ -47,7 +45,7 @@ def test_the_edge_within_another_program_is_part_of_it():
     assert jax.jit(at_edge(root))(GOOD) == 3
     with pytest.raises(Exception, match="the mass"):
         jax.block_until_ready(jax.jit(at_edge(root))(BAD))
-    with pytest.raises(ValueError, match="^the mass"):
+    with pytest.raises(ValueError, match=r"^the mass"):
         at_edge(lambda mass: at_edge(root)(mass))(BAD)
 
 
@@ -57,7 +55,7 @@ def test_a_program_of_ones_own_raises_too():
 
 
 def test_known_values_are_refused_at_once():
-    with pytest.raises(ValueError, match="^the mass"):
+    with pytest.raises(ValueError, match=r"^the mass"):
         error_if(BAD, jnp.any(BAD < 0), SAID)
 
 
@@ -66,7 +64,7 @@ def test_programs_that_hold_checks_are_kept_apart():
     program = jit_with_checks(lambda mass: root(mass))
     jax.block_until_ready(jax.jit(program)(GOOD))
     for edge in (program, at_edge(lambda mass: program(mass))):
-        with pytest.raises(ValueError, match="^the mass"):
+        with pytest.raises(ValueError, match=r"^the mass"):
             edge(BAD)
     with pytest.raises(Exception, match="the mass"):
         jax.block_until_ready(jax.jit(program)(BAD))

@@ -14,8 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxsnn import __version__
+
 PACKAGES = (
-    "jaxsnn",
     "jax",
     "jaxlib",
     "flax",
@@ -32,13 +33,27 @@ def machine() -> dict[str, Any]:
     device = jax.devices()[0]
     return {
         "device": f"{len(jax.devices())} x {device.device_kind} ({device.platform})",
+        "processor": processor(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name)) is not None},
+        "versions": {
+            "spikechip": __version__,
+            **{name: found for name in PACKAGES if (found := _version(name)) is not None},
+        },
         "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def processor() -> str | None:
+    """What the CPU is called, where the system says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or None)
 
 
 def _version(name: str) -> str | None:

@@ -1,12 +1,14 @@
 """What a result was made with, and files that are written whole or not at all."""
 
 import contextlib
+import csv
 import datetime
 import json
 import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,14 @@ def write_json(path: Path, content: Any) -> None:
         raise TypeError(f"{type(value).__name__} cannot be written as JSON.")
 
     path.write_text(json.dumps(content, indent=1, default=plain, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows that have the columns of the first."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from rich.console import Console
 
 from hwmodels.chip import Cost
 from jaxsnn.codesign import page
-from jaxsnn.codesign.provenance import all_or_nothing, write_json
+from jaxsnn.codesign.charts import Chart, Point, breakdown, scatter
+from jaxsnn.codesign.provenance import all_or_nothing, write_csv, write_json
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import si
 from jaxsnn.learning.evaluation import Evaluation
@@ -23,7 +24,7 @@ from jaxsnn.network import LayerRecord
 class OnChip:
     """A network on programmed chips of one design, and what an inference costs there.
 
-    - `name`, `label`: what the caller and what the chip calls it.
+    - `name`, `label`: what the caller and what the chip calls it; `facts`: node, size, bits where it says.
     - `by_network`: accuracy of every draw, shape (networks, draws); fractions.
     - `software`: accuracy without hardware, shape (networks,).
     - `record`: one per weighted layer, with the rates on the chips, averaged over draws.
@@ -36,6 +37,7 @@ class OnChip:
     software: np.ndarray
     record: tuple[LayerRecord, ...]
     cost: Cost
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def accuracies(self) -> np.ndarray:
@@ -101,6 +103,7 @@ class OnChip:
         """As JSON."""
         return {
             "label": self.label,
+            "facts": dict(self.facts),
             "accuracies": self.accuracies,
             "accuracy": self.accuracy,
             "spread": self.spread,
@@ -188,8 +191,26 @@ class Report:
         """One row a chip, then where energy and spikes go."""
         return [chip_table(self), *layer_tables(self), rate_table(self)]
 
+    def charts(self) -> list[Chart]:
+        """Accuracy against energy, and what takes energy and area on each chip."""
+        points = [Point(one.name, one.energy_j, one.accuracy, one.spread) for one in self.chips.values()]
+        costs = {name: chip.cost for name, chip in self.chips.items()}
+        return [
+            scatter(points, self.software_accuracy),
+            breakdown(
+                "Energy by component",
+                "J",
+                {name: _floats(cost.energy_by_component_j) for name, cost in costs.items()},
+            ),
+            breakdown(
+                "Area by component",
+                "mm²",
+                {name: _floats(cost.area_by_component_mm2) for name, cost in costs.items()},
+            ),
+        ]
+
     def save(self, folder: str | PathLike) -> Path:
-        """Writes `report.html` and `result.json`, both or neither.
+        """Writes `report.html`, `result.json` and `result.csv`, one row a chip: all or none.
 
         **Returns:** the folder.
         """
@@ -200,9 +221,12 @@ class Report:
                 "A network on chips",
                 self.tables(),
                 {"inputs": dict(self.inputs), **self.provenance},
+                charts=self.charts(),
                 verdict=self.verdict,
+                links=("result.json", "result.csv"),
             )
             (scratch / "report.html").write_text(text, encoding="utf-8")
+            write_csv(scratch / "result.csv", chip_rows(self.numbers()))
             write_json(scratch / "result.json", result)
         return folder
 
@@ -214,11 +238,48 @@ class Report:
         return console.file.getvalue()  # type: ignore[attr-defined]  # It is the StringIO from above.
 
 
+_FACTS = ("node", "size", "bits")
+
+
+def chip_rows(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row a chip of what [`Report.numbers`][] gives: the columns of `result.csv`."""
+    columns = (
+        "label",
+        "accuracy",
+        "spread",
+        "drop",
+        "energy_j",
+        "latency_s",
+        "area_mm2",
+        "edp_js",
+        "throughput_per_s",
+    )
+    return [
+        {
+            "chip": name,
+            **{column: chip[column] for column in columns},
+            "software_accuracy": numbers["software_accuracy"],
+            "timesteps": numbers["timesteps"],
+        }
+        for name, chip in numbers["chips"].items()
+    ]
+
+
 def chip_table(report: Report) -> Table:
     """Accuracy, joule, second and mm² of every chip, and the FLOP estimate that papers claim."""
+    none = ["–"] * len(_FACTS)
     rows = [
-        ["software", _accuracy(report.software_accuracy, report.software_spread), "", "–", "–", "–", "–"],
-        ["FLOP estimate", "", "", si(report.estimated_energy_j, "J"), "1×", "–", "–"],
+        [
+            "software",
+            _accuracy(report.software_accuracy, report.software_spread),
+            "",
+            "–",
+            "–",
+            "–",
+            "–",
+            *none,
+        ],
+        ["FLOP estimate", "", "", si(report.estimated_energy_j, "J"), "1×", "–", "–", *none],
     ]
     for chip in report.chips.values():
         rows.append(
@@ -230,6 +291,7 @@ def chip_table(report: Report) -> Table:
                 f"{chip.energy_j / report.estimated_energy_j:.0f}×",
                 si(chip.latency_s, "s"),
                 f"{chip.area_mm2:.3g} mm²",
+                *(chip.facts.get(name, "–") for name in _FACTS),
             ]
         )
     draws = next(iter(report.chips.values())).by_network.shape[1]
@@ -244,7 +306,7 @@ def chip_table(report: Report) -> Table:
     labels = "; ".join(f"{chip.name}: {chip.label}" for chip in report.chips.values())
     return Table(
         "One chip a row",
-        ["", "accuracy", "drop Δ", "energy", "over estimate", "latency", "area"],
+        ["", "accuracy", "drop Δ", "energy", "over estimate", "latency", "area", *_FACTS],
         rows,
         note=f"{note} Δ = (software − hardware) / software. {labels}. Costs: {report.inputs['conventions']} "
         "conventions, at the spike rates on the chip.",

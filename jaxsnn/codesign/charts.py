@@ -110,6 +110,14 @@ def breakdown(title: str, unit: str, bars: Mapping[str, Mapping[str, float]]) ->
     """
     width, row, top = 640, 62, 4
     parts, said = [], []
+    weight: dict[str, float] = {}
+    for values in bars.values():
+        for part, value in values.items():
+            weight[part] = weight.get(part, 0.0) + value / (sum(values.values()) or 1.0)
+    # A part has one colour on all bars; the heaviest ones have colours of their own.
+    colours = {
+        part: index % _SHADES for index, part in enumerate(sorted(weight, key=lambda part: -weight[part]))
+    }
     for number, (name, values) in enumerate(bars.items()):
         total = sum(values.values())
         order = sorted((part for part in values if values[part] > 0), key=lambda part: -values[part])
@@ -119,12 +127,12 @@ def breakdown(title: str, unit: str, bars: Mapping[str, Mapping[str, float]]) ->
             f'<text class="tick" x="{width}" y="{y + 14}" text-anchor="end">{_value(total, unit)}</text>'
         )
         x = 0.0
-        for index, part in enumerate(order):
+        for part in order:
             share = values[part] / total
             wide = share * width
             label = f"{name}, {part}: {_value(values[part], unit)}, {share:.1%}"
             parts.append(
-                f'<g class="part c{index % _SHADES}"><title>{escape(label)}</title>'
+                f'<g class="part c{colours[part]}"><title>{escape(label)}</title>'
                 f'<rect x="{x:.2f}" y="{y + 20}" width="{max(wide - 1, 0.5):.2f}" height="24"/>'
             )
             if wide > 8 * len(part) + 8:

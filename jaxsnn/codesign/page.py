@@ -53,6 +53,10 @@ def render(
     )
 
 
+_NUMBERS = re.compile(r"[±×–]|\d\S*|mm²|nm|\b[fpnµmkMGT]?(?:J|s|B|Hz)\b")
+"""What a column of numbers may hold; a column with a word beside it is one of texts."""
+
+
 @cache
 def _template() -> Template:
     loader = PackageLoader("jaxsnn.codesign", "")
@@ -95,8 +99,7 @@ def _table(table: Table) -> dict[str, Any]:
     """Cells with the numbers that they are sorted by; columns of sentences stand left and wrap."""
     values = [[number_in(cell) for cell in row] for row in table.rows]
     words = [
-        column > 0
-        and any(values[row][column] is None and " " in table.rows[row][column] for row in range(len(values)))
+        column > 0 and any(re.search("[A-Za-z]{2}", _NUMBERS.sub("", row[column])) for row in table.rows)
         for column in range(len(table.columns))
     ]
     return {

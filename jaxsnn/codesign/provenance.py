@@ -83,14 +83,15 @@ def commit() -> str | None:
         return None
 
 
+def plain(value: Any) -> Any:
+    """An array as lists, for JSON."""
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return np.asarray(value).tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON.")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON that another program can read: no NaN, and arrays as lists."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, np.ndarray | np.generic | jax.Array):
-            return np.asarray(value).tolist()
-        raise TypeError(f"{type(value).__name__} cannot be written as JSON.")
-
     path.write_text(json.dumps(content, indent=1, default=plain, allow_nan=False) + "\n")
 
 

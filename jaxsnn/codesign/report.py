@@ -1,8 +1,9 @@
 """What an evaluation found, for programs and for people."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -187,9 +188,13 @@ class Report:
             "chips": {name: chip.numbers() for name, chip in self.chips.items()},
         }
 
+    def result(self) -> dict[str, Any]:
+        """What `result.json` holds: inputs, machine, numbers."""
+        return {"inputs": dict(self.inputs), **self.provenance, "numbers": self.numbers()}
+
     def tables(self) -> list[Table]:
         """One row a chip, then where energy and spikes go."""
-        return [chip_table(self), *layer_tables(self), rate_table(self)]
+        return [chip_table(self), *cost_tables(self), rate_table(self)]
 
     def charts(self) -> list[Chart]:
         """Accuracy against energy, and what takes energy and area on each chip."""
@@ -215,7 +220,6 @@ class Report:
         **Returns:** the folder.
         """
         folder = Path(folder)
-        result = {"inputs": dict(self.inputs), **self.provenance, "numbers": self.numbers()}
         with all_or_nothing(folder) as scratch:
             text = page.render(
                 "A network on chips",
@@ -227,7 +231,7 @@ class Report:
             )
             (scratch / "report.html").write_text(text, encoding="utf-8")
             write_csv(scratch / "result.csv", chip_rows(self.numbers()))
-            write_json(scratch / "result.json", result)
+            write_json(scratch / "result.json", self.result())
         return folder
 
     def __str__(self) -> str:
@@ -313,33 +317,74 @@ def chip_table(report: Report) -> Table:
     )
 
 
-def layer_tables(report: Report) -> list[Table]:
-    """Energy by component of each chip, and by layer."""
-    tables = []
-    for chip in report.chips.values():
-        parts = {name: value for name, value in _floats(chip.cost.energy_by_component_j).items() if value}
-        order = sorted(parts, key=lambda name: -parts[name])
-        tables.append(
-            Table(
-                f"{chip.name}: energy by component",
-                ["component", "energy", "share"],
-                [[name, si(parts[name], "J"), f"{parts[name] / chip.energy_j:.1%}"] for name in order],
-            )
-        )
-    names = list(report.chips)
-    by_layer = {name: _floats(report[name].cost.energy_by_layer_j) for name in names}
-    tables.append(
-        Table(
-            "Energy by layer",
-            ["layer", *names],
-            [
-                [layer.name, *(si(by_layer[name].get(layer.name, 0.0), "J") for name in names)]
-                for layer in report.record
-            ],
-            note=_free(report.record),
-        )
+def cost_tables(report: Report) -> list[Table]:
+    """What an inference takes on each chip, by component and by layer."""
+    costs = {name: chip.cost for name, chip in report.chips.items()}
+    energies = {name: _floats(cost.energy_by_component_j) for name, cost in costs.items()}
+    areas = {name: _floats(cost.area_by_component_mm2) for name, cost in costs.items()}
+    by_layer = {name: _floats(cost.energy_by_layer_j) for name, cost in costs.items()}
+    latencies = {name: _floats(cost.latency_by_layer_s) for name, cost in costs.items()}
+    layers = [layer.name for layer in report.record]
+    return [
+        _parts(
+            "Energy by component",
+            "component",
+            energies,
+            partial(si, unit="J"),
+            _largest(energies),
+            share=True,
+        ),
+        _parts(
+            "Energy by layer", "layer", by_layer, partial(si, unit="J"), layers, note=_free(report.record)
+        ),
+        _parts("Latency by layer", "layer", latencies, partial(si, unit="s"), layers, note=_LATENCY_NOTE),
+        _parts(
+            "Area by component",
+            "component",
+            areas,
+            lambda value: f"{value:.3g} mm²",
+            _largest(areas),
+            share=True,
+        ),
+    ]
+
+
+_LATENCY_NOTE = "What each layer adds to the time from the input to the result."
+
+
+def _largest(parts: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Names of parts, those with the largest share of any chip first; without what takes nothing."""
+    shares: dict[str, float] = {}
+    for values in parts.values():
+        total = sum(values.values())
+        for name, value in values.items():
+            if value:
+                shares[name] = max(shares.get(name, 0.0), value / total)
+    return sorted(shares, key=lambda name: -shares[name])
+
+
+def _parts(
+    title: str,
+    kind: str,
+    parts: Mapping[str, Mapping[str, float]],
+    text: Callable[[float], str],
+    order: Sequence[str],
+    *,
+    share: bool = False,
+    note: str = "",
+) -> Table:
+    def cell(values: Mapping[str, float], name: str) -> str:
+        value = values.get(name, 0.0)
+        if not value:
+            return "–"
+        return text(value) + (f" ({value / sum(values.values()):.1%})" if share else "")
+
+    return Table(
+        title,
+        [kind, *parts],
+        [[name, *(cell(values, name) for values in parts.values())] for name in order],
+        note=note,
     )
-    return tables
 
 
 def rate_table(report: Report) -> Table:

@@ -58,10 +58,10 @@ def scatter(points: Sequence[Point], software: float | None = None) -> Chart:
             f'<text class="tick" x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.0%}</text>'
         )
     for power in range(math.ceil(low), math.floor(high) + 1):
-        label = si(10.0**power, "J").replace(".00", "")
+        at, label = x(float(power)), si(10.0**power, "J").replace(".00", "")
         parts.append(
-            f'<line class="grid" x1="{x(power):.1f}" x2="{x(power):.1f}" y1="{top}" y2="{height - bottom}"/>'
-            f'<text class="tick" x="{x(power):.1f}" y="{height - bottom + 18}" text-anchor="middle">'
+            f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{top}" y2="{height - bottom}"/>'
+            f'<text class="tick" x="{at:.1f}" y="{height - bottom + 18}" text-anchor="middle">'
             f"{label}</text>"
         )
     parts.append(

@@ -94,7 +94,8 @@ def run_experiment(options: argparse.Namespace, console: Console) -> None:
     chosen = registry.find_experiment(options.name)
     registry.load(chosen, options.bindings, options.config)
     folder = options.out or default_folder(options.name, options.bindings, options.config)
-    run = output.Run(folder=folder, console=console)
+    shared = None if options.out else Path("runs") / "checkpoints"
+    run = output.Run(folder=folder, console=console, shared=shared, fresh=options.fresh)
     if options.fresh:
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     started = time.perf_counter()

@@ -88,6 +88,11 @@ def register(target: Callable[..., Any], name: str | None = None) -> Callable[..
     return gin.get_configurable(name)
 
 
+def constant(name: str, value: Any) -> None:
+    """Make a value bindable as `%NAME`."""
+    gin.constant(name, value)
+
+
 def find_experiment(name: str) -> Experiment:
     """The experiment of that name, or an error that lists what there is."""
     if name not in EXPERIMENTS:
@@ -105,10 +110,22 @@ def load_file(path: Path, bindings: Iterable[str] = ()) -> None:
     gin.clear_config()
     if not path.is_file():
         raise ConfigError(f"there is no config file {path}.")
+    gin.add_config_file_search_path(str(path.resolve().parent))
     try:
-        gin.parse_config_files_and_bindings([str(path)], list(bindings), finalize_config=True)
+        gin.parse_config_files_and_bindings([str(path)], list(map(quoted, bindings)), finalize_config=True)
     except (ValueError, SyntaxError, RuntimeError, OSError) as error:
         raise ConfigError(_explain(error)) from error
+
+
+_WORD = re.compile(r"\s*([\w./]+)\s*=\s*([A-Za-z_~/.][\w./~+-]*)\s*")
+
+
+def quoted(binding: str) -> str:
+    """A binding whose value is a plain word or path, such as `load.name=mnist`, with the quotes gin needs."""
+    found = _WORD.fullmatch(binding)
+    if found is None or found[2] in ("True", "False", "None"):
+        return binding
+    return f"{found[1]} = {found[2]!r}"
 
 
 def require_all_used() -> None:

@@ -26,7 +26,8 @@ from experiments.figures.png import png
 from jaxsnn.codesign import cli
 from jaxsnn.codesign.cli import sentence
 from jaxsnn.codesign.page import render
-from jaxsnn.codesign.provenance import all_or_nothing, machine, write_json
+from jaxsnn.codesign.provenance import all_or_nothing, machine, write_csv, write_json
+from jaxsnn.codesign.report import CSV, chip_rows, has_chips
 from jaxsnn.codesign.table import console as terminal
 
 CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, mitigation, search, sensitivity, scale)
@@ -113,10 +114,21 @@ def run_experiment(options: argparse.Namespace, console: Console) -> None:
             (scratch / f"{name}.png").write_bytes(content)
         (scratch / "operative_config.gin").write_text(config)
         page = render(
-            result.title, result.tables, provenance, figures=figures, config=config, links=["result.json"]
+            result.title,
+            result.tables,
+            provenance,
+            figures=figures,
+            charts=result.charts,
+            config=config,
+            verdict=result.verdict,
+            links=["result.json", *([CSV] if has_chips(result.numbers) else [])],
         )
+        if has_chips(result.numbers):
+            write_csv(scratch / CSV, chip_rows(result.numbers))
         (scratch / "report.html").write_text(page, encoding="utf-8")
         write_json(scratch / "result.json", provenance | {"config": config, "numbers": result.numbers})
+    if result.verdict:
+        console.print(result.verdict, soft_wrap=True)
     for table in result.tables:
         table.print(console)
     console.print(f"{provenance['wall_time_s']:.0f} s. Report: {folder / 'report.html'}", soft_wrap=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import gin
 
 from experiments import registry
-from experiments.pipeline import make_accelerator, make_chip
+from experiments.parts import make_accelerator, make_chip
 from hwmodels.chip import Chip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from jaxsnn.codesign import page
 from jaxsnn.codesign.charts import Chart, Point, scatter
 from jaxsnn.codesign.provenance import all_or_nothing, machine, write_csv, write_json
-from jaxsnn.codesign.report import chip_rows
+from jaxsnn.codesign.report import CSV, chip_rows, has_chips
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import si
 
@@ -65,7 +65,7 @@ class Comparison:
         rows = [
             {"result": run, **row}
             for run, result in self.results.items()
-            if _has_chips(result)
+            if has_chips(result["numbers"])
             for row in chip_rows(result["numbers"])
         ]
         with all_or_nothing(folder) as scratch:
@@ -76,17 +76,17 @@ class Comparison:
                 made,
                 charts=self.charts(),
                 verdict=self.verdict,
-                links=("result.json", *(["result.csv"] if rows else [])),
+                links=("result.json", *([CSV] if rows else [])),
             )
             (scratch / "report.html").write_text(text, encoding="utf-8")
             if rows:
-                write_csv(scratch / "result.csv", rows)
+                write_csv(scratch / CSV, rows)
             write_json(scratch / "result.json", {"compared": list(self.results), **made, **self.numbers()})
         return folder
 
     def _chips(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         for run, result in self.results.items():
-            if _has_chips(result):
+            if has_chips(result["numbers"]):
                 for name, chip in result["numbers"]["chips"].items():
                     yield run, name, chip
 
@@ -173,13 +173,6 @@ def _read(folder: Path) -> Mapping[str, Any]:
     if not isinstance(found, dict) or not isinstance(found.get("numbers"), dict):
         raise ValueError(f"{path} is no result of `evaluate` or `run`: it has no numbers.")
     return found
-
-
-def _has_chips(result: Mapping[str, Any]) -> bool:
-    chips = result["numbers"].get("chips")
-    return isinstance(chips, dict) and all(
-        isinstance(chip, dict) and "energy_j" in chip for chip in chips.values()
-    )
 
 
 def _side(result: Mapping[str, Any], *, inputs: bool) -> Any:

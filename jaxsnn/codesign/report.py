@@ -227,10 +227,10 @@ class Report:
                 {"inputs": dict(self.inputs), **self.provenance},
                 charts=self.charts(),
                 verdict=self.verdict,
-                links=("result.json", "result.csv"),
+                links=("result.json", CSV),
             )
             (scratch / "report.html").write_text(text, encoding="utf-8")
-            write_csv(scratch / "result.csv", chip_rows(self.numbers()))
+            write_csv(scratch / CSV, chip_rows(self.numbers()))
             write_json(scratch / "result.json", self.result())
         return folder
 
@@ -243,6 +243,15 @@ class Report:
 
 
 _FACTS = ("node", "size", "bits")
+CSV = "result.csv"
+
+
+def has_chips(numbers: Mapping[str, Any]) -> bool:
+    """Whether a result's numbers are those of a [`Report`][]."""
+    chips = numbers.get("chips")
+    return isinstance(chips, Mapping) and all(
+        isinstance(chip, Mapping) and {"energy_j", "spread"} <= set(chip) for chip in chips.values()
+    )
 
 
 def chip_rows(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -44,7 +44,9 @@ def report():
             latency_by_layer_s={"fc1": latency, "fc2": 0.0},
             area_by_component_mm2={"adc": area},
         )
-        return OnChip(name, f"{name}, labelled", np.array([accuracies]), np.array([0.96]), record, cost, facts)
+        return OnChip(
+            name, f"{name}, labelled", np.array([accuracies]), np.array([0.96]), record, cost, facts
+        )
 
     chips = {
         "ten <b>": chip("ten <b>", [0.9, 0.92], {"adc": 6e-9, "glb_filter": 4e-9}, 1e-6, 2.0, node="65 nm"),
@@ -58,5 +60,9 @@ def report():
         estimated_energy_j=1e-10,
         chips=chips,
         inputs={"dataset": "toy", "conventions": "corrected"},
-        provenance={"date": "2026-11-28T10:11:12+00:00", "commit": "abc123", "versions": {"spikechip": "0.2.0"}},
+        provenance={
+            "date": "2026-11-28T10:11:12+00:00",
+            "commit": "abc123",
+            "versions": {"spikechip": "0.2.0"},
+        },
     )

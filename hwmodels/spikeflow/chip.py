@@ -139,13 +139,13 @@ class Chip(eqx.Module):
     wires: Wires = Wires()
     device: Device = Device()
     full_scale_percentile: float = eqx.field(static=True, default=0.999)
-    signs: Signs = eqx.field(static=True, default="nice")
-    calibration: Calibration = eqx.field(static=True, default="none")
-    full_scale: FullScale = eqx.field(static=True, default="worst-case")
+    signs: str = eqx.field(static=True, default="nice")
+    calibration: str = eqx.field(static=True, default="none")
+    full_scale: str = eqx.field(static=True, default="worst-case")
     node_rule: str = eqx.field(static=True, default="nominal-voltage")
-    partition: Partition = eqx.field(static=True, default="kernel-split")
+    partition: str = eqx.field(static=True, default="kernel-split")
     schedule: str = eqx.field(static=True, default="overlapped")
-    activity: Activity | None = eqx.field(static=True, default=None)
+    activity: str | None = eqx.field(static=True, default=None)
     neuron: str = eqx.field(static=True, default="lif")
     entropy_module: bool = eqx.field(static=True, default=False)
 
@@ -223,18 +223,16 @@ class Chip(eqx.Module):
             columns=self._whole("crossbar_columns"),
             wires=self.wires,
             device=device,
-            partition=self.partition,
-            signs=self.signs,
-            calibration=self.calibration,
             slices=slices,
+            **self._words("partition", "signs", "calibration"),
         )
 
     def converters(self) -> Converters:
         """The converters of tiles that spikes drive."""
         return Converters(
             adc_bits=self._whole("adc_bits"),
-            full_scale=self.full_scale,
             percentile=self.full_scale_percentile,
+            **self._words("full_scale"),
         )
 
     def arithmetic(self) -> Analog:
@@ -251,6 +249,10 @@ class Chip(eqx.Module):
         from hwmodels.spikeflow.cost import evaluate
 
         return evaluate(workload, self, conventions)
+
+    def _words(self, *names: str) -> dict[str, Any]:
+        """Words that `check` has seen."""
+        return {name: getattr(self, name) for name in names}
 
     def _whole(self, name: str) -> int:
         value: Any = self

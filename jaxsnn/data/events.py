@@ -255,7 +255,7 @@ class SpikeFile:
         try:
             import h5py
         except ImportError as error:
-            raise ValueError("reading HDF5 needs h5py: pip install 'jaxsnn[events]'.") from error
+            raise ValueError("reading HDF5 needs h5py: pip install 'spikechip[data]'.") from error
         try:
             return h5py.File(self.path, "r")
         except OSError as error:

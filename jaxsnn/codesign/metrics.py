@@ -98,7 +98,8 @@ def metrics(
     metrics(network, dataset.scale(dataset.test_images), timesteps=5).effective_acs
     ```
 
-    All are whole-number counts and exact; `neurobench` adds them in float32, whose integers end at 2^24.
+    Operations are counted exactly; `neurobench` adds them up in float32, and rounds what exceeds 2^24 in a
+    layer, timestep and batch.
 
     **Arguments:**
 

@@ -149,7 +149,8 @@ def test_layers_in_layers_are_counted():
     neurons = 4 * 32
     assert neurons < found.membrane_updates <= 3 * neurons
     assert 0 < found.activation_sparsity < 1
-    record = network(jnp.asarray(images), timesteps=3, key=jax.random.fold_in(jax.random.key(0), 0))[1]
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    record = nnx.jit(lambda network: network(jnp.asarray(images), timesteps=3, key=key)[1])(network)
     rates = [float(layer.spike_rate) for layer in record]
     assert 1 - found.activation_sparsity == pytest.approx(np.mean(rates), rel=1e-6)
     inputs = [float(layer.input_rate) for layer in record]

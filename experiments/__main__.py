@@ -11,12 +11,14 @@ from rich.console import Console
 
 from experiments import (
     energy_aware,
+    events,
     mitigation,
     mnist,
     noise_aware,
     output,
     pipeline,
     registry,
+    retention,
     scale,
     search,
     sensitivity,
@@ -26,7 +28,18 @@ from jaxsnn.codesign.page import render
 from jaxsnn.codesign.provenance import all_or_nothing, machine, write_json
 from jaxsnn.codesign.table import console as terminal
 
-CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, mitigation, search, sensitivity, scale)
+CATALOGUE = (
+    pipeline,
+    mnist,
+    events,
+    energy_aware,
+    noise_aware,
+    mitigation,
+    search,
+    sensitivity,
+    retention,
+    scale,
+)
 """Modules whose import registers experiments."""
 
 

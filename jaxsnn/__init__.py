@@ -1,1 +1,5 @@
 """Spiking neural networks as Flax NNX modules."""
+
+from jaxsnn.data.datasets import Dataset, load
+
+__all__ = ["Dataset", "load"]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 _SMALL = 16
 
@@ -28,8 +28,8 @@ def with_exact_products(function: Callable) -> Callable:
 
 
 @jax.custom_vjp
-def inverse(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
-    """The inverse of matrices whose leading minors are all far from singular."""
+def inverse(matrix: Inexact[Array, "*batch n n"]) -> Inexact[Array, "*batch n n"]:
+    """The inverse of matrices, real or complex, whose leading minors are all far from singular."""
     return _inverse(matrix, None)
 
 

@@ -19,7 +19,8 @@ from hwmodels.crossbar import (
     program_kernels,
 )
 from hwmodels.crossbar.programming import Solve
-from jaxsnn.codesign.digital import entry_synapses, in_digits
+from jaxsnn.codesign.digital import in_digits
+from jaxsnn.codesign.synapses import entry_synapses
 from jaxsnn.layers import Conv, Linear
 from jaxsnn.learning.quantization import settled
 from jaxsnn.network import Network
@@ -40,8 +41,9 @@ def program(
     """The network as a chip runs it; gradients flow to its weights, and to the chip's devices and wires.
 
     Quantisers act before: what is programmed are quantised weights, and what devices make of them is rounded
-    no more. On crossbars every kernel becomes conductances; behind converters, or with read noise, every
-    layer multiplies tile by tile. On a digital chip every operand gets its bits.
+    no more. On crossbars every kernel becomes conductances; behind converters, with read noise, or with
+    nonlinear cells that are solved exactly, every layer multiplies tile by tile. On a digital chip every
+    operand gets its bits.
 
     ```
     chip = program(network, spikeflow.Chip(calibration="column"), jax.random.key(0))
@@ -69,7 +71,8 @@ def program(
         full_scale = 1.0 if images is None else _greatest(images)[0]
         return in_digits(network, found, image_full_scale=full_scale)
     settled_network = settled(network)
-    if found.converters is None and found.encoder is None and found.crossbar.device.read_noise is None:
+    by_tile = found.crossbar.device.read_noise is not None or found.crossbar.reads_exactly
+    if found.converters is None and found.encoder is None and not by_tile:
         return _as_matrices(settled_network, found.crossbar, key, solve)
     if images is not None and found.encoder is not None and network.encoding.constant:
         greatest, signed = _greatest(images)
@@ -120,6 +123,7 @@ def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) ->
     leaves = jax.tree_util.tree_leaves_with_path(params)
     # The kernels' devices draw from the streams of the leaves; the reads from the next one.
     read_key = jax.random.fold_in(key, len(leaves))
+    converter_key = jax.random.fold_in(key, len(leaves) + 1)
     names = {
         tuple(getattr(entry, "key", None) for entry in path): jax.tree_util.keystr(path) for path, _ in leaves
     }
@@ -134,6 +138,7 @@ def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) ->
                 converters,
                 analog.crossbar.device.read_noise,
                 jax.random.fold_in(read_key, order.index(name)),
+                converter_key=jax.random.fold_in(converter_key, order.index(name)),
             )
             # As data, so that chips of one design share a compiled program.
             layer.product = nnx.data(OnTiles(tiles))

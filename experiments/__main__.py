@@ -27,6 +27,7 @@ from experiments.figures.png import png
 from jaxsnn.codesign.page import render
 from jaxsnn.codesign.provenance import all_or_nothing, machine, write_json
 from jaxsnn.codesign.table import console as terminal
+from jaxsnn.learning.lock import locked
 
 CATALOGUE = (
     pipeline,
@@ -83,6 +84,11 @@ def run_experiment(options: argparse.Namespace, console: Console) -> None:
     chosen = registry.find_experiment(options.name)
     registry.load(chosen, options.bindings, options.config)
     folder = options.out or default_folder(options.name, options.bindings, options.config)
+    with locked(folder, "give another folder with --out"):
+        _run_in(folder, chosen, options, console)
+
+
+def _run_in(folder: Path, chosen: registry.Experiment, options: argparse.Namespace, console: Console) -> None:
     shared = None if options.out else Path("runs") / "checkpoints"
     run = output.Run(folder=folder, console=console, shared=shared, fresh=options.fresh)
     if options.fresh:

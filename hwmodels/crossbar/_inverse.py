@@ -16,12 +16,15 @@ _SMALL = 16
 
 
 def with_exact_products(function: Callable) -> Callable:
-    """The function, its products of matrices in all bits: accelerators take fewer unless told not to."""
+    """The function, its products of matrices in all bits: accelerators take fewer unless told not to.
+
+    Its shapes broadcast whatever a user's `jax_numpy_rank_promotion` says.
+    """
 
     @functools.wraps(function)
     def exact(*arguments, **settings):
         # Entered anew by each call: older JAX cannot nest one context in itself.
-        with jax.default_matmul_precision("highest"):
+        with jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
             return function(*arguments, **settings)
 
     return exact

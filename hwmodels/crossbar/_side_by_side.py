@@ -4,12 +4,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._read_spread import ReadSpread
 from hwmodels.crossbar.cells import Cell
 from hwmodels.crossbar.circuit import Wires
 from hwmodels.crossbar.device import ReadNoise
+from hwmodels.crossbar.encoding import silent
 from hwmodels.crossbar.mapping import Layout
 from hwmodels.crossbar.nonlinear import sense_currents
 from hwmodels.crossbar.programming import ProgrammedKernel
@@ -47,7 +49,7 @@ class SideBySide(eqx.Module):
     - `greatest`: the greatest sum of a column, siemens.
     - `spreads`: of the read noise; None without any.
     - `nonlinear`: cells that are solved for each input; None if `effective` says it all.
-    - `plan`, `planes`, `reference`: of the encoded kernel.
+    - `dead`, `plan`, `planes`, `reference`: of the encoded kernel.
     """
 
     effective: Float[Array, "blocks rows currents"]
@@ -56,12 +58,14 @@ class SideBySide(eqx.Module):
     greatest: Float[Array, ""]
     spreads: ReadSpread | None
     nonlinear: NonlinearTiles | None
+    dead: Bool[Array, ""]
     plan: Layout = eqx.field(static=True)
     planes: int = eqx.field(static=True)
     reference: bool = eqx.field(static=True)
 
     @staticmethod
     @eqx.filter_jit
+    @with_exact_products
     def of(chip: ProgrammedKernel, noise: ReadNoise | None) -> "SideBySide":
         """The tiles of `chip`, with what this read noise needs."""
         encoded = chip.encoded
@@ -79,6 +83,7 @@ class SideBySide(eqx.Module):
             greatest=jnp.max(jnp.sum(chip.effective, axis=-2)),
             spreads=jax.tree.map(_blocked, spreads),
             nonlinear=nonlinear,
+            dead=encoded.dead,
             plan=encoded.plan,
             planes=len(encoded.coefficients),
             reference=encoded.reference,
@@ -122,7 +127,7 @@ class SideBySide(eqx.Module):
         total = total.reshape(len(total), -1)
         if self.correction is not None:
             total = total - jnp.einsum("bvr,brw->vw", inputs, self.correction)
-        return total[:, : self.plan.outputs]
+        return silent(total[:, : self.plan.outputs], self.dead)
 
 
 def _blocked(tiles: Float[Array, "planes groups down across rows columns"]) -> Float[Array, "..."]:

@@ -119,7 +119,8 @@ class Crossbar(eqx.Module):
 class Layout(eqx.Module):
     """How one kernel is cut into tiles: `groups` matrices of (inputs, outputs), each a grid of tiles.
 
-    `columns` are the columns of weights in a tile.
+    `columns` are the columns of weights in a tile. A grouped kernel, of shape (positions ..., in/`parts`,
+    out), is laid out as the block-diagonal matrix that it is; nothing is put off the diagonal.
     """
 
     shape: tuple[int, ...] = eqx.field(static=True)
@@ -128,6 +129,12 @@ class Layout(eqx.Module):
     outputs: int = eqx.field(static=True)
     rows: int = eqx.field(static=True)
     columns: int = eqx.field(static=True)
+    parts: int = eqx.field(static=True, default=1)
+
+    @property
+    def channels(self) -> int:
+        """Input channels of the layer."""
+        return self.shape[-2] * self.parts
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -137,7 +144,7 @@ class Layout(eqx.Module):
     def cut(self, kernel: Float[Array, "*kernel"]) -> Float[Array, "groups down across rows columns"]:
         """Tiles of a kernel, ragged edges filled with zeros."""
         down, across = self.grid
-        matrices = kernel.reshape(self.groups, self.inputs, self.outputs)
+        matrices = self._diagonal(kernel).reshape(self.groups, self.inputs, self.outputs)
         matrices = jnp.pad(
             matrices, ((0, 0), (0, down * self.rows - self.inputs), (0, across * self.columns - self.outputs))
         )
@@ -147,20 +154,41 @@ class Layout(eqx.Module):
         """The kernel of these tiles: undoes [`Layout.cut`][]."""
         down, across = self.grid
         matrices = tiles.swapaxes(2, 3).reshape(self.groups, down * self.rows, across * self.columns)
-        return matrices[:, : self.inputs, : self.outputs].reshape(self.shape)
+        matrices = matrices[:, : self.inputs, : self.outputs]
+        if self.parts == 1:
+            return matrices.reshape(self.shape)
+        *positions, inputs, outputs = self.shape
+        blocks = matrices.reshape(*positions, self.parts, inputs, self.parts, outputs // self.parts)
+        part = jnp.arange(self.parts)
+        # Indexed by two arrays apart from each other, the parts come first.
+        return jnp.moveaxis(blocks[..., part, :, part, :], 0, -2).reshape(self.shape)
+
+    def _diagonal(self, kernel):
+        if self.parts == 1:
+            return kernel
+        *positions, inputs, outputs = self.shape
+        blocks = kernel.reshape(*positions, 1, inputs, self.parts, outputs // self.parts)
+        own = jnp.eye(self.parts, dtype=kernel.dtype)[:, None, :, None]
+        return (blocks * own).reshape(*positions, self.parts * inputs, outputs)
 
 
-def layout(shape: tuple[int, ...], crossbar: Crossbar) -> Layout:
+def layout(shape: tuple[int, ...], crossbar: Crossbar, parts: int = 1) -> Layout:
     """The layout of a kernel of `shape`: (positions ..., in, out).
 
     The positions are those of a convolution, any number of axes: none for a linear layer. No shape tells
-    another kernel from a convolution's, so give others, such as (heads, in, out), one matrix at a time.
+    another kernel from a convolution's, so give others, such as (heads, in, out), one matrix at a time; nor
+    does it tell a grouped convolution, whose in is that of one of `parts` groups.
+
+    **Raises:** `ValueError` for shapes without inputs or outputs, and for groups that do not divide out.
     """
     if len(shape) < 2 or 0 in shape:
         raise ValueError(f"a kernel has at least two axes and none of length zero, got shape {shape}.")
     *positions, inputs, outputs = shape
+    if parts < 1 or outputs % parts:
+        raise ValueError(f"the groups of a kernel divide its {outputs} outputs, got {parts} groups.")
+    inputs *= parts
     if crossbar.partition == "kernel-split":
         groups, fan_in = math.prod(positions), inputs
     else:
         groups, fan_in = 1, math.prod(positions) * inputs
-    return Layout(shape, groups, fan_in, outputs, crossbar.rows, crossbar.weight_columns)
+    return Layout(shape, groups, fan_in, outputs, crossbar.rows, crossbar.weight_columns, parts)

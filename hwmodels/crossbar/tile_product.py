@@ -6,6 +6,7 @@ rounding of every tile's currents and read noise.
 
 import functools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,12 +16,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from hwmodels.adc import DrawnAdc
+from hwmodels.checks import is_traced
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._side_by_side import SideBySide
 from hwmodels.crossbar._views import views
 from hwmodels.crossbar.circuit import effective_conductance
 from hwmodels.crossbar.converter import Converters
-from hwmodels.crossbar.deploy import program_kernels
+from hwmodels.crossbar.deploy import Groups, program_kernels
 from hwmodels.crossbar.device import ReadNoise
 from hwmodels.crossbar.mapping import Crossbar
 from hwmodels.crossbar.programming import ProgrammedKernel, Solve
@@ -76,6 +78,9 @@ class TileProduct(eqx.Module):
     - `adc_full_scale`: in siemens times the inputs' unit; set by [`TileProduct.calibrate`][].
     - `converter_key`: of the errors of converters as built, drawn once, here.
 
+    Warns of inputs beyond the converters' full scale, which are clipped, and says how many there are; under
+    `jit` when the program runs.
+
     **Raises:** `ValueError` for read noise without a key, converters as built without a `converter_key`, a
     full scale that is still to be calibrated, and a kernel of another shape; an error, also under `jit`, for
     negative inputs unless the converters are `signed`.
@@ -123,6 +128,7 @@ class TileProduct(eqx.Module):
         *,
         stride: Sequence[int] = (1, 1),
         padding: Sequence[int] = (0, 0),
+        dilation: Sequence[int] = (1, 1),
     ) -> "TileProduct":
         """The same tiles with the ADC's full scale at a percentile of the currents that inputs `x` cause.
 
@@ -132,7 +138,7 @@ class TileProduct(eqx.Module):
         **Arguments:**
 
         - `x`: shape (..., in), or for a convolution (batch, height, width, in).
-        - `stride`, `padding`: of the convolution.
+        - `stride`, `padding`, `dilation`: of the convolution.
 
         **Raises:** `ValueError` for no inputs, for inputs that are not the kernel's, or without converters;
         an error, also under `jit`, for inputs that are NaN, and if the percentile is at no current at all.
@@ -141,7 +147,7 @@ class TileProduct(eqx.Module):
             raise ValueError("there are no converters to calibrate.")
         window = None
         if self.tiles.plan.shape[:-2]:
-            window = _Window(stride, [(pad, pad) for pad in padding], (1,) * len(stride))
+            window = _Window(stride, [(pad, pad) for pad in padding], dilation)
         else:
             x = x.reshape(-1, x.shape[-1])
         if x.size == 0:
@@ -167,6 +173,7 @@ class TileProduct(eqx.Module):
             raise ValueError(f"tiles of a kernel of {inputs} inputs got {x.shape[-1]} features.")
         if keys is not None:
             keys = keys.reshape(-1, *keys.shape[x.ndim - 1 :])
+        _warn_of_clipping(self.converters, x)
         out = _products(self, x.reshape(-1, inputs), None, keys)
         return out.reshape(*x.shape[:-1], self.tiles.plan.shape[-1])
 
@@ -178,11 +185,14 @@ class TileProduct(eqx.Module):
         stride: Sequence[int],
         padding: Sequence[int],
         *,
+        groups: int = 1,
+        dilation: Sequence[int] = (1, 1),
         keys: Shaped[Array, "..."] | None = None,
     ) -> Float[Array, "batch height2 width2 channels2"]:
         """The convolution of channels-last maps with zero padding; `keys`, (batch,), of the read noise."""
         self._check_kernel(kernel)
-        window = _Window(stride, [(pad, pad) for pad in padding], (1, 1))
+        self._check_groups(groups)
+        window = _Window(stride, [(pad, pad) for pad in padding], dilation)
         return self._convolution(x, window, keys).astype(self._dtype(x))
 
     @_hook
@@ -231,12 +241,12 @@ class TileProduct(eqx.Module):
                 f"dimension_numbers {dimension_numbers}."
             )
         dilated = lhs_dilation is not None and any(step != 1 for step in lhs_dilation)
-        if dilated or feature_group_count != 1 or batch_group_count != 1:
+        if dilated or batch_group_count != 1:
             raise ValueError(
-                "TileProduct.conv_general_dilated has neither groups nor dilated inputs; got "
-                f"lhs_dilation={lhs_dilation}, feature_group_count={feature_group_count}, "
-                f"batch_group_count={batch_group_count}."
+                "TileProduct.conv_general_dilated has neither groups of the batch nor dilated inputs; got "
+                f"lhs_dilation={lhs_dilation}, batch_group_count={batch_group_count}."
             )
+        self._check_groups(feature_group_count)
         self._check_kernel(rhs)
         dilation = tuple(rhs_dilation or (1,) * spatial)
         # Inputs as (batch, spatial ..., channels), whatever order they come in.
@@ -258,16 +268,24 @@ class TileProduct(eqx.Module):
                 f"these tiles hold a kernel of shape {self.tiles.plan.shape}, not {kernel.shape}."
             )
 
+    def _check_groups(self, groups):
+        if groups != self.tiles.plan.parts:
+            raise ValueError(
+                f"these tiles hold a kernel of {self.tiles.plan.parts} groups and were asked for {groups}; "
+                "program it with groups=."
+            )
+
     def _dtype(self, x):
         """Of the result: spikes may be whole numbers or booleans, currents are not."""
         return x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else self.tiles.effective.dtype
 
     def _convolution(self, x, window, keys=None):
-        *_, channels, _ = self.tiles.plan.shape
+        channels = self.tiles.plan.channels
         if x.shape[-1] != channels:
             raise ValueError(
                 f"tiles of a kernel of shape {self.tiles.plan.shape} got maps of {x.shape[-1]} channels."
             )
+        _warn_of_clipping(self.converters, x)
         return _products(self, x, window, keys)
 
     def _seen(self, x, window):
@@ -370,6 +388,7 @@ class TileProduct(eqx.Module):
 
 # Compiled here, once for each shape: hooks are also called without `jit`, in notebooks.
 @eqx.filter_jit
+@with_exact_products
 def _products(product, x, window, keys):
     """The products of what the positions of the kernel see of `x`.
 
@@ -424,6 +443,31 @@ def _percentile(product, x, window):
     )
 
 
+def _warn_of_clipping(converters, x):
+    """Counts inputs beyond the full scale of converters that hold them to it."""
+    if converters is None or (converters.dac_bits is None and converters.full_scale != "worst-case"):
+        return
+    if converters.dac_bits is None and converters.adc_bits is None:
+        return
+    limit = converters.input_limit(jnp.result_type(float))
+    # Means of spikes may be a rounding above 1.
+    count = jnp.sum(jnp.abs(x.astype(limit.dtype)) > limit * (1 + 1e-6))
+    warn = functools.partial(_warn, total=x.size)
+    if is_traced(count):
+        jax.lax.cond(count > 0, lambda: jax.debug.callback(warn, count, limit), lambda: None)
+    else:
+        warn(count, limit)
+
+
+def _warn(count, limit, total):
+    if count > 0:
+        warnings.warn(
+            f"crossbar: {int(count)} of {total} inputs are beyond the converters' full scale of "
+            f"{float(limit):g} and are clipped; set Converters.input_full_scale to their greatest magnitude.",
+            stacklevel=2,
+        )
+
+
 def _is_none(leaf):
     return leaf is None
 
@@ -435,13 +479,15 @@ def tile_products(
     *,
     converters: Converters | None = None,
     read_key: PRNGKeyArray | None = None,
+    groups: Groups = (),
     solve: Solve = effective_conductance,
 ) -> dict[str, TileProduct]:
     """Programs every kernel of a parameter pytree and returns the products of its layers.
 
     **Arguments:**
 
-    - `params`, `crossbar`, `key`, `solve`: as for [`hwmodels.crossbar.deploy`][], and with the same draws.
+    - `params`, `crossbar`, `key`, `groups`, `solve`: as for [`hwmodels.crossbar.deploy`][], and with the same
+      draws.
     - `converters`: of all tiles; None for ideal ones.
     - `read_key`: of the read noise, if the device or the converters have any; each kernel gets its own
       stream.
@@ -450,7 +496,7 @@ def tile_products(
 
     **Raises:** as `deploy`.
     """
-    chips = program_kernels(params, crossbar, key, solve=solve)
+    chips = program_kernels(params, crossbar, key, groups=groups, solve=solve)
     noise = crossbar.device.read_noise
     return {
         name: TileProduct(

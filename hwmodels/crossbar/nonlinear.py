@@ -119,8 +119,9 @@ def _forward(cell, G, V, resistances):
     if not is_traced(converged) and not bool(jnp.all(converged)):
         worst = int(jnp.argmax(jnp.where(converged, -1, jnp.nan_to_num(error, nan=jnp.inf))))
         raise RuntimeError(
-            f"crossbar: the currents of tile {worst} did not converge: the residual is {float(error[worst]):.2g} "
-            "of the greatest current (the last of Newton's steps; inf if its linear system was not solved); the "
+            f"crossbar: the currents of tile {worst} did not converge: the residual is "
+            f"{float(error[worst]):.2g} of the greatest current (the last of Newton's steps; inf if its linear "
+            "system was not solved); the "
             f"law may fall there, or be too steep for these voltages in {G.dtype.name}."
         )
     return (current, sensed), (cell, G, V, resistances, current)

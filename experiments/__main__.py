@@ -18,6 +18,7 @@ from experiments import (
     output,
     pipeline,
     registry,
+    retention,
     scale,
     search,
     sensitivity,
@@ -26,8 +27,20 @@ from experiments.figures.png import png
 from jaxsnn.codesign.page import render
 from jaxsnn.codesign.provenance import all_or_nothing, machine, write_json
 from jaxsnn.codesign.table import console as terminal
+from jaxsnn.learning.lock import locked
 
-CATALOGUE = (pipeline, mnist, events, energy_aware, noise_aware, mitigation, search, sensitivity, scale)
+CATALOGUE = (
+    pipeline,
+    mnist,
+    events,
+    energy_aware,
+    noise_aware,
+    mitigation,
+    search,
+    sensitivity,
+    retention,
+    scale,
+)
 """Modules whose import registers experiments."""
 
 
@@ -71,7 +84,13 @@ def run_experiment(options: argparse.Namespace, console: Console) -> None:
     chosen = registry.find_experiment(options.name)
     registry.load(chosen, options.bindings, options.config)
     folder = options.out or default_folder(options.name, options.bindings, options.config)
-    run = output.Run(folder=folder, console=console)
+    with locked(folder, "give another folder with --out"):
+        _run_in(folder, chosen, options, console)
+
+
+def _run_in(folder: Path, chosen: registry.Experiment, options: argparse.Namespace, console: Console) -> None:
+    shared = None if options.out else Path("runs") / "checkpoints"
+    run = output.Run(folder=folder, console=console, shared=shared, fresh=options.fresh)
     if options.fresh:
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     started = time.perf_counter()

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from experiments import registry
 from experiments.figures.accuracy import training_figure
 from experiments.output import Result, Run, inputs
-from experiments.pipeline import make_accelerator, make_chip, make_dataset, make_neuron, make_training
+from experiments.parts import make_accelerator, make_chip, make_dataset, make_neuron, make_training
 from jaxsnn.codesign import evaluate
 from jaxsnn.codesign.report import Report
 from jaxsnn.codesign.table import Table

@@ -16,24 +16,12 @@ from jaxsnn.encoding import Encoding, Poisson, inputs_of
 from jaxsnn.layers import Block
 from jaxsnn.learning.quantile import streamed_quantile
 from jaxsnn.network import Network
-from jaxsnn.neuron import IF, Neuron, ReLU, Reset
+from jaxsnn.neuron import IF, Identity, ReLU, Reset
 from jaxsnn.normalization import BatchNorm
 
 
 class SilentLayerError(ValueError):
     """No image gave a layer a positive current, so that it has no threshold."""
-
-
-class _Current(Neuron):
-    """Lets the current through, so that it can be measured."""
-
-    spiking = False
-
-    def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
-        return jnp.zeros((), dtype)
-
-    def __call__(self, current: Array, state: Array) -> tuple[Array, Array]:
-        return current, state
 
 
 @partial(jax.jit, static_argnames=("graphdef", "timesteps"))
@@ -146,7 +134,7 @@ def convert(
             block.synapse.bias[...] = block.synapse.bias[...] * factor
 
     def balance(block: Block, layers: Sequence[Any]) -> float:
-        pool, block.neuron, block.pool = block.pool, _Current(), 1
+        pool, block.neuron, block.pool = block.pool, Identity(), 1
         threshold = _search(Network(layers, encoding), images, timesteps, key, quantile, batch_size)
         if threshold <= 0:
             raise SilentLayerError(

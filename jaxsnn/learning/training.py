@@ -1,5 +1,6 @@
 """Training by surrogate-gradient backpropagation through time, evaluation, and exact resume."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
 from importlib import metadata
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,6 +24,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxsnn.data.augmentation import augment
 from jaxsnn.data.datasets import Dataset
 from jaxsnn.encoding import Frames, inputs_of
+from jaxsnn.layers import Conv, Linear
 from jaxsnn.learning.checkpoint import Checkpoints, digest
 from jaxsnn.learning.config import TrainConfig
 from jaxsnn.learning.evaluation import (
@@ -32,6 +35,7 @@ from jaxsnn.learning.evaluation import (
     not_finite,
     split_parameters,
 )
+from jaxsnn.learning.lock import locked
 from jaxsnn.learning.progress import Progress
 from jaxsnn.learning.tensorboard import scalars
 from jaxsnn.learning.transform import OfParameters, Transform, apply_transform, as_transform
@@ -247,6 +251,22 @@ def _local(tree):
     )
 
 
+def _epochs_if_finished(facts: dict[str, Any]) -> str | None:
+    """A run may go on for more epochs once it has done all of its own."""
+    return "epochs" if len(facts["history"]) == facts.get("epochs") else None
+
+
+def _check_trainable(network: Network) -> None:
+    """Raises `ValueError` for a network whose products hold weights that its kernels no longer reach."""
+    for _, layer in nnx.iter_graph(network):
+        if isinstance(layer, Conv | Linear) and getattr(layer.product, "holds_weights", False):
+            raise ValueError(
+                "this network is a programmed chip: its tiles hold the weights, and training would change "
+                "none of them; train the network that was programmed, with "
+                "transform=NoiseAware(crossbar, converters)."
+            )
+
+
 _CHECKED = 16
 """Batches from one look for NaN to the next, which waits for the last of them."""
 
@@ -269,7 +289,7 @@ def _warn_if_silent(totals) -> None:
             f"all {len(losses)} batches of the last epoch had the same loss, {losses[0]:.4f}: no spike "
             "reaches the readout. Lower the threshold, start from larger kernels (kernel_init), or add a "
             "normalisation (norm).",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -317,11 +337,33 @@ def fit(
     **Returns:** a [`TrainResult`][]; the network holds the last epoch's parameters, without the transform:
     [`apply_transform`][]`(network, transform)` is the network that ran, e.g. pruned or quantised.
 
-    **Raises:** `ValueError` for weights that are not finite, for a number of outputs that is not the data
-    set's number of classes, for a checkpoint that is corrupt or of another run or version, and when the loss
-    or a weight stops being finite, which is looked for every 16 batches: the last finished epoch stays on
-    disk, and such weights stay out of the network. Warns if the last epoch shows that nothing fires.
+    **Raises:** `OSError` for a `checkpoint_dir` that cannot be written to; `ValueError` for weights that are
+    not finite, for a network that is a programmed chip with converters, for a number of outputs that is not
+    the data set's number of classes, for a checkpoint that is corrupt or of another run or version, and when
+    the loss or a weight stops being finite, which is looked for every 16 batches: the last finished epoch
+    stays on disk, and such weights stay out of the network. Warns if the last epoch shows that nothing fires.
     """
+    alone: Any = contextlib.nullcontext()
+    if checkpoint_dir is not None and jax.process_index() == 0:
+        alone = locked(Path(checkpoint_dir), "choose another checkpoint_dir")
+    with alone:
+        return _fit(
+            network, dataset, config, checkpoint_dir, transform, penalty, on_epoch, tensorboard_dir, progress
+        )
+
+
+def _fit(
+    network: Network,
+    dataset: Dataset,
+    config: TrainConfig,
+    checkpoint_dir: str | PathLike | None,
+    transform: Transform | OfParameters | None,
+    penalty: Penalty | None,
+    on_epoch: Callable[[EpochMetrics], None] | None,
+    tensorboard_dir: str | PathLike | None,
+    progress: bool,
+) -> TrainResult:
+    _check_trainable(network)
     graphdef, params, rest = split_parameters(network)
     check_finite(params)
     _check_outputs(network, dataset, config.timesteps)
@@ -339,7 +381,9 @@ def fit(
     checkpoints = None
     if checkpoint_dir is not None:
         checkpoints = Checkpoints(checkpoint_dir, _identity(network, dataset, config, chosen, penalty))
-        restored = checkpoints.restore("last", (params, rest, opt_state, transform_state))
+        restored = checkpoints.restore(
+            "last", (params, rest, opt_state, transform_state), may_grow=_epochs_if_finished
+        )
         if restored is not None:
             (params, rest, opt_state, transform_state), facts = restored
             history = [EpochMetrics(**line) for line in facts["history"]]
@@ -436,7 +480,7 @@ def fit(
             bar.epoch(history[-1])
             write_scalars(asdict(history[-1]))
             if checkpoints is not None and first_process:
-                facts = {"history": [asdict(line) for line in history]}
+                facts = {"history": [asdict(line) for line in history], "epochs": config.epochs}
                 held = _local((params, rest, opt_state, transform_state))
                 if _better(history):
                     checkpoints.save("best", held, facts)

@@ -424,6 +424,11 @@ def _free(record: Sequence[LayerRecord]) -> str:
         said.append("Normalisation that timesteps share is folded into weights and a bias.")
     if any(layer.norm == "timestep" for layer in record):
         said.append("Normalisation of each timestep multiplies and adds at every output.")
+    if any(layer.attention is not None for layer in record):
+        said.append(
+            "Products of spikes with spikes in attention are on no crossbar and in none of these energies: "
+            "jaxsnn.codesign.attention.attention_energy_j prices them on SATA."
+        )
     return " ".join(said)
 
 

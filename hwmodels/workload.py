@@ -13,11 +13,13 @@ from hwmodels.checks import is_traced
 
 Norm = Literal["none", "shared", "timestep"]
 
+Whole = int | np.integer
+
 Scalar = int | float | np.number | Float[Array | np.ndarray, ""] | Int[Array | np.ndarray, ""]
 """A number that stays as it was given: a Python float keeps its 64 bits on the host, an array is traced."""
 
 
-def _pair(value: int | Sequence[int], name: str, layer: str) -> tuple[int, int]:
+def _pair(value: Any, name: str, layer: str) -> tuple[int, int]:
     values = tuple(value) if isinstance(value, Sequence | np.ndarray) and np.ndim(value) else (value, value)
     if len(values) != 2 or not all(_is_whole(v) for v in values):
         raise ValueError(f"layer {layer!r}: {name} must be an int or a pair of ints, got {value!r}.")
@@ -129,18 +131,18 @@ class Layer(eqx.Module):
         cls,
         name: str,
         *,
-        height: int,
-        width: int,
-        in_channels: int,
-        out_channels: int,
-        kernel: int | Sequence[int] = 3,
-        stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] = 0,
+        height: Whole,
+        width: Whole,
+        in_channels: Whole,
+        out_channels: Whole,
+        kernel: Whole | Sequence[Whole] | np.ndarray = 3,
+        stride: Whole | Sequence[Whole] | np.ndarray = 1,
+        padding: Whole | Sequence[Whole] | np.ndarray = 0,
         input_rate: Scalar = 1.0,
         weight_sparsity: Scalar = 0.0,
         analog_input: bool = False,
         spiking: bool = True,
-        pool: int = 1,
+        pool: Whole = 1,
         residual_add: bool = False,
         **facts: Any,
     ) -> "Layer":
@@ -170,8 +172,8 @@ class Layer(eqx.Module):
         cls,
         name: str,
         *,
-        in_features: int,
-        out_features: int,
+        in_features: Whole,
+        out_features: Whole,
         input_rate: Scalar = 1.0,
         weight_sparsity: Scalar = 0.0,
         analog_input: bool = False,

@@ -65,7 +65,7 @@ def test_rates_and_timesteps_are_the_leaves():
         ({"pool": 20, "padding": 1}, "pooling of side 20 does not fit its output map of 8 × 8"),
     ],
 )
-def test_a_shape_that_cannot_be_is_named(change, message):
+def test_a_shape_that_cannot_be_is_named(change, message, as_users_run):
     with pytest.raises(ValueError, match=message):
         Layer.conv("c", **({"height": 8, "width": 8, "in_channels": 3, "out_channels": 4} | change))
 

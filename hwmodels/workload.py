@@ -1,6 +1,7 @@
 """What a network asks of a chip: its layers, their spike rates, and the number of timesteps."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, Literal, get_args
@@ -243,8 +244,9 @@ class Workload(eqx.Module):
     - `timesteps`: number of timesteps T of one inference, at least 1. A leaf: costs differentiate to it, and
       it may be fractional where it stands for a relaxation.
 
-    **Raises:** `ValueError` for no layers, for repeated layer names, for a layer whose inputs are the outputs
-    of no layer that it could follow, and for fewer timesteps than one.
+    **Raises:** `ValueError` for no layers, for repeated layer names, for a `source` whose outputs cannot be the
+    layer's inputs, and for fewer timesteps than one. Warns of layers without a `source` whose inputs are the
+    outputs of no layer before them.
     """
 
     layers: tuple[Layer, ...] = eqx.field(converter=tuple)
@@ -272,14 +274,18 @@ class Workload(eqx.Module):
                     )
         for index, layer in enumerate(self.layers):
             before = [other for other in self.layers[:index] if layer.source in (None, other.name)]
-            if index and before and not any(map(layer._follows, before)):
-                last = before[-1]
-                raise ValueError(
-                    f"layer {layer.name!r} takes {layer.height} × {layer.width} × {layer.in_channels} values "
-                    f"and layer {last.name!r} before it gives {last.out_height} × {last.out_width} × "
-                    f"{last.out_channels} (pooled by {last.pool}), as does no other that it could follow; "
-                    "correct its size, or name its `source`."
-                )
+            if not before or any(map(layer._follows, before)):
+                continue
+            last = before[-1]
+            problem = (
+                f"layer {layer.name!r} takes {layer.height} × {layer.width} × {layer.in_channels} values and "
+                f"layer {last.name!r} before it gives {last.out_height} × {last.out_width} × "
+                f"{last.out_channels} (pooled by {last.pool}), as does no other that it could follow"
+            )
+            if layer.source is not None:
+                raise ValueError(f"{problem}; correct its size or its `source`.")
+            # Layers that are only priced together have no order; a chain has, and then this is a mistake.
+            warnings.warn(f"{problem}; correct its size if this is one network.", stacklevel=3)
 
     @property
     def macs(self) -> int:

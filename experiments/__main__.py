@@ -11,12 +11,14 @@ from rich.console import Console
 
 from experiments import (
     energy_aware,
+    events,
     mitigation,
     mnist,
     noise_aware,
     output,
     pipeline,
     registry,
+    retention,
     scale,
     search,
     sensitivity,
@@ -29,8 +31,20 @@ from jaxsnn.codesign.page import render
 from jaxsnn.codesign.provenance import all_or_nothing, machine, write_csv, write_json
 from jaxsnn.codesign.report import CSV, chip_rows, has_chips
 from jaxsnn.codesign.table import console as terminal
+from jaxsnn.learning.lock import locked
 
-CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, mitigation, search, sensitivity, scale)
+CATALOGUE = (
+    pipeline,
+    mnist,
+    events,
+    energy_aware,
+    noise_aware,
+    mitigation,
+    search,
+    sensitivity,
+    retention,
+    scale,
+)
 """Modules whose import registers experiments."""
 
 
@@ -95,6 +109,11 @@ def run_experiment(options: argparse.Namespace, console: Console) -> None:
     chosen = registry.find_experiment(options.name)
     registry.load(chosen, options.bindings, options.config)
     folder = options.out or default_folder(options.name, options.bindings, options.config)
+    with locked(folder, "give another folder with --out"):
+        _run_in(folder, chosen, options, console)
+
+
+def _run_in(folder: Path, chosen: registry.Experiment, options: argparse.Namespace, console: Console) -> None:
     shared = None if options.out else Path("runs") / "checkpoints"
     run = output.Run(folder=folder, console=console, shared=shared, fresh=options.fresh)
     if options.fresh:

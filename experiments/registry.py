@@ -4,6 +4,7 @@ The packages know nothing of gin: `register` makes their classes and functions b
 beats every default, because experiments call registered names without the arguments that a config may set.
 """
 
+import contextlib
 import difflib
 import enum
 import inspect
@@ -52,6 +53,8 @@ class Experiment:
 
 EXPERIMENTS: dict[str, Experiment] = {}
 _PARAMETERS: dict[str, list[str]] = {}
+_ORIGINS: dict[str, tuple[str, str]] = globals().get("_ORIGINS", {})  # kept when this module is reloaded
+"""By name, the module and the qualified name of what is registered."""
 
 
 def experiment(name: str, summary: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -84,7 +87,12 @@ def register(target: Callable[..., Any], name: str | None = None) -> Callable[..
     checked.__name__ = checked.__qualname__ = name
     checked.__doc__ = target.__doc__
     checked.__signature__ = inspect.signature(target)  # type: ignore[attr-defined]
-    gin.external_configurable(checked, name=name)
+    origin = (target.__module__, target.__qualname__)
+    # A module that is loaded again, as notebooks do, registers its own anew.
+    again = _ORIGINS.get(name) == origin
+    _ORIGINS[name] = origin
+    with gin.config.interactive_mode() if again else contextlib.nullcontext():
+        gin.external_configurable(checked, name=name)
     return gin.get_configurable(name)
 
 

@@ -39,7 +39,8 @@ class Analog(eqx.Module):
     def random(self) -> bool:
         """Whether two chips of this design differ."""
         device = self.crossbar.device
-        sources = (device.variation, device.faults, device.drift, device.read_noise)
+        sources: list[Any] = [device.variation, device.faults, device.drift, device.read_noise]
+        sources += [each.adc for each in (self.converters, self.encoder) if each is not None]
         return any(source is not None for source in sources)
 
 

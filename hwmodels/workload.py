@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 import equinox as eqx
@@ -17,10 +18,20 @@ Scalar = int | float | np.number | Float[Array | np.ndarray, ""] | Int[Array | n
 
 
 def _pair(value: int | Sequence[int], name: str, layer: str) -> tuple[int, int]:
-    values = (value, value) if isinstance(value, int) else tuple(value)
-    if len(values) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+    several = isinstance(value, Sequence | np.ndarray) and np.ndim(value) > 0
+    values: tuple[Any, ...] = tuple(value) if several else (value, value)  # type: ignore[arg-type]
+    if len(values) != 2 or not all(_is_whole(v) for v in values):
         raise ValueError(f"layer {layer!r}: {name} must be an int or a pair of ints, got {value!r}.")
-    return values[0], values[1]
+    return int(values[0]), int(values[1])
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> Any:
+    """A Python int in place of NumPy's; what is no whole number is left to the checks."""
+    return int(value) if isinstance(value, np.integer) else value
 
 
 class Layer(eqx.Module):
@@ -54,10 +65,10 @@ class Layer(eqx.Module):
 
     name: str = eqx.field(static=True)
     kind: Literal["conv", "linear"] = eqx.field(static=True)
-    height: int = eqx.field(static=True)
-    width: int = eqx.field(static=True)
-    in_channels: int = eqx.field(static=True)
-    out_channels: int = eqx.field(static=True)
+    height: int = eqx.field(static=True, converter=_plain)
+    width: int = eqx.field(static=True, converter=_plain)
+    in_channels: int = eqx.field(static=True, converter=_plain)
+    out_channels: int = eqx.field(static=True, converter=_plain)
     kernel: tuple[int, int] = eqx.field(static=True)
     stride: tuple[int, int] = eqx.field(static=True)
     padding: tuple[int, int] = eqx.field(static=True)
@@ -65,7 +76,7 @@ class Layer(eqx.Module):
     weight_sparsity: Scalar
     analog_input: bool = eqx.field(static=True)
     spiking: bool = eqx.field(static=True)
-    pool: int = eqx.field(static=True)
+    pool: int = eqx.field(static=True, converter=_plain)
     residual_add: bool = eqx.field(static=True)
     weight_bits: Scalar | None = None
     bias: bool = eqx.field(static=True, default=False)
@@ -85,8 +96,10 @@ class Layer(eqx.Module):
             "pool": self.pool,
         }
         for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"layer {self.name!r}: {name} must be at least 1, got {value}.")
+            if not _is_whole(value) or value < 1:
+                raise ValueError(
+                    f"layer {self.name!r}: {name} must be at least 1 and a whole number, got {value!r}."
+                )
         if self.norm not in get_args(Norm):
             raise ValueError(
                 f"layer {self.name!r}: norm must be one of {', '.join(map(repr, get_args(Norm)))}, "
@@ -99,6 +112,11 @@ class Layer(eqx.Module):
             raise ValueError(
                 f"layer {self.name!r}: kernel {self.kernel} is larger than the padded map {padded}; "
                 "use a smaller kernel or more padding."
+            )
+        if self.pool > min(self.out_height, self.out_width):
+            raise ValueError(
+                f"layer {self.name!r}: average pooling of side {self.pool} does not fit its output map of "
+                f"{self.out_height} × {self.out_width}; use a smaller pool."
             )
         for name in ("input_rate", "weight_sparsity"):
             value = getattr(self, name)
@@ -191,6 +209,14 @@ class Layer(eqx.Module):
     def out_width(self) -> int:
         return (self.width + 2 * self.padding[1] - self.kernel[1]) // self.stride[1] + 1
 
+    def _follows(self, other: "Layer") -> bool:
+        """Whether the other's outputs, perhaps pooled once more or averaged, can be its inputs."""
+        pixels, rest = divmod(self.height * self.width * self.in_channels, other.out_channels)
+        if self.kind == "linear":
+            return rest == 0 and pixels <= other.out_height * other.out_width
+        fits = self.height <= other.out_height and self.width <= other.out_width
+        return self.in_channels == other.out_channels and fits
+
     @property
     def weights(self) -> int:
         """Number of synaptic weights."""
@@ -216,7 +242,8 @@ class Workload(eqx.Module):
     - `timesteps`: number of timesteps T of one inference, at least 1. A leaf: costs differentiate to it, and
       it may be fractional where it stands for a relaxation.
 
-    **Raises:** `ValueError` for no layers, for repeated layer names, and for fewer timesteps than one.
+    **Raises:** `ValueError` for no layers, for repeated layer names, for a layer whose inputs are the outputs
+    of no layer that it could follow, and for fewer timesteps than one.
     """
 
     layers: tuple[Layer, ...] = eqx.field(converter=tuple)
@@ -242,6 +269,16 @@ class Workload(eqx.Module):
                         f"layer {layer.name!r}: its {fact} {told!r} is no layer of this workload; "
                         f"there are {', '.join(map(repr, names))}, and '' for the input."
                     )
+        for index, layer in enumerate(self.layers):
+            before = [other for other in self.layers[:index] if layer.source in (None, other.name)]
+            if index and before and not any(map(layer._follows, before)):
+                last = before[-1]
+                raise ValueError(
+                    f"layer {layer.name!r} takes {layer.height} × {layer.width} × {layer.in_channels} values "
+                    f"and layer {last.name!r} before it gives {last.out_height} × {last.out_width} × "
+                    f"{last.out_channels} (pooled by {last.pool}), as does no other that it could follow; "
+                    "correct its size, or name its `source`."
+                )
 
     @property
     def macs(self) -> int:

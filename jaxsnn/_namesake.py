@@ -14,7 +14,7 @@ def refuse_namesake() -> None:
         return
     if found["Summary"] != _FORMER:
         raise ImportError(
-            f"the distribution jaxsnn {found['Version']} (Heidelberg's library for BrainScaleS-2) and spikechip "
-            "both install a package called jaxsnn and cannot share an environment: make a new one and run "
+            f"the distribution jaxsnn {found['Version']} (Heidelberg's library for BrainScaleS-2) and "
+            "spikechip both install a package called jaxsnn and cannot share an environment: make a new one and run "
             "`pip install spikechip` there."
         )

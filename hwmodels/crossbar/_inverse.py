@@ -10,26 +10,29 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 _SMALL = 16
 
 
 def with_exact_products(function: Callable) -> Callable:
-    """The function, its products of matrices in all bits: accelerators take fewer unless told not to."""
+    """The function, its products of matrices in all bits: accelerators take fewer unless told not to.
+
+    Its shapes broadcast whatever a user's `jax_numpy_rank_promotion` says.
+    """
 
     @functools.wraps(function)
     def exact(*arguments, **settings):
         # Entered anew by each call: older JAX cannot nest one context in itself.
-        with jax.default_matmul_precision("highest"):
+        with jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
             return function(*arguments, **settings)
 
     return exact
 
 
 @jax.custom_vjp
-def inverse(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
-    """The inverse of matrices whose leading minors are all far from singular."""
+def inverse(matrix: Inexact[Array, "*batch n n"]) -> Inexact[Array, "*batch n n"]:
+    """The inverse of matrices, real or complex, whose leading minors are all far from singular."""
     return _inverse(matrix, None)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hwmodels.crossbar._checks import require, require_memory
+from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._transfer import transfer
 
 Resistance = float | int | Float[Array | np.ndarray, ""]
@@ -49,6 +50,7 @@ class Wires(eqx.Module):
             require(lambda resistance: resistance >= 0, message, value)
 
 
+@with_exact_products
 def effective_conductance(
     G: Float[Array, "*batch rows columns"], wires: Wires | None = None
 ) -> Float[Array, "*batch rows columns"]:

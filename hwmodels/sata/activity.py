@@ -140,10 +140,8 @@ def _other_activity(
     counts["sram_filter_writes"] = counts["dram_filter_reads"]
     shortcut = _shortcut_words(layer, updates, chip, 8)
     counts["sram_ofmap_reads"] = counts["dram_ofmap_writes"] + shortcut
-    # SpinalFlow sees no zeros, so its slots are filled by spikes alone
-    busy = counts["macs"] if chip.dataflow == "spinalflow" else layer.macs * timesteps
     elements = whole(chip.array.rows) * whole(chip.array.columns)
-    return counts | {"slots": counts["cycles"] * elements, "dense_macs": busy}
+    return counts | {"slots": counts["cycles"] * elements}
 
 
 def _additions(layer: Layer, updates: Any) -> Any:

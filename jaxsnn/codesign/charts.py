@@ -57,8 +57,8 @@ def scatter(points: Sequence[Point], software: float | None = None) -> Chart:
             f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
             f'<text class="tick" x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.0%}</text>'
         )
-    for power in range(math.ceil(low), math.floor(high) + 1):
-        at, label = x(float(power)), si(10.0**power, "J").replace(".00", "")
+    for decade in range(math.ceil(low), math.floor(high) + 1):
+        at, label = x(float(decade)), si(10.0**decade, "J").replace(".00", "")
         parts.append(
             f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{top}" y2="{height - bottom}"/>'
             f'<text class="tick" x="{at:.1f}" y="{height - bottom + 18}" text-anchor="middle">'

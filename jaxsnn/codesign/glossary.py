@@ -187,7 +187,7 @@ def _parameters(described: type) -> Iterator[tuple[str, Any]]:
             made = field.default_factory() if field.default_factory is not MISSING else field.default
             yield field.name, inspect.Parameter.empty if made is MISSING else made
         return
-    for name, parameter in inspect.signature(described.__init__).parameters.items():
+    for name, parameter in inspect.signature(vars(described)["__init__"]).parameters.items():
         if name != "self" and parameter.kind is not parameter.VAR_KEYWORD:
             yield name, parameter.default
 
@@ -230,7 +230,7 @@ def _limits(described: type) -> dict[str, str]:
 
 def _hints(described: type) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(described if is_dataclass(described) else described.__init__)
+        return typing.get_type_hints(described if is_dataclass(described) else vars(described)["__init__"])
     except (NameError, TypeError):
         return {}
 

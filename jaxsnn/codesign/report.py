@@ -14,6 +14,7 @@ from rich.console import Console
 from hwmodels.chip import Cost
 from jaxsnn.codesign import page
 from jaxsnn.codesign.charts import Chart, Point, breakdown, scatter
+from jaxsnn.codesign.metrics import Metrics
 from jaxsnn.codesign.provenance import all_or_nothing, write_csv, write_json
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import si
@@ -134,6 +135,7 @@ class Report:
     - `timesteps`: T.
     - `estimated_energy_j`: what a FLOP count claims, `FLOPs · T · (1 − sparsity) · E_AC`.
     - `chips`: an [`OnChip`][] each.
+    - `metrics`: NeuroBench's, of the first network in software, on up to 256 test inputs.
     - `inputs`, `provenance`: what the numbers were made from, and with.
     """
 
@@ -142,6 +144,7 @@ class Report:
     timesteps: int
     estimated_energy_j: float
     chips: Mapping[str, OnChip]
+    metrics: Metrics
     inputs: Mapping[str, Any]
     provenance: Mapping[str, Any]
 
@@ -185,6 +188,7 @@ class Report:
             "spike_rates": {layer.name: float(layer.spike_rate) for layer in self.record if layer.spiking},
             "input_rates": {layer.name: float(layer.input_rate) for layer in self.record},
             "estimated_energy_j": self.estimated_energy_j,
+            "metrics": self.metrics.numbers(),
             "chips": {name: chip.numbers() for name, chip in self.chips.items()},
         }
 
@@ -193,8 +197,8 @@ class Report:
         return {"inputs": dict(self.inputs), **self.provenance, "numbers": self.numbers()}
 
     def tables(self) -> list[Table]:
-        """One row a chip, then where energy and spikes go."""
-        return [chip_table(self), *cost_tables(self), rate_table(self)]
+        """One row a chip, then where energy and spikes go, and what NeuroBench counts."""
+        return [chip_table(self), *cost_tables(self), rate_table(self), self.metrics.table()]
 
     def charts(self) -> list[Chart]:
         """Accuracy against energy, and what takes energy and area on each chip."""

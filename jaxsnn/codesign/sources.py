@@ -12,6 +12,7 @@ from hwmodels import sata, spikeflow
 from hwmodels.chip import Chip
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.data.datasets import load
+from jaxsnn.data.event_sets import FINDERS
 from jaxsnn.encoding import Direct, Frames
 from jaxsnn.interop.torch import load_weights, read_state_dict
 from jaxsnn.models.digits import digits_convnet
@@ -80,11 +81,7 @@ def read_data(word: str, *, timesteps: int | None = None) -> Dataset:
 
 
 def _is_events(name: str) -> bool:
-    try:
-        from jaxsnn.data.datasets import EVENT_SETS
-    except ImportError:
-        return False
-    return name in EVENT_SETS
+    return name in FINDERS
 
 
 def _read_npz(path: Path) -> Dataset:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jaxsnn.encoding import Direct as Direct
     from jaxsnn.encoding import Frames as Frames
     from jaxsnn.encoding import Poisson as Poisson
+    from jaxsnn.graph import Graph as Graph
     from jaxsnn.layers import Block as Block
     from jaxsnn.layers import Conv as Conv
     from jaxsnn.layers import Linear as Linear
@@ -43,9 +44,14 @@ if TYPE_CHECKING:
     from jaxsnn.network import Network as Network
     from jaxsnn.neuron import IF as IF
     from jaxsnn.neuron import LIF as LIF
+    from jaxsnn.neuron import AdaptiveLIF as AdaptiveLIF
     from jaxsnn.neuron import CubaLIF as CubaLIF
+    from jaxsnn.neuron import CubaReadout as CubaReadout
+    from jaxsnn.neuron import DelayedLIF as DelayedLIF
     from jaxsnn.neuron import Integration as Integration
+    from jaxsnn.neuron import MultiSpikeIF as MultiSpikeIF
     from jaxsnn.neuron import Neuron as Neuron
+    from jaxsnn.neuron import ParametricCubaLIF as ParametricCubaLIF
     from jaxsnn.neuron import ParametricLIF as ParametricLIF
     from jaxsnn.neuron import Readout as Readout
     from jaxsnn.neuron import ReLU as ReLU
@@ -55,6 +61,7 @@ if TYPE_CHECKING:
     from jaxsnn.normalization import BatchNorm as BatchNorm
     from jaxsnn.normalization import TdBN as TdBN
     from jaxsnn.normalization import adapt_statistics as adapt_statistics
+    from jaxsnn.recurrence import Recurrent as Recurrent
     from jaxsnn.signal import LayerRecord as LayerRecord
     from jaxsnn.surrogate import Arctan as Arctan
     from jaxsnn.surrogate import FastSigmoid as FastSigmoid
@@ -70,6 +77,8 @@ _HOMES = {
     "network": ("Network",),
     "layers": ("Block", "Conv", "Linear", "Neurons"),
     "composite": ("Residual", "SharedMembrane"),
+    "recurrence": ("Recurrent",),
+    "graph": ("Graph",),
     "models.digits": ("digits_convnet",),
     "models.mlp": ("mlp",),
     "models.resnet": ("resnet",),
@@ -79,9 +88,14 @@ _HOMES = {
     "neuron": (
         "IF",
         "LIF",
+        "AdaptiveLIF",
         "CubaLIF",
+        "CubaReadout",
+        "DelayedLIF",
         "Integration",
+        "MultiSpikeIF",
         "Neuron",
+        "ParametricCubaLIF",
         "ParametricLIF",
         "ReLU",
         "Readout",

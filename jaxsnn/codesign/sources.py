@@ -13,6 +13,7 @@ from hwmodels.chip import Chip
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.data.datasets import load
 from jaxsnn.data.event_sets import FINDERS
+from jaxsnn.data.event_sets import FINDERS
 from jaxsnn.encoding import Direct, Frames
 from jaxsnn.interop.torch import load_weights, read_state_dict
 from jaxsnn.models.digits import digits_convnet
@@ -73,15 +74,11 @@ def read_data(word: str, *, timesteps: int | None = None) -> Dataset:
     if path.is_dir():
         name = path.resolve().name.lower().replace("-", "_").removesuffix("_small")
         options: dict[str, Any] = (
-            {} if timesteps is None or not _is_events(name) else {"timesteps": timesteps}
+            {} if timesteps is None or name not in FINDERS else {"timesteps": timesteps}
         )
         return load(name, path=path, **options)
-    options = {} if timesteps is None or not _is_events(word) else {"timesteps": timesteps}
+    options = {} if timesteps is None or word not in FINDERS else {"timesteps": timesteps}
     return load(word, **options)
-
-
-def _is_events(name: str) -> bool:
-    return name in FINDERS
 
 
 def _read_npz(path: Path) -> Dataset:
@@ -147,7 +144,7 @@ def _read_nir(path: Path, data: Dataset) -> Network:
         graph = nir.read(path)
     except Exception as error:
         raise ValueError(f"{path} is damaged or no NIR file ({error}).") from error
-    return from_nir(graph, encoding=_encoding(data))
+    return from_nir(graph, dt="auto", encoding=_encoding(data))
 
 
 def _encoding(data: Dataset) -> Any:

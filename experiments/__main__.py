@@ -17,11 +17,14 @@ from experiments import (
     output,
     pipeline,
     registry,
-    report,
     scale,
     search,
     sensitivity,
 )
+from experiments.figures.png import png
+from jaxsnn.codesign.page import render
+from jaxsnn.codesign.provenance import all_or_nothing, machine, write_json
+from jaxsnn.codesign.table import console as terminal
 
 CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, mitigation, search, sensitivity, scale)
 """Modules whose import registers experiments."""
@@ -77,14 +80,16 @@ def run_experiment(options: argparse.Namespace, console: Console) -> None:
         "experiment": chosen.name,
         "inputs": result.inputs,
         "wall_time_s": round(time.perf_counter() - started, 3),
-        **output.machine(),
+        **machine(),
     }
-    with output.all_or_nothing(folder) as scratch:
-        for name, figure in result.figures.items():
-            (scratch / f"{name}.png").write_bytes(report.png(figure))
+    with all_or_nothing(folder) as scratch:
+        figures = {name: png(figure) for name, figure in result.figures.items()}
+        for name, content in figures.items():
+            (scratch / f"{name}.png").write_bytes(content)
         (scratch / "operative_config.gin").write_text(config)
-        (scratch / "report.html").write_text(report.render(result, provenance, config), encoding="utf-8")
-        output.write_json(scratch / "result.json", provenance | {"config": config, "numbers": result.numbers})
+        page = render(result.title, result.tables, provenance, figures=figures, config=config)
+        (scratch / "report.html").write_text(page, encoding="utf-8")
+        write_json(scratch / "result.json", provenance | {"config": config, "numbers": result.numbers})
     for table in result.tables:
         table.print(console)
     console.print(f"{provenance['wall_time_s']:.0f} s. Report: {folder / 'report.html'}", soft_wrap=True)
@@ -100,7 +105,7 @@ def _sentence(error: Exception) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments, argparse.Namespace(debug=False))
-    console = output.console()
+    console = terminal()
     try:
         if options.command == "list":
             list_experiments(console)

@@ -2,18 +2,15 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from experiments import registry
 from experiments.figures.energy_aware import pareto_figure
-from experiments.hardware_cost import Conventions, inference_energy_j
-from experiments.output import Result, Run, Table, inputs
+from experiments.output import Result, Run, inputs
 from experiments.pipeline import (
     make_accelerator,
     make_chip,
@@ -22,152 +19,17 @@ from experiments.pipeline import (
     make_neuron,
     make_training,
 )
-from hwmodels import sata, spikeflow
+from jaxsnn.codesign.inference import Inference, Setting
+from jaxsnn.codesign.penalties import EnergyPenalty, SpikePenalty
+from jaxsnn.codesign.table import Table
+from jaxsnn.codesign.workload import Conventions
 from jaxsnn.data.datasets import Dataset
 from jaxsnn.learning.bit_widths import LearntBits, with_learnt_bits
-from jaxsnn.learning.early_exit import accuracy_curve, soft_exit_fractions
 from jaxsnn.learning.evaluation import mean_spike_rate
-from jaxsnn.learning.training import Penalty, TrainConfig, evaluate, fit
-from jaxsnn.network import LayerRecord, Network
+from jaxsnn.learning.training import Penalty, TrainConfig, fit
+from jaxsnn.network import Network
 
 make_learnt_bits = registry.register(LearntBits)
-
-
-def _check_beta(beta: float) -> None:
-    if not (np.isfinite(beta) and beta >= 0):
-        raise ValueError(f"beta weighs a cost against the loss and must be zero or more, got {beta}.")
-
-
-# Compared by identity: a chip's leaves need not hash.
-@dataclass(frozen=True, eq=False)
-class EnergyPenalty:
-    r"""$β·E(\mathrm{rates}, T, \mathrm{bits})/E_0$, differentiable to everything in the network.
-
-    The rates differentiate through the spikes' surrogate, T is the expected number of timesteps of soft
-    exits, and the bits are those of [`LearntBits`][jaxsnn.learning.bit_widths.LearntBits].
-
-    **Arguments:**
-
-    - `beta`: β ≥ 0, nats for an energy of E₀; zero gives the bits of a training without penalty.
-    - `unit_j`: E₀, joule.
-    - `entropy`, `temperature`: of [`soft_exit_fractions`][jaxsnn.learning.early_exit.soft_exit_fractions].
-    - `chip`: a SATA accelerator or a SpikeFlow chip. `conventions`: of its cost model.
-
-    **Raises:** `ValueError` for a negative β and for a unit that is not positive.
-    """
-
-    beta: float
-    unit_j: float
-    entropy: float
-    temperature: float
-    chip: sata.Accelerator | spikeflow.Chip
-    conventions: Conventions = "corrected"
-
-    def __post_init__(self):
-        _check_beta(self.beta)
-        if not self.unit_j > 0:
-            raise ValueError(
-                f"unit_j is the energy that β counts in and must be positive, got {self.unit_j}."
-            )
-
-    def __call__(self, outputs: jax.Array, record: Sequence[LayerRecord], params: Any) -> jax.Array:
-        if self.beta == 0:  # Zero times a gradient would be compiled in, and change the last bits.
-            return jnp.zeros(())
-        fractions = soft_exit_fractions(outputs, entropy=self.entropy, temperature=self.temperature)
-        timesteps = jnp.sum(fractions * jnp.arange(1, len(fractions) + 1, dtype=fractions.dtype))
-        energy_j = inference_energy_j(record, timesteps, self.chip, self.conventions)
-        return jnp.asarray(self.beta * (energy_j / self.unit_j))
-
-
-@dataclass(frozen=True)
-class SpikePenalty:
-    """`β·s/s₀`, s being the mean spike rate: the plain L1 norm of the spikes.
-
-    **Arguments:** `beta`: β ≥ 0. `unit`: s₀, a rate.
-    """
-
-    beta: float
-    unit: float
-
-    def __post_init__(self):
-        _check_beta(self.beta)
-        if not self.unit > 0:
-            raise ValueError(
-                f"unit is the spike rate that β counts in and must be positive, got {self.unit}."
-            )
-
-    def __call__(self, outputs: jax.Array, record: Sequence[LayerRecord], params: Any) -> jax.Array:
-        return self.beta * mean_spike_rate(tuple(record)) / self.unit
-
-
-@dataclass(frozen=True)
-class Inference:
-    """What a network does on images that leave early, and what that costs."""
-
-    accuracy: float
-    timesteps: float
-    record: tuple[LayerRecord, ...]
-    energy_j: float
-
-    def numbers(self) -> dict[str, Any]:
-        return {
-            "accuracy": self.accuracy,
-            "mean_timesteps": self.timesteps,
-            "weight_bits": [float(layer.weight_bits) for layer in self.record],
-            "mean_spike_rate": float(mean_spike_rate(self.record)),
-            "energy_j": self.energy_j,
-        }
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How networks are run and priced: one for a whole experiment."""
-
-    timesteps: int
-    entropy: float
-    chip: sata.Accelerator | spikeflow.Chip
-    conventions: Conventions
-
-    def energy_j(self, record: Sequence[LayerRecord], timesteps: float) -> float:
-        return float(inference_energy_j(record, timesteps, self.chip, self.conventions))
-
-    def measure(self, network: Network, images: Any, labels: Any) -> Inference:
-        """Exits are hard and bits whole. The rates are those of all T timesteps."""
-        record = evaluate(network, images, labels, timesteps=self.timesteps).record
-        outputs = _outputs(network, images, self.timesteps)
-        _, mean, accuracy = accuracy_curve(outputs, labels, [self.entropy])[0]
-        return Inference(accuracy, mean, record, self.energy_j(record, mean))
-
-    def by_lever(self, before: Inference, after: Inference) -> dict[str, float]:
-        """Energy saved by one lever at a time, as fractions of the energy before."""
-        rates = tuple(
-            dataclasses.replace(new, weight_bits=old.weight_bits)
-            for old, new in zip(before.record, after.record, strict=True)
-        )
-        bits = tuple(
-            dataclasses.replace(old, weight_bits=new.weight_bits)
-            for old, new in zip(before.record, after.record, strict=True)
-        )
-        changed = {
-            "rates": self.energy_j(rates, before.timesteps),
-            "timesteps": self.energy_j(before.record, after.timesteps),
-            "bits": self.energy_j(bits, before.timesteps),
-        }
-        return {lever: 1 - energy / before.energy_j for lever, energy in changed.items()}
-
-
-def _outputs(network: Network, images: Any, timesteps: int, batch_size: int = 256) -> jax.Array:
-    starts = range(0, len(images), batch_size)
-    parts = [
-        _batch_outputs(network, jnp.asarray(images[start : start + batch_size]), timesteps)
-        for start in starts
-    ]
-    return jnp.concatenate(parts, axis=1)
-
-
-@nnx.jit(static_argnames="timesteps")
-def _batch_outputs(network: Network, batch: jax.Array, timesteps: int) -> jax.Array:
-    return network.outputs(batch, timesteps=timesteps)[0]
 
 
 @registry.experiment("energy_aware", "train with the chip's energy in the loss: accuracy against energy")

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from experiments import registry
 from experiments.figures.mitigation import mitigation_figure
-from experiments.output import Result, Run, Table, inputs
+from experiments.output import Result, Run, inputs
 from experiments.pipeline import (
     make_crossbar,
     make_dataset,
@@ -25,7 +25,9 @@ from experiments.pipeline import (
     make_training,
     make_wires,
 )
-from hwmodels.crossbar import Crossbar, deploy
+from hwmodels.crossbar import Crossbar
+from jaxsnn.codesign.program import program
+from jaxsnn.codesign.table import Table
 from jaxsnn.encoding import Direct
 from jaxsnn.learning.conversion import SilentLayerError, convert
 from jaxsnn.learning.training import evaluate, fit
@@ -37,7 +39,6 @@ ENCODING, GAIN, RECALIBRATION = "encoding", "gain", "recalibration"
 PLAIN, CONVERTED = "plain", "converted"
 
 _WEIGHTS, _CHIPS = 0, 1
-_program = jax.jit(deploy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,11 +153,11 @@ def mitigation(
         crossbar = designs[tuple(help for help in helps if help in (ENCODING, GAIN))]
         if RECALIBRATION in helps and name == CONVERTED:
             try:
-                return converted(programmed_kernels(ann, crossbar, key))
+                return converted(program(ann, crossbar, key))
             except SilentLayerError:
                 silenced[label(helps)] += 1
-                return programmed_kernels(networks[name], crossbar, key)
-        chip = programmed_kernels(networks[name], crossbar, key)
+                return program(networks[name], crossbar, key)
+        chip = program(networks[name], crossbar, key)
         if RECALIBRATION in helps:
             adapt_statistics(
                 chip,
@@ -167,7 +168,7 @@ def mitigation(
         return chip
 
     def curve(name: str, key: jax.Array) -> list[float]:
-        chip = programmed_kernels(networks[name], designs[()], key)
+        chip = program(networks[name], designs[()], key)
         found = [accuracy(chip, name)]
         for start, stop in zip((0, *adaptation.images), adaptation.images, strict=False):
             adapt_statistics(
@@ -215,15 +216,6 @@ def subsets(helps: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 def label(helps: Sequence[str]) -> str:
     return " + ".join(helps) or "none"
-
-
-def programmed_kernels(network: Network, crossbar: Crossbar, key: jax.Array) -> Network:
-    """A copy of the network with the kernels that a chip makes of its own.
-
-    Only kernels are handed over, so that networks that differ in their normalisation share one program.
-    """
-    graph, kernels, rest = nnx.split(network, nnx.PathContains("kernel"), ...)  # type: ignore[misc]
-    return nnx.merge(graph, _program(kernels, crossbar, key), rest, copy=True)
 
 
 def mitigation_table(

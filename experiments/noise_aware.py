@@ -4,14 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import equinox as eqx
 import jax
 from flax import nnx
 
 from experiments import registry
-from experiments.chip_training import NoiseAware, folded
 from experiments.figures.noise_aware import noise_aware_figure
-from experiments.output import Result, Run, Table, inputs
+from experiments.output import Result, Run, inputs
 from experiments.pipeline import (
     make_crossbar,
     make_dataset,
@@ -21,9 +19,13 @@ from experiments.pipeline import (
     make_training,
     make_wires,
 )
-from experiments.robustness import Robustness, on_hardware, program
-from hwmodels.crossbar import Converters, Crossbar
-from jaxsnn.learning.training import EpochMetrics, evaluate, fit, split_parameters
+from hwmodels.chip import Analog
+from hwmodels.crossbar import Converters
+from jaxsnn.codesign.folding import folded, undisturbed
+from jaxsnn.codesign.noise_aware import NoiseAware
+from jaxsnn.codesign.robustness import Robustness, on_hardware
+from jaxsnn.codesign.table import Table
+from jaxsnn.learning.training import EpochMetrics, evaluate, fit
 from jaxsnn.network import Network
 
 make_noise_aware = registry.register(NoiseAware)
@@ -41,7 +43,7 @@ def noise_aware(
     All weights are trained, and nothing else: thresholds stay, no digital gain is added. A network that was
     trained on chips has their attenuation in its weights. What it is in software is therefore said twice: as
     trained, and with each layer's mean attenuation folded into its thresholds
-    ([`experiments.chip_training.folded`][]), which is the network that its chips approximate.
+    ([`jaxsnn.codesign.folding.folded`][]), which is the network that its chips approximate.
 
     **Arguments:**
 
@@ -76,12 +78,11 @@ def noise_aware(
     def measured(network: Network) -> Measured:
         chips = on_hardware(
             network,
-            crossbar,
+            Analog(crossbar, converters, converters),
             dataset,
             software=plain,
             timesteps=training.timesteps,
             keys=chip_keys,
-            converters=converters,
         )
         return Measured(software(network), software(folded(network, undisturbed(network, crossbar))), chips)
 
@@ -157,18 +158,6 @@ class Measured:
                 for name, drop in drops.items()
             },
         }
-
-
-def undisturbed(network: Network, crossbar: Crossbar) -> Network:
-    """The network on a chip whose devices hold what was meant."""
-    certain = eqx.tree_at(
-        lambda design: (design.device.variation, design.device.read_noise),
-        crossbar,
-        (None, None),
-        is_leaf=lambda leaf: leaf is None,
-    )
-    graph, kernels, rest = split_parameters(network)
-    return nnx.merge(graph, program(kernels, certain, jax.random.key(0)), rest, copy=True)
 
 
 def network_table(results: Mapping[str, Measured]) -> Table:

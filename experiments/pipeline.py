@@ -13,12 +13,14 @@ from experiments import registry
 from experiments.figures.accuracy import hardware_accuracy_figure, training_figure
 from experiments.figures.crossbar import ir_drop_figure, tile_size_figure, weights_figure
 from experiments.figures.energy import energy_figure
-from experiments.hardware_cost import Conventions, Costs, cost_table, hardware_costs, to_workload
+from experiments.hardware_cost import Costs, cost_table, hardware_costs
 from experiments.output import Result, Run, inputs
-from experiments.robustness import Robustness, accuracy_table, on_hardware, spike_rate_table
+from experiments.robustness import accuracy_table, spike_rate_table
 from hwmodels import sata, spikeflow
 from hwmodels.crossbar import Crossbar, Device, Variation, Wires
 from hwmodels.crossbar.mapping import Calibration
+from jaxsnn.codesign.robustness import Robustness, on_hardware
+from jaxsnn.codesign.workload import Conventions, to_workload
 from jaxsnn.data import datasets
 from jaxsnn.learning.training import Evaluation, TrainConfig, TrainResult, evaluate, fit
 from jaxsnn.models.digits import digits_convnet

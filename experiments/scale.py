@@ -11,12 +11,13 @@ import jax.numpy as jnp
 
 from experiments import registry
 from experiments.figures.scale import scale_figure
-from experiments.output import Result, Run, Table
+from experiments.output import Result, Run
 from experiments.pipeline import make_crossbar, make_device, make_wires
 from experiments.timing import seconds_of
 from hwmodels.crossbar import Crossbar, effective_conductance
 from hwmodels.crossbar.mapping import layout
 from hwmodels.workload import Layer
+from jaxsnn.codesign.table import Table
 
 _BYTES = 4  # float32
 

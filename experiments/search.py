@@ -2,24 +2,18 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from rich.progress import Progress
 
 from experiments import registry
-from experiments.chip_training import programmed
-from experiments.energy_aware import EnergyPenalty, Inference, Setting
 from experiments.figures.search import search_figure
-from experiments.hardware_cost import Conventions, to_workload
-from experiments.output import Result, Run, Table, inputs
+from experiments.output import Result, Run, inputs
 from experiments.pipeline import (
     make_chip,
-    make_crossbar,
     make_dataset,
     make_device,
     make_digits_convnet,
@@ -27,108 +21,22 @@ from experiments.pipeline import (
     make_training,
     make_wires,
 )
-from experiments.sensitivity import weight_errors
 from hwmodels import spikeflow
-from hwmodels.crossbar import Converters, Crossbar
-from hwmodels.search import Choice, Constraint, InfeasibleError, Optimum, minimise
-from hwmodels.workload import Workload
+from hwmodels.search import InfeasibleError, Optimum
+from jaxsnn.codesign.inference import Inference, Setting
+from jaxsnn.codesign.penalties import EnergyPenalty
+from jaxsnn.codesign.program import program
+from jaxsnn.codesign.search import ChipSpace, find_chip, mean_weight_errors
+from jaxsnn.codesign.table import Table
+from jaxsnn.codesign.workload import Conventions, to_workload
 from jaxsnn.learning.training import fit
 from jaxsnn.network import Network
 
 _WEIGHTS, _CHIPS, _PROXY, _SEARCH = range(4)
-
-
-@dataclass(frozen=True)
-class ChipSpace:
-    """The chips among which a search may choose.
-
-    **Arguments:**
-
-    - `crossbar_sizes`: rows = columns of a crossbar.
-    - `adc_bits`, `mux_ratios`, `pes_per_tile`: of [`hwmodels.spikeflow.Chip`][].
-    - `rows_per_code`: the most rows of a crossbar for each code of its converters.
-    - `weight_error`: the most that wires and variation may change a weight on average, a fraction.
-
-    **Raises:** `ValueError` for mux ratios beyond the columns of the smallest crossbar.
-    """
-
-    crossbar_sizes: tuple[int, ...]
-    adc_bits: tuple[int, ...]
-    mux_ratios: tuple[int, ...]
-    pes_per_tile: tuple[int, ...]
-    rows_per_code: float
-    weight_error: float
-
-    def __post_init__(self):
-        if min(self.crossbar_sizes) < max(self.mux_ratios):
-            raise ValueError(
-                f"ChipSpace: {max(self.mux_ratios)} columns cannot share a converter in crossbars of "
-                f"{min(self.crossbar_sizes)}; drop that mux ratio or that size."
-            )
-
-    @property
-    def parameters(self) -> tuple[Choice, ...]:
-        return (
-            Choice("crossbar_size", self.crossbar_sizes),
-            Choice("adc_bits", self.adc_bits, unit="bit"),
-            Choice("mux_ratio", self.mux_ratios),
-            Choice("pes_per_tile", self.pes_per_tile),
-        )
-
-    @property
-    def designs(self) -> int:
-        return int(np.prod([len(parameter.values) for parameter in self.parameters]))
+_CALIBRATION_IMAGES = 64
 
 
 make_space = registry.register(ChipSpace)
-
-
-def find_chip(
-    workload: Workload,
-    base: spikeflow.Chip,
-    space: ChipSpace,
-    errors: Sequence[float],
-    area_limit_mm2: float,
-    key: jax.Array,
-    conventions: Conventions = "corrected",
-    **settings: Any,
-) -> Optimum:
-    """The chip with the least product of energy and latency for one inference.
-
-    **Arguments:**
-
-    - `workload`: of the network, with its rates.
-    - `base`: a chip, whose parameters outside the space stand.
-    - `errors`: the mean weight error of each of the space's crossbar sizes.
-    - `area_limit_mm2`: of the chip.
-    - `key`, `settings`: of [`hwmodels.search.minimise`][].
-
-    **Raises:** [`hwmodels.search.InfeasibleError`][].
-    """
-
-    def build(crossbar_size: Any, **sizes: Any) -> spikeflow.Chip:
-        return dataclasses.replace(base, crossbar_rows=crossbar_size, crossbar_columns=crossbar_size, **sizes)
-
-    def cost(chip: spikeflow.Chip) -> spikeflow.Cost:
-        return spikeflow.evaluate(workload, chip, conventions)
-
-    def energy_delay(chip: spikeflow.Chip) -> Any:
-        found = cost(chip)
-        return found.energy_j * found.latency_s * 1e12  # nJ·ms: joule second would underflow in float32
-
-    def weight_error(chip: spikeflow.Chip) -> Any:
-        return jnp.interp(chip.crossbar_rows, np.array(space.crossbar_sizes, float), np.array(errors))
-
-    constraints = (
-        Constraint("area", lambda chip: cost(chip).area_mm2, upper=area_limit_mm2, unit="mm²"),
-        Constraint("weight error", weight_error, upper=space.weight_error),
-        Constraint(
-            "rows per ADC code",
-            lambda chip: chip.crossbar_rows / 2.0**chip.adc_bits,
-            upper=space.rows_per_code,
-        ),
-    )
-    return minimise(energy_delay, build, space.parameters, key=key, constraints=constraints, **settings)
 
 
 @registry.experiment("search", "find network and chip together: accuracy, energy and area")
@@ -178,8 +86,7 @@ def search(
     chip_keys = list(jax.random.split(jax.random.fold_in(key, _CHIPS), draws))
     dataset, training = make_dataset(), make_training()
     network = make_digits_convnet(neuron=make_neuron, rngs=nnx.Rngs(params=jax.random.fold_in(key, _WEIGHTS)))
-    published, space = make_chip(), make_space()
-    crossbar = make_crossbar(wires=make_wires(), device=make_device(), partition=published.partition)
+    published, space = make_chip(wires=make_wires(), device=make_device()), make_space()
     registry.require_all_used()
     tuning = dataclasses.replace(training, epochs=tuning_epochs, learning_rate=tuning_learning_rate)
 
@@ -192,14 +99,15 @@ def search(
 
     def find(network: Network, limit_mm2: float) -> Optimum:
         usual = inference(network, published, seen)
+        errors = mean_weight_errors(
+            network, published.crossbar(), space.crossbar_sizes, jax.random.fold_in(key, _PROXY)
+        )
         return find_chip(
             to_workload(usual.record, usual.timesteps),
-            published,
-            space,
-            mean_weight_errors(network, crossbar, space.crossbar_sizes, jax.random.fold_in(key, _PROXY)),
-            limit_mm2,
-            jax.random.fold_in(key, _SEARCH),
-            conventions,
+            **space.of(published, errors),
+            key=jax.random.fold_in(key, _SEARCH),
+            area_limit_mm2=limit_mm2,
+            conventions=conventions,
             restarts=restarts,
             steps=steps,
         )
@@ -217,9 +125,8 @@ def search(
         return copy
 
     def on_chips(network: Network, chip: spikeflow.Chip) -> dict[str, Any]:
-        design = sized(crossbar, int(chip.crossbar_rows), int(chip.crossbar_columns))
-        converters = Converters(adc_bits=int(chip.adc_bits))
-        chips = [programmed(network, design, key, converters=converters) for key in chip_keys]
+        few = seen[0][:_CALIBRATION_IMAGES]
+        chips = [program(network, chip, key, images=few, timesteps=training.timesteps) for key in chip_keys]
         return facts(chip, [inference(one, chip, unseen) for one in chips], conventions)
 
     networks = {beta: tuned(beta) for beta in (0.0, *betas)}
@@ -247,23 +154,6 @@ def search(
         tables=[search_table(rows, infeasible)],
         figures={"search": search_figure(rows)},
     )
-
-
-def sized(crossbar: Crossbar, rows: int, columns: int) -> Crossbar:
-    """The same design at another size."""
-    return dataclasses.replace(crossbar, rows=rows, columns=columns)
-
-
-def mean_weight_errors(
-    network: Network, crossbar: Crossbar, sizes: Sequence[int], key: jax.Array
-) -> list[float]:
-    """The mean over the layers of the weight error on square crossbars of each size."""
-    kernels = {layer.name: layer.synapse.kernel[...] for layer in network.layers}
-    errors = [_weight_errors(kernels, sized(crossbar, size, size), key) for size in sizes]
-    return [float(np.mean(list(by_layer.values()))) for by_layer in errors]
-
-
-_weight_errors = jax.jit(weight_errors)
 
 
 def facts(chip: spikeflow.Chip, measured: Sequence[Inference], conventions: Conventions) -> dict[str, Any]:

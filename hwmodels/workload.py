@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hwmodels.checks import is_traced
+
+Norm = Literal["none", "shared", "timestep"]
 
 Scalar = int | float | np.number | Float[Array | np.ndarray, ""] | Int[Array | np.ndarray, ""]
 """A number that stays as it was given: a Python float keeps its 64 bits on the host, an array is traced."""
@@ -38,6 +40,13 @@ class Layer(eqx.Module):
     - `spiking`: LIF neurons follow. False for the readout and for residual projections.
     - `pool`: side of the average pooling that follows the neurons (1: none).
     - `residual_add`: an element-wise shortcut is added to the output before the neurons.
+    - `weight_bits`: bits of this layer's weights where it has its own; None for the chip's.
+    - `bias`: a bias is added to every output at every timestep.
+    - `norm`: normalisation of the currents: "shared" by all timesteps, which is folded into weights and bias,
+      or of each "timestep" (BNTT), which multiplies and adds at every output.
+    - `source`, `shortcut`: names of the layers that the input and the shortcut come from, "" for the
+      network's input. None where nobody said: the input then comes from the layer before.
+    - `input_pool`: side of the average pooling that the input went through; None: the source's `pool`.
 
     **Raises:** `ValueError` that names the layer, for a kernel larger than the padded map, for sizes below
     one and for fractions outside [0, 1].
@@ -58,6 +67,12 @@ class Layer(eqx.Module):
     spiking: bool = eqx.field(static=True)
     pool: int = eqx.field(static=True)
     residual_add: bool = eqx.field(static=True)
+    weight_bits: Scalar | None = None
+    bias: bool = eqx.field(static=True, default=False)
+    norm: Norm = eqx.field(static=True, default="none")
+    source: str | None = eqx.field(static=True, default=None)
+    shortcut: str | None = eqx.field(static=True, default=None)
+    input_pool: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         sizes = {
@@ -72,6 +87,11 @@ class Layer(eqx.Module):
         for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"layer {self.name!r}: {name} must be at least 1, got {value}.")
+        if self.norm not in get_args(Norm):
+            raise ValueError(
+                f"layer {self.name!r}: norm must be one of {', '.join(map(repr, get_args(Norm)))}, "
+                f"got {self.norm!r}."
+            )
         if min(self.padding) < 0:
             raise ValueError(f"layer {self.name!r}: padding must not be negative, got {self.padding}.")
         padded = (self.height + 2 * self.padding[0], self.width + 2 * self.padding[1])
@@ -105,8 +125,10 @@ class Layer(eqx.Module):
         spiking: bool = True,
         pool: int = 1,
         residual_add: bool = False,
+        **facts: Any,
     ) -> "Layer":
-        """A convolution on a map of `height` × `width` × `in_channels`; see [`Layer`][]."""
+        """A convolution on a map of `height` × `width` × `in_channels`; see [`Layer`][], also for other
+        `facts`."""
         return cls(
             name=name,
             kind="conv",
@@ -123,6 +145,7 @@ class Layer(eqx.Module):
             spiking=spiking,
             pool=pool,
             residual_add=residual_add,
+            **facts,
         )
 
     @classmethod
@@ -137,8 +160,10 @@ class Layer(eqx.Module):
         analog_input: bool = False,
         spiking: bool = True,
         residual_add: bool = False,
+        **facts: Any,
     ) -> "Layer":
-        """A fully connected layer: a 1×1 convolution on a 1×1 map; see [`Layer`][]."""
+        """A fully connected layer: a 1×1 convolution on a 1×1 map; see [`Layer`][], also for the other
+        `facts`."""
         return cls(
             name=name,
             kind="linear",
@@ -155,6 +180,7 @@ class Layer(eqx.Module):
             spiking=spiking,
             pool=1,
             residual_add=residual_add,
+            **facts,
         )
 
     @property
@@ -207,6 +233,15 @@ class Workload(eqx.Module):
             timesteps = np.asarray(self.timesteps)
             if not np.all((timesteps >= 1) & np.isfinite(timesteps)):
                 raise ValueError(f"timesteps must be finite and at least 1, got {self.timesteps}.")
+        known = {"", *names}
+        for layer in self.layers:
+            for fact in ("source", "shortcut"):
+                told = getattr(layer, fact)
+                if told is not None and told not in known:
+                    raise ValueError(
+                        f"layer {layer.name!r}: its {fact} {told!r} is no layer of this workload; "
+                        f"there are {', '.join(map(repr, names))}, and '' for the input."
+                    )
 
     @property
     def macs(self) -> int:

@@ -1,5 +1,6 @@
 """Blocks made of blocks: a residual pair, and layers that share one membrane."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,11 +52,11 @@ class Residual(nnx.Module):
         self, signal: Signal, inner: Signal, state: Any, *, start: int | Array, training: bool
     ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
         """The second block on `inner`, with the shortcut of `signal`."""
-        current = self.second.normalize(self.second.drive(inner), start=start, training=training)
+        current = self.second.normalize(self.second.drive(inner, start=start), start=start, training=training)
         shortcut = signal
         if self.projection is not None:
             shortcut = self.projection.normalize(
-                self.projection.drive(signal), start=start, training=training
+                self.projection.drive(signal, start=start), start=start, training=training
             )
         if shortcut.values.shape[1:] != current.values.shape[1:]:
             raise ValueError(
@@ -63,8 +64,9 @@ class Residual(nnx.Module):
                 f"output {current.values.shape[2:]}; give the block a projection."
             )
         summed = current.with_values(current.values + shortcut.values.astype(current.values.dtype))
-        out, state = run_neuron(self.second.neuron, summed, state)
-        records: tuple[LayerRecord, ...] = (self.second.record(inner, out, residual_add=True),)
+        out, state = run_neuron(self.second.neuron, summed, state, self.second.name)
+        origin = signal.origin if self.projection is None else self.projection.name
+        records: tuple[LayerRecord, ...] = (self.second.record(inner, out, shortcut=origin),)
         if self.projection is not None:
             records += (self.projection.record(signal, shortcut),)
         return pooled(out, self.second.pool), state, records
@@ -119,8 +121,7 @@ class SharedMembrane(nnx.Module):
     ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
         outputs, records = [], []
         for step in range(signal.steps):
-            at = 0 if signal.constant else step
-            out = jax.tree.map(lambda part, at=at: part[at : at + 1], signal).replace(steps=1)
+            out = signal.at(step)
             step_records: tuple[LayerRecord, ...] = ()
             for block in self.blocks:
                 turn = block.in_turn if isinstance(block, Residual) else block
@@ -129,8 +130,14 @@ class SharedMembrane(nnx.Module):
             outputs.append(out)
             records.append(step_records)
         mean = jax.tree.map(lambda *rates: sum(rates) / len(rates), *records)
-        joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *outputs)
-        return joined.replace(steps=signal.steps), state, mean
+        joined = dataclasses.replace(
+            outputs[0],
+            values=jnp.concatenate([out.values for out in outputs]),
+            # Of neurons that do not spike there is none.
+            activity=jax.tree.map(lambda *parts: jnp.concatenate(parts), *(out.activity for out in outputs)),
+            steps=signal.steps,
+        )
+        return joined, state, mean
 
 
 def _layers(block: Block | Residual) -> tuple[Block, ...]:

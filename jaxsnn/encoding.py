@@ -1,12 +1,16 @@
-"""From an image to what the first layer sees at every timestep."""
+"""From an image to what the first layer sees at every timestep.
+
+Pixels mean what [`jaxsnn.data.pixels.unit_pixels`][] says, here and so for everything that runs a network.
+"""
 
 import math
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Num
 
+from jaxsnn.data.pixels import unit_pixels
 from jaxsnn.signal import Signal
 
 
@@ -19,9 +23,14 @@ class Direct:
     """What an input of 1 in every timestep stands for in the image."""
 
     def __call__(
-        self, images: Float[Array, "batch *features"], *, start: int | Array, steps: int, key: Array | None
+        self,
+        images: Num[Array, "batch *features"] | Bool[Array, "batch *features"],
+        *,
+        start: int | Array,
+        steps: int,
+        key: Array | None,
     ) -> Signal:
-        return Signal(values=images[None], steps=steps, analog=True)
+        return Signal(values=unit_pixels(images)[None], steps=steps, analog=True)
 
 
 @dataclass(frozen=True)
@@ -45,15 +54,25 @@ class Poisson:
         return 1 / self.gain
 
     def __call__(
-        self, images: Float[Array, "batch *features"], *, start: int | Array, steps: int, key: Array | None
+        self,
+        images: Num[Array, "batch *features"] | Bool[Array, "batch *features"],
+        *,
+        start: int | Array,
+        steps: int,
+        key: Array | None,
     ) -> Signal:
         if key is None:
             raise ValueError("Poisson encoding draws spikes and needs a key: pass key=jax.random.key(seed).")
 
+        pixels = unit_pixels(images)
+        # In bfloat16 a draw has 8 bits: a rate of 0.003 would fire 0.0078 of the time.
+        dtype = pixels.dtype if jnp.finfo(pixels.dtype).bits >= 32 else jnp.float32
+        rates, spikes = self.gain * jnp.abs(pixels.astype(dtype)), jnp.sign(pixels)
+
         def one_step(time):
             # A key per timestep, so that the spikes do not depend on how time is cut into chunks.
-            uniform = jax.random.uniform(jax.random.fold_in(key, time), images.shape, images.dtype)
-            return jnp.where(uniform < self.gain * jnp.abs(images), jnp.sign(images), 0)
+            uniform = jax.random.uniform(jax.random.fold_in(key, time), pixels.shape, dtype)
+            return jnp.where(uniform < rates, spikes, jnp.zeros_like(spikes))
 
         return Signal(
             values=jax.vmap(one_step)(start + jnp.arange(steps, dtype=jnp.int32)), steps=steps, analog=False
@@ -72,7 +91,7 @@ class Frames:
 
     def __call__(
         self,
-        images: Float[Array, "time batch *features"],
+        images: Num[Array, "time batch *features"] | Bool[Array, "time batch *features"],
         *,
         start: int | Array,
         steps: int,

@@ -1,5 +1,6 @@
 """Weighted layers over (time, batch, ...), and the block of weights, neurons and pooling."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -33,6 +34,22 @@ def weights(synapse: "Conv | Linear") -> Array:
     return kernel if synapse.quantizer is None else synapse.quantizer(kernel)
 
 
+def draws(synapse: "Conv | Linear") -> bool:
+    """Whether its products differ from one timestep to the next though their inputs do not."""
+    return getattr(synapse.product, "draws", False)
+
+
+def _drawn(product: Callable[..., Array], x: Array, start: int | Array, key: Array | None) -> dict[str, Any]:
+    """A key for each timestep and image of x, folded as x is, for a product that draws."""
+    if not getattr(product, "draws", False):
+        return {}
+    time, batch = (jnp.arange(size, dtype=jnp.int32) for size in x.shape[:2])
+    base = jax.random.key(0) if key is None else key
+    of_images = jax.vmap(jax.random.fold_in, (None, 0))
+    keys = jax.vmap(lambda step: of_images(jax.random.fold_in(base, step), batch))(start + time)
+    return {"keys": keys.reshape(-1, *keys.shape[2:])}
+
+
 class Conv(nnx.Module):
     """A 2-D convolution of channels-last maps; time is folded into the batch.
 
@@ -47,7 +64,8 @@ class Conv(nnx.Module):
     - `kernel_init`: an initialiser for (height, width, in/groups, out).
     - `param_dtype`: dtype of the stored parameters; `dtype` of the computation (default: the same).
     - `product`: the function `(x, kernel, stride, padding) -> out` in place of an exact convolution, e.g. a
-      chip's with its converters. With groups or dilation it is called with these by name.
+      chip's with its converters. With groups or dilation it is called with these by name, and one whose
+      attribute `draws` is true gets `keys` besides, one for each of x.
 
     **Raises:** `ValueError` for sizes that do not fit.
     """
@@ -100,7 +118,10 @@ class Conv(nnx.Module):
         total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
         return (total[0] // 2, total[1] // 2), (total[0] % 2, total[1] % 2)
 
-    def __call__(self, x: Array) -> Float[Array, "time batch h2 w2 c2"]:
+    def __call__(
+        self, x: Array, *, start: int | Array = 0, key: Array | None = None
+    ) -> Float[Array, "time batch h2 w2 c2"]:
+        """The currents of maps from timestep `start` on; `key` is for products that draw."""
         if x.shape[-1] != self.in_channels:
             raise ValueError(
                 f"a convolution of {self.in_channels} input channels got maps of shape {x.shape[2:]}."
@@ -110,7 +131,8 @@ class Conv(nnx.Module):
         if any(self.extra_padding):
             folded = jnp.pad(folded, ((0, 0), *((0, extra) for extra in self.extra_padding), (0, 0)))
         special = {} if self._dense else {"groups": self.groups, "dilation": self.dilation}
-        out = self.product(folded, weights(self).astype(dtype), self.stride, self.padding, **special)
+        drawn = _drawn(self.product, x, start, key)
+        out = self.product(folded, weights(self).astype(dtype), self.stride, self.padding, **special, **drawn)
         if self.bias is not None:
             out = out + self.bias[...].astype(dtype)
         return out.reshape(*x.shape[:2], *out.shape[1:])
@@ -154,14 +176,19 @@ class Linear(nnx.Module):
         self.kernel = nnx.Param(initialise(rngs.params(), (in_channels, out_channels), param_dtype))
         self.bias = nnx.Param(jnp.zeros((out_channels,), param_dtype)) if use_bias else None
 
-    def __call__(self, x: Array) -> Float[Array, "time batch c"]:
+    def __call__(
+        self, x: Array, *, start: int | Array = 0, key: Array | None = None
+    ) -> Float[Array, "time batch c"]:
+        """The currents of inputs from timestep `start` on; `key` is for products that draw."""
         flat = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
         if flat.shape[-1] != self.in_channels:
             raise ValueError(
                 f"a linear layer of {self.in_channels} inputs got {flat.shape[-1]} (shape {x.shape[2:]})."
             )
         dtype = self.dtype or self.kernel[...].dtype
-        out = self.product(flat.astype(dtype), weights(self).astype(dtype))
+        folded = flat.reshape(-1, self.in_channels).astype(dtype)
+        out = self.product(folded, weights(self).astype(dtype), **_drawn(self.product, x, start, key))
+        out = out.reshape(*x.shape[:2], -1)
         return out if self.bias is None else out + self.bias[...].astype(dtype)
 
 
@@ -186,11 +213,12 @@ def pooled(signal: Signal, side: int) -> Signal:
     activity = signal.activity
     if activity is not None:
         activity = 1 - (1 - _patches(activity, side)).prod(axis=(3, 5))
-    return signal.with_values(average_pool(signal.values, side), activity)
+    averaged = signal.with_values(average_pool(signal.values, side), activity)
+    return dataclasses.replace(averaged, pool=signal.pool * side)
 
 
-def run_neuron(neuron: Neuron, current: Signal, state: Any) -> tuple[Signal, Any]:
-    """A neuron over a stretch of time: its outputs and the state after it.
+def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> tuple[Signal, Any]:
+    """A neuron over a stretch of time: its outputs, which come from the layer of that `name`, and its state.
 
     `state=None` starts at rest.
     """
@@ -206,7 +234,8 @@ def run_neuron(neuron: Neuron, current: Signal, state: Any) -> tuple[Signal, Any
     # Unrolled, XLA fuses the steps into few passes over memory; a loop pays a copy per step.
     state, out = jax.lax.scan(step, state, xs, length=current.steps, unroll=min(current.steps, 16))
     activity = out if neuron.spiking else None
-    return Signal(values=out, steps=current.steps, analog=False, activity=activity), state
+    out = dataclasses.replace(current, values=out, analog=False, activity=activity, origin=name, pool=1)
+    return out, state
 
 
 def layer_record(
@@ -217,7 +246,8 @@ def layer_record(
     *,
     spiking: bool,
     pool: int = 1,
-    residual_add: bool = False,
+    shortcut: str | None = None,
+    norm: Normalization | None = None,
     recurrent: bool = False,
 ) -> LayerRecord:
     """What weights ask of a chip, given their input and the output of the neurons that they drive."""
@@ -238,13 +268,19 @@ def layer_record(
         spiking=spiking,
         pool=pool,
         analog_input=signal.analog,
-        residual_add=residual_add,
+        residual_add=shortcut is not None,
         recurrent=recurrent,
         input_rate=signal.active_fraction,
         spike_rate=out.active_fraction,
         weight_bits=None
         if synapse.quantizer is None
         else jnp.asarray(synapse.quantizer.bits, jnp.result_type(float)),
+        weight_sparsity=jnp.mean(jax.lax.stop_gradient(weights(synapse)) == 0, dtype=jnp.result_type(float)),
+        bias=synapse.bias is not None,
+        norm="none" if norm is None else "timestep" if norm.timesteps else "shared",
+        source=signal.origin,
+        shortcut=shortcut,
+        input_pool=signal.pool,
     )
 
 
@@ -275,15 +311,20 @@ class Block(nnx.Module):
         self.neuron = neuron
         self.pool = pool
 
+    def named_synapses(self) -> dict[str, Conv | Linear]:
+        return {self.name: self.synapse}
+
     @property
     def accumulates(self) -> bool:
         """Whether its output at a timestep is already the sum over all timesteps until then."""
         return self.neuron.accumulates
 
-    def drive(self, signal: Signal) -> Signal:
-        """The currents of a signal; once, when it is constant in time."""
+    def drive(self, signal: Signal, *, start: int | Array) -> Signal:
+        """The currents of a signal; once, when it is constant in time and no product draws."""
+        if signal.constant and draws(self.synapse):
+            signal = signal.repeated()
         try:
-            return signal.with_values(self.synapse(signal.values))
+            return signal.with_values(self.synapse(signal.values, start=start, key=signal.key))
         except ValueError as error:
             raise ValueError(f"layer {self.name!r}: {error}") from error
 
@@ -295,8 +336,8 @@ class Block(nnx.Module):
             self.norm(current.values, start=start, steps=current.steps, training=training)
         )
 
-    def record(self, signal: Signal, out: Signal, residual_add: bool = False) -> LayerRecord:
-        """What this layer asks of a chip, given its input and the output of its neurons."""
+    def record(self, signal: Signal, out: Signal, shortcut: str | None = None) -> LayerRecord:
+        """What this layer asks of a chip: its input, its neurons' output, the origin of an added shortcut."""
         return layer_record(
             self.name,
             self.synapse,
@@ -304,7 +345,8 @@ class Block(nnx.Module):
             out,
             spiking=self.neuron.spiking,
             pool=self.pool,
-            residual_add=residual_add,
+            shortcut=shortcut,
+            norm=self.norm,
         )
 
     def __call__(
@@ -318,10 +360,21 @@ class Block(nnx.Module):
     ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
         """`(signal, state) -> (signal, state, records)` from timestep `start` on; `current` is a drive
         computed before."""
-        current = self.drive(signal) if current is None else current
-        out, state = run_neuron(self.neuron, self.normalize(current, start=start, training=training), state)
+        current = self.drive(signal, start=start) if current is None else current
+        current = self.normalize(current, start=start, training=training)
+        out, state = run_neuron(self.neuron, current, state, self.name)
         record = self.record(signal, out)
         return pooled(out, self.pool), state, (record,)
+
+
+def synapses(network: nnx.Module) -> dict[str, Conv | Linear]:
+    """The weights of a network by the names that its records have them under."""
+    found: dict[str, Conv | Linear] = {}
+    for _, module in nnx.iter_graph(network):
+        named = getattr(module, "named_synapses", None)
+        if named is not None:
+            found |= named()
+    return found
 
 
 class Neurons(nnx.Module):
@@ -340,5 +393,5 @@ class Neurons(nnx.Module):
     def __call__(
         self, signal: Signal, state: Any, *, start: int | Array, training: bool = False
     ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
-        out, state = run_neuron(self.neuron, signal, state)
+        out, state = run_neuron(self.neuron, signal, state, signal.origin)
         return out, state, ()

@@ -1,5 +1,6 @@
 """A stack of layers, its unrolling in time, and the record it leaves."""
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn.encoding import Direct, Encoding, Frames
-from jaxsnn.layers import Block
+from jaxsnn.layers import Block, draws
 from jaxsnn.neuron import Neuron
 from jaxsnn.normalization import Normalization
 from jaxsnn.recompute import recomputed
@@ -62,7 +63,9 @@ class Network(nnx.Module):
         - `images`: floats, (batch, height, width, channels) or (batch, features), usually in [0, 1] or
           normalised; with the encoding [`jaxsnn.encoding.Frames`][], (time, batch, ...).
         - `timesteps`: T, at least 1; of frames, by default all.
-        - `key`: for Poisson encoding.
+        - `key`: for Poisson encoding, and for what is drawn at each read of a chip. Reads are drawn from the
+          chip's own key, this one, the timestep, the place in the batch and the layer; give every batch a
+          key of its own ([`batch_key`][]).
         - `chunk`: how many timesteps run layer by layer at once. None takes all T (fastest); 1 runs the whole
           network step by step. Every choice gives the same numbers to rounding.
         - `remat`: the backward pass recomputes activations instead of storing them. With a `chunk` below T,
@@ -173,7 +176,8 @@ class Network(nnx.Module):
                 )
 
     def stem(self, images: Array) -> Array | None:
-        """The first layer's currents where they are equal at every timestep (direct encoding), else None."""
+        """The first layer's currents where they are equal at every timestep (direct encoding without read
+        noise), else None."""
         if isinstance(self.encoding, Frames):
             if images.ndim < 3:
                 raise ValueError(f"frames must be (time, batch, ...), got shape {images.shape}.")
@@ -182,9 +186,10 @@ class Network(nnx.Module):
                 f"images must be (batch, height, width, channels) or (batch, features), got shape "
                 f"{images.shape}; a network of inputs with a time axis has encoding=Frames()."
             )
-        if not self.encoding.constant or not isinstance(self.layers[0], Block):
+        first = self.layers[0]
+        if not self.encoding.constant or not isinstance(first, Block) or draws(first.synapse):
             return None
-        return self.layers[0].drive(self.encoding(images, start=0, steps=1, key=None)).values
+        return self.layers[0].drive(self.encoding(images, start=0, steps=1, key=None), start=0).values
 
     def advance(
         self,
@@ -206,7 +211,7 @@ class Network(nnx.Module):
         **Returns:** the output potential, or the count of output spikes so far, after each of these
         timesteps, not divided; the state after them; the records.
         """
-        signal = self.encoding(images, start=start, steps=steps, key=key)
+        signal = dataclasses.replace(self.encoding(images, start=start, steps=steps, key=key), key=key)
         states, count = (None, None) if state is None else state
         signal, states, records = self.run(
             signal, states, start=start, current=current, remat=remat, training=training
@@ -275,6 +280,18 @@ class Network(nnx.Module):
 
     def _mixes_time(self) -> bool:
         return any(norm.across_time for norm in self._norms())
+
+
+def batch_key(network: Network, key: Array | None, number: int) -> Array | None:
+    """The key of batch `number`, counted from 0; None where an encoding draws and there is no key.
+
+    Without a key, what is drawn at the reads of a chip still differs between batches.
+    """
+    if key is None:
+        if not network.encoding.constant:
+            return None
+        key = jax.random.key(0)
+    return jax.random.fold_in(key, number)
 
 
 def _layer(layer, signal, state, extra, **options):

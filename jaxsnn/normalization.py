@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
+from jaxsnn.data.pixels import check_images
+
 
 class Normalization(nnx.Module):
     """Subclasses map currents (time or 1, batch, ..., channels) to the same, per timestep.
@@ -130,7 +132,7 @@ def _statistics_after(graphdef, state, images, key, timesteps):
 
 def adapt_statistics(
     network: Any,
-    images: Array,
+    images: Any,
     *,
     timesteps: int,
     batch_size: int = 64,
@@ -145,15 +147,18 @@ def adapt_statistics(
     **Arguments:**
 
     - `network`: a network with normalisation; changed in place.
-    - `images`: floats as the network takes them. Each full batch moves the averages once.
+    - `images`: of a type that [`jaxsnn.data.pixels.unit_pixels`][] names. Each full batch moves the
+      averages once.
     - `means_only`: keep the variances, as the paper's text has it ("updating the average mean").
 
-    **Raises:** `ValueError` when the network has no normalisation, or fewer images than a batch.
+    **Raises:** `ValueError` when the network has no normalisation, fewer images than a batch, and NaN
+    or infinite pixels.
     """
     if not jax.tree.leaves(nnx.state(network, nnx.BatchStat)):
         raise ValueError("the network has no normalisation layer, so there is nothing to adapt.")
     if len(images) < batch_size:
         raise ValueError(f"adaptation needs at least one batch of {batch_size} images, got {len(images)}.")
+    check_images(images, "adaptation")
     graphdef, state = nnx.split(network)
     variances = _variances(network)
     for number in range(len(images) // batch_size):

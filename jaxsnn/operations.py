@@ -1,5 +1,6 @@
 """Layers without weights and neurons: pooling, scaling, another order of the values."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -72,7 +73,8 @@ class Pool(Operation):
         activity = signal.activity
         if activity is not None:
             activity = jnp.minimum(self._windows(activity, jax.lax.add), 1)
-        return signal.with_values(values, activity)
+        pooled = signal.with_values(values, activity)
+        return dataclasses.replace(pooled, pool=signal.pool * self.stride[0])
 
     def _windows(self, x: Array, combine: Callable[[Any, Any], Any]) -> Array:
         padded = [side + 2 * pad for side, pad in zip(x.shape[2:4], self.padding, strict=True)]

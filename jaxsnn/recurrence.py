@@ -1,5 +1,6 @@
 """Layers whose neurons hear their own spikes of the timestep before."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -52,6 +53,9 @@ class Recurrent(nnx.Module):
     def name(self) -> str:
         return self.block.name
 
+    def named_synapses(self) -> dict[str, Conv | Linear]:
+        return {f"{self.name}_recurrent": self.recurrent}
+
     @property
     def accumulates(self) -> bool:
         return self.block.accumulates
@@ -60,7 +64,7 @@ class Recurrent(nnx.Module):
         self, signal: Signal, state: Any, *, start: int | Array, training: bool = False
     ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
         block = self.block
-        current = block.normalize(block.drive(signal), start=start, training=training)
+        current = block.normalize(block.drive(signal, start=start), start=start, training=training)
         if state is None:
             shape, dtype = current.values.shape[1:], current.values.dtype
             state = block.neuron.initial_state(shape, dtype), jnp.zeros(shape, dtype)
@@ -68,8 +72,9 @@ class Recurrent(nnx.Module):
 
         def step(carry, now):
             neurons, before = carry
-            drive = now if constant is None else constant
-            fed_back = self._fed_back(before)
+            time, values = now
+            drive = values if constant is None else constant
+            fed_back = self._fed_back(before, start + time, signal.key)
             if fed_back.shape != drive.shape:
                 raise ValueError(
                     f"layer {block.name!r}: its recurrent weights give currents of shape "
@@ -79,13 +84,17 @@ class Recurrent(nnx.Module):
             out, neurons = block.neuron(drive + fed_back.astype(drive.dtype), neurons)
             return (neurons, out), (out, before)
 
-        xs = None if current.constant else current.values
+        xs = jnp.arange(current.steps, dtype=jnp.int32), None if current.constant else current.values
         # A convolution inside a rolled loop is slow on a CPU; products are small, and unrolling fuses them.
         unroll = current.steps if isinstance(self.recurrent, Conv) else min(current.steps, 16)
         state, (out, before) = jax.lax.scan(step, state, xs, length=current.steps, unroll=max(unroll, 1))
         spiking = block.neuron.spiking
-        spikes = Signal(out, current.steps, False, out if spiking else None)
-        heard = Signal(before, current.steps, False, before if spiking else None)
+        spikes, heard = (
+            dataclasses.replace(
+                current, values=x, analog=False, activity=x if spiking else None, origin=block.name, pool=1
+            )
+            for x in (out, before)
+        )
         records = (
             block.record(signal, spikes),
             layer_record(
@@ -94,8 +103,8 @@ class Recurrent(nnx.Module):
         )
         return pooled(spikes, block.pool), state, records
 
-    def _fed_back(self, spikes: Array) -> Array:
-        out = self.recurrent(spikes[None])[0]
+    def _fed_back(self, spikes: Array, time: int | Array, key: Array | None) -> Array:
+        out = self.recurrent(spikes[None], start=time, key=key)[0]
         return out.reshape(spikes.shape) if isinstance(self.recurrent, Linear) else out
 
 

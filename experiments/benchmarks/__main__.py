@@ -6,7 +6,8 @@ import pkgutil
 from pathlib import Path
 
 from experiments import benchmarks
-from experiments.output import Table, console, machine, write_json
+from jaxsnn.codesign.provenance import machine, write_json
+from jaxsnn.codesign.table import Table, console
 
 RESULTS = Path(__file__).parents[1] / "results"
 

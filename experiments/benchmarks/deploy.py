@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from experiments.chip_training import programmed
 from experiments.timing import in_turns, seconds_of
+from hwmodels.chip import Analog
 from hwmodels.crossbar import Converters, Crossbar, Device, Variation, Wires, deploy, effective_conductance
 from hwmodels.crossbar.deploy import target_tiles
+from jaxsnn.codesign.program import program
 from jaxsnn.convolution import convolve_by_xla
 from jaxsnn.layers import Conv
 from jaxsnn.learning.training import split_parameters
@@ -33,17 +34,18 @@ def run(width: float = 1.0, tiles: int = MANY) -> dict[str, Any]:
     key = jax.random.key(1)
 
     began = time.perf_counter()
-    program = jax.jit(deploy).lower(params, CROSSBAR, key).compile()
+    compiled = jax.jit(deploy).lower(params, CROSSBAR, key).compile()
     compile_s = time.perf_counter() - began
-    deploy_s = seconds_of(lambda: program(params, CROSSBAR, key), 3)
-    deployed = nnx.merge(graph, program(params, CROSSBAR, key), rest, copy=True)
+    deploy_s = seconds_of(lambda: compiled(params, CROSSBAR, key), 3)
+    deployed = nnx.merge(graph, compiled(params, CROSSBAR, key), rest, copy=True)
 
     images = jax.random.uniform(jax.random.key(2), (BATCH, 32, 32, 3), jnp.float32)
+    converters = Converters(adc_bits=6)
     networks = {
         "in software": network,
         "in software by XLA's convolution": _by_xla(network),
         "deployed": deployed,
-        "with converters": programmed(network, CROSSBAR, key, converters=Converters(adc_bits=6)),
+        "with converters": program(network, Analog(CROSSBAR, converters, converters), key),
     }
     evaluation_s = in_turns({name: partial(_logits, one, images) for name, one in networks.items()}, 15)
     rows: list[dict[str, Any]] = [{"what": f"deploy {count} tiles", "seconds": deploy_s}]

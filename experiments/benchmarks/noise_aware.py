@@ -18,9 +18,9 @@ import numpy as np
 import optax
 from flax import nnx
 
-from experiments.chip_training import EXPANSIONS, Between, NoiseAware
 from hwmodels.crossbar import Crossbar, Device, Variation, effective_conductance
 from hwmodels.crossbar.deploy import target_tiles
+from jaxsnn.codesign.noise_aware import EXPANSIONS, Between, NoiseAware
 from jaxsnn.learning.training import split_parameters
 from jaxsnn.learning.transform import Transform
 from jaxsnn.models.digits import digits_convnet

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from experiments.robustness import Robustness
+from jaxsnn.codesign.robustness import Robustness
 
 
 def hardware_accuracy_figure(software: float, chips: Mapping[str, Robustness]) -> Figure:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.robustness import Robustness
+from jaxsnn.codesign.robustness import Robustness
 
 
 def noise_aware_figure(

@@ -16,7 +16,7 @@ def sensitivity_figure(
 
     **Arguments:**
 
-    - `energies`: by title, [`experiments.sensitivity.Sensitivities`][], the greatest magnitudes first.
+    - `energies`: by title, [`jaxsnn.codesign.sensitivity.Sensitivities`][], the greatest magnitudes first.
     - `weight_errors`: elasticities by parameter for each layer.
     """
     rows = max(len(found.total) for found in energies.values())

@@ -1,6 +1,7 @@
 """Checks of numbers that may be known now or only when a traced program runs."""
 
 import os
+import sys
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any
@@ -75,4 +76,6 @@ def require_memory(rows: int, columns: int, dtype: Any) -> None:
 def _memory_bytes() -> int:
     """Of the accelerator if it says how much it has, else of the machine."""
     device = jax.local_devices()[0].memory_stats() or {}
-    return device.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # Where the system does not tell, as on Windows, the allocation itself has to fail.
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else sys.maxsize
+    return device.get("bytes_limit") or host

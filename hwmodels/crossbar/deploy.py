@@ -103,9 +103,15 @@ def deploy(
 
     **Returns:** a pytree of the same structure, shapes and dtypes.
 
-    **Raises:** `ValueError` if no leaf is a kernel; an error, also under `jit`, for weights that are NaN or
-    infinite.
+    **Raises:** `ValueError` if no leaf is a kernel, and for devices with read noise, which no plain matrix
+    holds; an error, also under `jit`, for weights that are NaN or infinite.
     """
+    if crossbar.device.read_noise is not None:
+        raise ValueError(
+            "deploy returns plain matrices, which cannot hold Device.read_noise: multiply by tile_products "
+            "(for a network, jaxsnn.codesign.program.programmed), which draw it at each read, or set "
+            "read_noise=None."
+        )
     chips = program_kernels(params, crossbar, key, solve=solve)
 
     def replaced(path, leaf):

@@ -56,8 +56,10 @@ class TileProduct(eqx.Module):
     kernel that a layer hands over only the shape is looked at: the tiles hold it. Results have the inputs'
     dtype, and the tiles' where inputs are whole numbers or booleans, as spikes may be.
 
-    Read noise is drawn for every input vector from `key`; another call draws the same again. Give each call a
-    key of its own by [`TileProduct.with_key`][].
+    Read noise is drawn from `key` for each entry of the inputs' first axes and each tile; another call draws
+    the same again. Give each call a key of its own by [`TileProduct.with_key`][], or each entry one by the
+    `keys` of `linear` and `convolve`: then a draw depends on `key`, the entry's key and the tile alone, and
+    not on how the entries are cut into calls.
 
     **Arguments:**
 
@@ -131,16 +133,24 @@ class TileProduct(eqx.Module):
         return eqx.tree_at(lambda product: product.adc_full_scale, self, reached, is_leaf=_is_none)
 
     @_hook
-    def linear(self, x: Shaped[Array, "*batch inputs"], kernel: Array | None = None) -> Array:
-        """`x @ kernel`, shape (..., out)."""
-        return self._linear(x, kernel).astype(self._dtype(x))
+    def linear(
+        self,
+        x: Shaped[Array, "*batch inputs"],
+        kernel: Array | None = None,
+        *,
+        keys: Shaped[Array, "..."] | None = None,
+    ) -> Array:
+        """`x @ kernel`, shape (..., out); `keys`, shape (...,), are of the read noise."""
+        return self._linear(x, kernel, keys).astype(self._dtype(x))
 
-    def _linear(self, x, kernel):
+    def _linear(self, x, kernel, keys=None):
         self._check_kernel(kernel)
         inputs = math.prod(self.tiles.plan.shape[:-1])
         if x.shape[-1] != inputs:
             raise ValueError(f"tiles of a kernel of {inputs} inputs got {x.shape[-1]} features.")
-        out = _products(self, x.reshape(-1, inputs), None)
+        if keys is not None:
+            keys = keys.reshape(-1, *keys.shape[x.ndim - 1 :])
+        out = _products(self, x.reshape(-1, inputs), None, keys)
         return out.reshape(*x.shape[:-1], self.tiles.plan.shape[-1])
 
     @_hook
@@ -150,11 +160,13 @@ class TileProduct(eqx.Module):
         kernel: Array | None,
         stride: Sequence[int],
         padding: Sequence[int],
+        *,
+        keys: Shaped[Array, "..."] | None = None,
     ) -> Float[Array, "batch height2 width2 channels2"]:
-        """The convolution of channels-last maps with zero padding."""
+        """The convolution of channels-last maps with zero padding; `keys`, (batch,), of the read noise."""
         self._check_kernel(kernel)
         window = _Window(stride, [(pad, pad) for pad in padding], (1, 1))
-        return self._convolution(x, window).astype(self._dtype(x))
+        return self._convolution(x, window, keys).astype(self._dtype(x))
 
     @_hook
     def dot_general(
@@ -233,13 +245,13 @@ class TileProduct(eqx.Module):
         """Of the result: spikes may be whole numbers or booleans, currents are not."""
         return x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else self.tiles.effective.dtype
 
-    def _convolution(self, x, window):
+    def _convolution(self, x, window, keys=None):
         *_, channels, _ = self.tiles.plan.shape
         if x.shape[-1] != channels:
             raise ValueError(
                 f"tiles of a kernel of shape {self.tiles.plan.shape} got maps of {x.shape[-1]} channels."
             )
-        return _products(self, x, window)
+        return _products(self, x, window, keys)
 
     def _seen(self, x, window):
         """What the positions of the kernel see of maps or, without a window, of vectors."""
@@ -271,50 +283,77 @@ class TileProduct(eqx.Module):
             )
         return self.tiles.greatest * self.converters.input_limit(self.tiles.greatest.dtype)
 
+    def _keys(self, given, count):
+        """A key for the reads of each of `count` entries; None without read noise."""
+        own = self.key
+        if self.read_noise is None:
+            return None
+        if own is None:
+            raise ValueError("read noise is drawn at each read: TileProduct needs a key.")
+        if given is None:
+            return jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(count, dtype=jnp.uint32))
+
+        def mixed(key):
+            first, second = jax.random.bits(key, (2,), jnp.uint32)
+            return jax.random.fold_in(jax.random.fold_in(own, first), second)
+
+        return jax.vmap(mixed)(given)
+
+    def _noisy(self, noise, currents, squares, keys, block):
+        """Currents (vectors, columns) as they are read; each of `keys` is that of equally many vectors."""
+
+        def read(currents, squares, key):
+            return noise(currents, squares, jax.random.fold_in(key, block))
+
+        cut = (len(keys), -1, currents.shape[-1])
+        return jax.vmap(read)(currents.reshape(cut), squares.reshape(cut), keys).reshape(currents.shape)
+
     @with_exact_products
-    def _product(self, inputs, full_scale, index):
-        """Inputs of the blocks to (vectors, outputs), for the chunk `index`."""
+    def _product(self, inputs, full_scale, keys):
+        """Inputs of the blocks to (vectors, outputs)."""
         tiles = self.tiles
         blocks, vectors, _ = inputs.shape
-        keys = None
-        if self.read_noise is not None:
-            if self.key is None:
-                raise ValueError("read noise is drawn at each read: TileProduct needs a key.")
-            keys = jax.random.split(jax.random.fold_in(self.key, index), blocks)
 
         def read(total, block):
-            inputs, effective, worth, spread, key = block
+            index, inputs, effective, worth, spread = block
             currents = inputs @ effective
             if self.read_noise is not None:
-                currents = self.read_noise(currents, spread(inputs, currents, tiles.width), key)
+                squares = spread(inputs, currents, tiles.width)
+                currents = self._noisy(self.read_noise, currents, squares, keys, index)
             if self.converters is not None:
                 currents = self.converters.digital_current(currents, full_scale)
             return total + currents * worth, None
 
         start = jnp.zeros((vectors, tiles.effective.shape[-1]), inputs.dtype)
-        total, _ = jax.lax.scan(read, start, (inputs, tiles.effective, tiles.worth, tiles.spreads, keys))
+        numbers = jnp.arange(blocks, dtype=jnp.uint32)
+        total, _ = jax.lax.scan(read, start, (numbers, inputs, tiles.effective, tiles.worth, tiles.spreads))
         return tiles.outputs(total, inputs)
 
 
 # Compiled here, once for each shape: hooks are also called without `jit`, in notebooks.
 @eqx.filter_jit
-def _products(product, x, window):
+def _products(product, x, window, keys):
     """The products of what the positions of the kernel see of `x`.
 
     In chunks whose currents stay in a core's cache, without which their memory traffic costs most.
     """
     each = product._outputs(x, window)
     full_scale = product._full_scale()
+    keys = product._keys(keys, len(x))
 
     def currents(chunk):
-        index, part = chunk
-        out = product._product(product.tiles.inputs(product._seen(part, window)), full_scale, index)
+        part, keys = chunk
+        out = product._product(product.tiles.inputs(product._seen(part, window)), full_scale, keys)
         return out.reshape(len(part), *each, -1)
 
     chunks = product._chunks(x, math.prod(each))
+    if keys is not None:
+        # The last chunk is filled; what is drawn there is cut off.
+        filled = keys[jnp.arange(math.prod(chunks.shape[:2])) % max(len(x), 1)]
+        keys = filled.reshape(*chunks.shape[:2], *keys.shape[1:])
     if len(chunks) == 1:
-        return currents((0, chunks[0]))
-    out = jax.lax.map(currents, (jnp.arange(len(chunks)), chunks))
+        return currents(jax.tree.map(lambda part: part[0], (chunks, keys)))
+    out = jax.lax.map(currents, (chunks, keys))
     return out.reshape(-1, *out.shape[2:])[: len(x)]
 
 

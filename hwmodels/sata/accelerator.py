@@ -1,11 +1,14 @@
 """The SATA chip as one pytree: array, buffers, precisions, neurons and dataflow."""
 
+import dataclasses
 import math
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 
 from hwmodels import rounding
+from hwmodels.checks import is_traced
+from hwmodels.chip import Digital
 from hwmodels.sata.array import Array, Buffers, require
 from hwmodels.sata.memory import Sram, require_block, sram
 from hwmodels.sata.other_dataflows import OTHER_DATAFLOWS, whole
@@ -19,7 +22,11 @@ from hwmodels.sata.technology import (
     power,
 )
 from hwmodels.sata.traffic import DATAFLOWS
-from hwmodels.workload import Scalar
+from hwmodels.workload import Scalar, Workload
+
+
+def _plain(value: Any) -> str:
+    return "?" if is_traced(value) else f"{float(value):g}"
 
 
 class Accelerator(eqx.Module):
@@ -75,6 +82,39 @@ class Accelerator(eqx.Module):
                 f"the dataflow {self.dataflow!r} moves spikes and has no dense element; "
                 f"choose one of {', '.join(DATAFLOWS)}."
             )
+
+    @property
+    def label(self) -> str:
+        """What tables call it: node, array, bits of weights, and the dataflow where it is not SATA's."""
+        array = f"{_plain(self.array.rows)}×{_plain(self.array.columns)}"
+        other = "" if self.dataflow == "sata" else f", dataflow {self.dataflow}"
+        return f"SATA, 28 nm, {array} elements, {_plain(self.precision.weight)}-bit weights{other}"
+
+    def arithmetic(self) -> Digital:
+        """Operands of `precision`: SATA's products are exact."""
+        bits = self.precision
+        return Digital(
+            weight_bits=bits.weight,
+            image_bits=bits.image,
+            accumulator_bits=bits.accumulator,
+            threshold_bits=bits.threshold,
+            membrane_bits=bits.membrane,
+            activation_bits=bits.activation,
+        )
+
+    def cost(self, workload: Workload, conventions: Any = "corrected") -> Any:
+        """What one inference costs: [`hwmodels.sata.inference_energy`][]."""
+        from hwmodels.sata.inference import inference_energy
+
+        return inference_energy(workload, self, conventions=conventions)
+
+    def of_width(self, weight_bits: Scalar | None) -> "Accelerator":
+        """The chip with elements of one layer's weights; None leaves its own."""
+        if weight_bits is None:
+            return self
+        return dataclasses.replace(
+            self, precision=dataclasses.replace(self.precision, weight=rounding.as_scalar(weight_bits))
+        )
 
 
 class UnitCost(NamedTuple):
@@ -147,6 +187,8 @@ def unit_costs(accelerator: Accelerator, corrections: frozenset[str]) -> Costs:
     units.append(UnitCost("image_multiplier", "operation", "image_products", image.dynamic_w / clock))
     addition = power("adder", chip.precision.accumulator)
     units.append(UnitCost("residual_and_pooling", "operation", "additions", addition.dynamic_w / clock))
+    scaling = power("multiplier", chip.precision.accumulator)
+    units.append(UnitCost("normalisation", "operation", "norm_products", scaling.dynamic_w / clock))
 
     banks = rounding.as_scalar(chip.sram_banks) if "banks" in corrections else 1
     for buffer in ("ifmap", "filter", "ofmap"):

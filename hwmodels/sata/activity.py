@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from hwmodels import rounding
+from hwmodels.routes import average_bits
 from hwmodels.sata.accelerator import Accelerator
 from hwmodels.sata.array import padded_geometry, schedule, simulator_geometry
 from hwmodels.sata.conventions import CORRECTIONS
@@ -16,6 +17,7 @@ DRIVERS = (
     "image_products",
     "neuron_updates",
     "additions",
+    "norm_products",
     "cycles",
     "sram_ifmap_reads",
     "sram_ifmap_writes",
@@ -38,7 +40,7 @@ def layer_activity(
 
     **Arguments:**
 
-    - `layer`: the layer.
+    - `layer`: the layer; `input_pool` is 1 where it does not say.
     - `timesteps`: T, traced or not.
     - `chip`: the accelerator.
     - `corrections`: names out of [`CORRECTIONS`][].
@@ -73,7 +75,7 @@ def layer_activity(
 
     byte = 8 if "precision" in corrections else 1
     p = chip.precision
-    in_bits = (p.image if once else p.activation) if byte == 8 else 1
+    in_bits = (p.image if once else _input_bits(layer, chip, corrections)) if byte == 8 else 1
     out_bits = _output_bits(layer, chip, corrections) if byte == 8 else 1
     weight_bits = p.weight if byte == 8 else 1
     in_bits, out_bits, weight_bits = (rounding.as_scalar(b) / byte for b in (in_bits, out_bits, weight_bits))
@@ -92,6 +94,7 @@ def layer_activity(
         "image_products": products * density if once else 0,
         "neuron_updates": updates if neurons else 0,
         "additions": additions,
+        "norm_products": 0,
         "cycles": _cycles(layer, chip, statistics, timesteps, repeats, corrections),
         "sram_ifmap_reads": statistics.sram_ifmap_reads * in_bits * in_times,
         "sram_filter_reads": statistics.sram_filter_reads * weight_bits * weight_times,
@@ -103,6 +106,8 @@ def layer_activity(
         "sram_filter_writes": 0,
         "sram_ofmap_reads": 0,
     }
+    if "neurons" in corrections:
+        _add_constants(counts, layer, timesteps, updates, chip, byte)
     if "buffer_fills" in corrections:
         counts["sram_ifmap_writes"] = counts["dram_ifmap_reads"]
         counts["sram_filter_writes"] = counts["dram_filter_reads"]
@@ -128,10 +133,12 @@ def _other_activity(
     else:
         counts = ptb_counts(layer, timesteps, chip, dram)
     counts = dict.fromkeys(DRIVERS, 0) | counts
-    counts["additions"] = _additions(layer, layer.outputs * timesteps)
+    updates = layer.outputs * timesteps
+    counts["additions"] = _additions(layer, updates)
+    _add_constants(counts, layer, timesteps, updates, chip, 8)
     counts["sram_ifmap_writes"] = counts["dram_ifmap_reads"]
     counts["sram_filter_writes"] = counts["dram_filter_reads"]
-    shortcut = _shortcut_words(layer, layer.outputs * timesteps, chip, 8)
+    shortcut = _shortcut_words(layer, updates, chip, 8)
     counts["sram_ofmap_reads"] = counts["dram_ofmap_writes"] + shortcut
     # SpinalFlow sees no zeros, so its slots are filled by spikes alone
     busy = counts["macs"] if chip.dataflow == "spinalflow" else layer.macs * timesteps
@@ -140,8 +147,25 @@ def _other_activity(
 
 
 def _additions(layer: Layer, updates: Any) -> Any:
-    """One addition per output for a shortcut, and one per output for averaging."""
-    return updates * (int(layer.residual_add) + int(layer.pool > 1))
+    """One addition per output for a shortcut, for averaging, and for a bias or a normalisation's shift."""
+    shifted = layer.bias or layer.norm != "none"
+    return updates * (int(layer.residual_add) + int(layer.pool > 1) + int(shifted))
+
+
+def _add_constants(
+    counts: dict[str, Any], layer: Layer, timesteps: Any, updates: Any, chip: Accelerator, byte: int
+) -> None:
+    """Products of a normalisation of each timestep, and the constants of biases and normalisations.
+
+    Constants come the way of weights. A normalisation that timesteps share is folded into weights and a bias.
+    """
+    sets = int(layer.bias or layer.norm == "shared")
+    if layer.norm == "timestep":
+        sets = sets + 2 * timesteps
+        counts["norm_products"] = updates
+    words = sets * layer.out_channels * rounding.as_scalar(chip.precision.accumulator) / byte
+    for memory in ("dram", "sram"):
+        counts[f"{memory}_filter_reads"] = counts[f"{memory}_filter_reads"] + words
 
 
 def _shortcut_words(layer: Layer, updates: Any, chip: Accelerator, byte: int) -> Any:
@@ -158,12 +182,19 @@ def _output_pixels(layer: Layer, corrections: frozenset[str]) -> int:
     return math.prod((size[a] + 2 - layer.kernel[a]) // layer.stride[a] + 1 for a in (0, 1))
 
 
+def _input_bits(layer: Layer, chip: Accelerator, corrections: frozenset[str]) -> Any:
+    """Spikes, or their averages after pooling: what [`_output_bits`][] of the source wrote."""
+    bits = rounding.as_scalar(chip.precision.activation)
+    pool = layer.input_pool if layer.input_pool is not None and "neurons" in corrections else 1
+    return bits + average_bits(pool)
+
+
 def _output_bits(layer: Layer, chip: Accelerator, corrections: frozenset[str]) -> Any:
     """Spikes, their averages after pooling, or the partial sums of a layer without neurons."""
     if "neurons" not in corrections:
         return chip.precision.output
     bits = chip.precision.output if layer.spiking else chip.precision.accumulator
-    return rounding.as_scalar(bits) + 2 * math.log2(layer.pool)
+    return rounding.as_scalar(bits) + average_bits(layer.pool)
 
 
 def _cycles(

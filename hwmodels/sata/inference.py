@@ -1,11 +1,13 @@
 """Energy, cycles, latency, area and utilisation of one inference on SATA."""
 
+import dataclasses
 from collections.abc import Collection
 from typing import Any
 
 import equinox as eqx
 
 from hwmodels import rounding
+from hwmodels.routes import input_pools
 from hwmodels.sata._guard import guarded
 from hwmodels.sata.accelerator import Accelerator, unit_costs
 from hwmodels.sata.activity import layer_activity
@@ -76,7 +78,9 @@ def inference_energy(
 
     **Arguments:**
 
-    - `workload`: layers with their spike rates, and the timesteps.
+    - `workload`: layers with their spike rates, and the timesteps. A layer with `weight_bits` of its own is
+      priced at that width, as an array that adapts its elements to each layer would have it; the area is that
+      of `accelerator`.
     - `accelerator`: the chip; the published one by default.
     - `conventions`: "corrected", "published" (the authors' printed tables), or the names of the corrections
       to apply, out of [`CORRECTIONS`][].
@@ -93,8 +97,13 @@ def inference_energy(
     corrections = resolve(conventions)
     workload, chip = guarded(workload, chip)
     timesteps = rounding.as_scalar(workload.timesteps)
+    layers = [
+        dataclasses.replace(layer, input_pool=pool)
+        for layer, pool in zip(workload.layers, input_pools(workload), strict=True)
+    ]
     activity = {
-        layer.name: layer_activity(layer, timesteps, chip, corrections, dram) for layer in workload.layers
+        layer.name: layer_activity(layer, timesteps, chip.of_width(layer.weight_bits), corrections, dram)
+        for layer in layers
     }
     operations = {
         driver: sum(counts[driver] for counts in activity.values()) for driver in ("macs", "neuron_updates")
@@ -107,11 +116,17 @@ def inference_energy(
                     counts[driver] = counts[driver] * (operations[driver] / total)
 
     costs = unit_costs(chip, corrections)
+    units = {
+        layer.name: costs.units
+        if layer.weight_bits is None
+        else unit_costs(chip.of_width(layer.weight_bits), corrections).units
+        for layer in layers
+    }
     by_component: dict[str, Any] = {}
     by_cause: dict[str, Any] = {}
     by_both: dict[str, dict[str, Any]] = {name: {} for name in activity}
-    for unit in costs.units:
-        for name, counts in activity.items():
+    for name, counts in activity.items():
+        for unit in units[name]:
             if rounding.is_number(counts[unit.driver]) and counts[unit.driver] == 0:
                 energy: Any = 0.0
             else:

@@ -1,6 +1,7 @@
 """Area of the chip, by component."""
 
 from hwmodels.rounding import maximum, minimum
+from hwmodels.routes import average_bits, input_pools, is_projection
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import Components
 from hwmodels.spikeflow.conventions import Conventions
@@ -14,8 +15,7 @@ from hwmodels.spikeflow.energy import (
     serial_cycles,
 )
 from hwmodels.spikeflow.placement import Placement, columns_per_weight
-from hwmodels.spikeflow.residual import is_projection
-from hwmodels.workload import Scalar, Workload
+from hwmodels.workload import Layer, Scalar, Workload
 
 AREA_COMPONENTS = (
     "crossbar",
@@ -32,6 +32,8 @@ AREA_COMPONENTS = (
     "membrane",
     "neuron",
     "pooling",
+    "gain",
+    "normalisation",
     "entropy",
 )
 """The names in every area breakdown."""
@@ -105,6 +107,12 @@ def _tile_area(workload: Workload, chip: Chip, conventions: Conventions) -> dict
     area["neuron"] = columns / chip.channel_sharing * unit
     if any(layer.pool > 1 for layer in workload.layers):
         area["pooling"] = columns * parts.adder_8_bit_um2
+    if chip.calibration != "none":
+        area["gain"] = pes * adcs * parts.multiplier_8_bit_um2
+    if any(layer.bias or layer.norm != "none" for layer in workload.layers):
+        area["normalisation"] = columns * parts.adder_16_bit_um2
+    if any(layer.norm == "timestep" for layer in workload.layers):
+        area["normalisation"] = area["normalisation"] + columns * parts.multiplier_8_bit_um2
     return area
 
 
@@ -132,7 +140,16 @@ def _map_bits(workload: Workload, index: int, chip: Chip, conventions: Conventio
     if is_projection(layer, workload):
         return 0.0  # a projection reads the map of the branch that it runs beside
     shortcut = float(layer.outputs) if layer.residual_add else 0.0  # it waits for its branch
-    return inputs * input_width(layer, chip) + shortcut
+    each = input_width(layer, chip) + average_bits(input_pools(workload)[index])
+    return inputs * each + shortcut + _constant_bits(layer, workload, chip)
+
+
+def _constant_bits(layer: Layer, workload: Workload, chip: Chip) -> Scalar:
+    """Biases, and scales and shifts of normalisation, kept beside the maps."""
+    sets: Scalar = int(layer.bias or layer.norm == "shared")
+    if layer.norm == "timestep":
+        sets = sets + 2 * workload.timesteps
+    return sets * float(layer.out_channels) * chip.membrane_bits
 
 
 def entropy_unit_um2(parts: Components) -> Scalar:

@@ -1,17 +1,22 @@
 """The SpikeFlow chip: tiles of PEs, PEs of crossbars, and what surrounds them."""
 
+import dataclasses
 import math
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import equinox as eqx
 import numpy as np
 
 from hwmodels.checks import is_traced
+from hwmodels.chip import Analog
+from hwmodels.crossbar import Converters, Crossbar, Device, Wires
+from hwmodels.crossbar.converter import FullScale
+from hwmodels.crossbar.mapping import Calibration, Signs
 from hwmodels.spikeflow import ranges
 from hwmodels.spikeflow.components import RRAM, Adc, Cell, Components, Mesh
 from hwmodels.spikeflow.ranges import Limit
 from hwmodels.spikeflow.technology import NODES_NM, Rule
-from hwmodels.workload import Scalar
+from hwmodels.workload import Scalar, Workload
 
 Partition = Literal["kernel-split", "flatten"]
 Schedule = Literal["overlapped", "pipelined", "sequential"]
@@ -40,6 +45,20 @@ _RANGES: dict[str, tuple[int | float, int | float]] = {
 }
 
 
+_PARTS: dict[str, type] = {
+    "cell": Cell,
+    "adc": Adc,
+    "components": Components,
+    "mesh": Mesh,
+    "wires": Wires,
+    "device": Device,
+}
+
+
+def _plain(value: Any) -> str:
+    return "?" if is_traced(value) else f"{float(value):g}"
+
+
 class Chip(eqx.Module):
     """A SpikeFlow chip; the defaults are the published one (65 nm, 64×64 RRAM crossbars, 250 MHz).
 
@@ -65,8 +84,18 @@ class Chip(eqx.Module):
     - `node_nm`: technology node that the chip is built in. The constants are scaled to it; the clock is a
       parameter of its own, which [`scale_to_node`][] moves along.
     - `cell`, `adc`, `components`, `mesh`: constants with their sources.
+    - `wires`, `device`: the circuit of a crossbar, in ohm and siemens. A device without `bits` has the levels
+      of `cell.bits`.
+    - `full_scale_percentile`: of the converters, see [`hwmodels.crossbar.Converters`][].
     - `constants_nm`: node at which those constants hold.
     - `node_rule`: how they are scaled, see [`scaling`][].
+    - `signs`: how a weight of either sign becomes conductances, see [`hwmodels.crossbar.encoding`][].
+      `"nice"` is SpikeSim's; `"differential"` takes two columns for each of its columns, `"offset"` one
+      column of every crossbar.
+    - `calibration`: digital gain on the currents, `"none"` as published, one per `"tile"` or per `"column"`;
+      a gain costs a multiplication for every conversion.
+    - `full_scale`: of the converters: `"worst-case"`, or `"calibrated"` on images that are seen at
+      programming.
     - `partition`: how a kernel is cut. `"kernel-split"`: one crossbar per kernel position and per
       `crossbar_rows` input channels (SpikeSim). `"flatten"`: the (k·k·C_in, C_out) matrix in blocks.
     - `schedule`: `"overlapped"`: a layer runs all its timesteps and the next one starts when
@@ -75,7 +104,8 @@ class Chip(eqx.Module):
       the other.
     - `activity`: `"dense"` charges every row and converter in every cycle, as the published tool does.
       `"spikes"` charges crossbar and driver in proportion to the input rate, and a PE's converters only in
-      cycles in which at least one of its inputs spikes (inputs taken as independent).
+      cycles in which at least one of its inputs spikes (inputs taken as independent). None: as the
+      conventions say, "dense" where published and "spikes" where corrected.
     - `neuron`: `"lif"` (or IF: the tool does not tell them apart), or `"relu"` for an ANN on the same chip
       (one pass, multi-bit activations).
     - `entropy_module`: whether DT-SNN's exit decision is taken after every timestep.
@@ -106,10 +136,16 @@ class Chip(eqx.Module):
     components: Components = Components()
     mesh: Mesh = Mesh()
     constants_nm: Scalar = 65.0
+    wires: Wires = Wires()
+    device: Device = Device()
+    full_scale_percentile: float = eqx.field(static=True, default=0.999)
+    signs: Signs = eqx.field(static=True, default="nice")
+    calibration: Calibration = eqx.field(static=True, default="none")
+    full_scale: FullScale = eqx.field(static=True, default="worst-case")
     node_rule: str = eqx.field(static=True, default="nominal-voltage")
-    partition: str = eqx.field(static=True, default="kernel-split")
+    partition: Partition = eqx.field(static=True, default="kernel-split")
     schedule: str = eqx.field(static=True, default="overlapped")
-    activity: str = eqx.field(static=True, default="dense")
+    activity: Activity | None = eqx.field(static=True, default=None)
     neuron: str = eqx.field(static=True, default="lif")
     entropy_module: bool = eqx.field(static=True, default=False)
 
@@ -118,17 +154,20 @@ class Chip(eqx.Module):
 
     def check(self) -> None:
         """Raises for a parameter out of its range; values under trace are not looked at."""
-        for name, kind in (("cell", Cell), ("adc", Adc), ("components", Components), ("mesh", Mesh)):
+        for name, kind in _PARTS.items():
             if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be a spikeflow.{kind.__name__}, got {getattr(self, name)!r}.")
+                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}.")
         ranges.check(self.limits())
         for name, word, allowed in (
             ("partition", self.partition, Partition),
             ("schedule", self.schedule, Schedule),
-            ("activity", self.activity, Activity),
+            ("activity", self.activity or "dense", Activity),
             ("neuron", self.neuron, Neuron),
             ("node_rule", self.node_rule, Rule),
             ("adc.kind", self.adc.kind, AdcKind),
+            ("signs", self.signs, Signs),
+            ("calibration", self.calibration, Calibration),
+            ("full_scale", self.full_scale, FullScale),
         ):
             if word not in get_args(allowed):
                 raise ValueError(
@@ -140,6 +179,80 @@ class Chip(eqx.Module):
         known = not is_traced(columns) and not is_traced(mux)
         if known and np.any(np.asarray(mux) > np.asarray(columns)):
             raise ValueError(f"mux_ratio must lie in [1, crossbar_columns = {columns}], got {mux}.")
+        own, cell = self.device.bits, self.cell.bits
+        if own is not None and not is_traced(cell) and own != cell:
+            raise ValueError(
+                f"device.bits and cell.bits are the same levels of one cell, got {own} and {cell}; leave "
+                "device.bits out, or set both."
+            )
+
+    @property
+    def label(self) -> str:
+        """What tables call it: node, cell, size of a crossbar, bits, and how signs and gains are made."""
+        gain = "no gain" if self.calibration == "none" else f"{self.calibration} gain"
+        return (
+            f"SpikeFlow, {_plain(self.node_nm)} nm, {self.cell.name.upper()} "
+            f"{_plain(self.crossbar_rows)}×{_plain(self.crossbar_columns)}, "
+            f"{_plain(self.weight_bits)}-bit weights, {_plain(self.adc_bits)}-bit ADC, {self.signs}, {gain}"
+        )
+
+    def crossbar(self) -> Crossbar:
+        """The array design that this chip programs: the one place where its sizes, leaves of the cost, become
+        the static sizes of a circuit.
+
+        Weights of more bits than a cell take slices of equal bits, rounded up.
+
+        **Raises:** `ValueError`, naming the parameter, for a size that is traced or not whole.
+        """
+        bits, cell = self._whole("weight_bits"), self._whole("cell.bits")
+        slices = -(-bits // cell)
+        device = self.device
+        if device.bits is None:
+            device = dataclasses.replace(device, bits=-(-bits // slices))
+        return Crossbar(
+            rows=self._whole("crossbar_rows"),
+            columns=self._whole("crossbar_columns"),
+            wires=self.wires,
+            device=device,
+            partition=self.partition,
+            signs=self.signs,
+            calibration=self.calibration,
+            slices=slices,
+        )
+
+    def converters(self) -> Converters:
+        """The converters of tiles that spikes drive."""
+        return Converters(
+            adc_bits=self._whole("adc_bits"),
+            full_scale=self.full_scale,
+            percentile=self.full_scale_percentile,
+        )
+
+    def arithmetic(self) -> Analog:
+        """Crossbars behind converters; an image enters through DACs of `input_bits`.
+
+        **Raises:** as [`Chip.crossbar`][].
+        """
+        spikes = self.converters()
+        image = dataclasses.replace(spikes, dac_bits=self._whole("input_bits"))
+        return Analog(self.crossbar(), converters=spikes, encoder=image)
+
+    def cost(self, workload: Workload, conventions: Any = "corrected") -> Any:
+        """What one inference costs: [`hwmodels.spikeflow.evaluate`][]."""
+        from hwmodels.spikeflow.cost import evaluate
+
+        return evaluate(workload, self, conventions)
+
+    def _whole(self, name: str) -> int:
+        value: Any = self
+        for part in name.split("."):
+            value = getattr(value, part)
+        if is_traced(value) or int(value) != value:
+            raise ValueError(
+                f"a chip is programmed at whole sizes: Chip.{name} is {value}. Round it first, as "
+                "hwmodels.search.minimise does."
+            )
+        return int(value)
 
     def limits(self) -> list[Limit]:
         """The range of every number."""
@@ -153,6 +266,6 @@ class Chip(eqx.Module):
             Limit(f"{owner}.{name}", value, 0, math.inf)
             for owner in ("cell", "adc", "components", "mesh")
             for name, value in vars(getattr(self, owner)).items()
-            if name.endswith(("_j", "_um2", "_per_round"))
+            if name.endswith(("_j", "_um2", "_per_round")) and value is not None
         ]
         return [*own, *parts, *constants]

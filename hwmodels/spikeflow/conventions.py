@@ -22,6 +22,10 @@ class Conventions(eqx.Module):
       about what CACTI gives for one of these 64 words.
     - `diff_energy`: the DIFF subtractor costs an 8-bit subtraction (SATA's kernel table). The tool's
       1.15e-6 pJ is five orders below that.
+    - `cacti_cells`: an SRAM crossbar's read costs what CACTI has for its bits. The tool's 671 pJ is the
+      number of its area, a slip.
+    - `measured_rates`: crossbars, drivers and converters work as inputs spike (`Chip.activity` of None). The
+      tool charges all of them in every cycle.
     - `mux_rounds`: `mux_ratio` read rounds and columns/`mux_ratio` converters per PE. The tool takes X/8 for
       both (the same at X = 64).
     - `scaled_parts`: parts grow with the parameter they serve: crossbars with rows × columns, buffers, DIFF
@@ -33,8 +37,9 @@ class Conventions(eqx.Module):
       in 22-bit words.
     - `column_parallel`: the columns of a crossbar work in one PE cycle, as the tool's own energy assumes. Its
       latency charges a PE cycle for every output channel.
-    - `whole_chip`: shift-add, accumulators, NoC, global buffer, neuron logic, pooling and entropy module are
-      counted. The tool has none of them.
+    - `whole_chip`: shift-add, accumulators, NoC, global buffer, neuron logic, pooling, gain, biases,
+      normalisation and entropy module are counted, and a pooled average has its bits wherever it is written,
+      sent and read. The tool has none of them.
     """
 
     convolution_outputs: bool = eqx.field(static=True, default=True)
@@ -44,6 +49,8 @@ class Conventions(eqx.Module):
     neuron_per_output: bool = eqx.field(static=True, default=True)
     membrane_words: bool = eqx.field(static=True, default=True)
     diff_energy: bool = eqx.field(static=True, default=True)
+    cacti_cells: bool = eqx.field(static=True, default=True)
+    measured_rates: bool = eqx.field(static=True, default=True)
     mux_rounds: bool = eqx.field(static=True, default=True)
     scaled_parts: bool = eqx.field(static=True, default=True)
     membrane_everywhere: bool = eqx.field(static=True, default=True)

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 
 from hwmodels.rounding import as_scalar, is_number
+from hwmodels.routes import input_pools, routes
 from hwmodels.spikeflow.area import AREA_COMPONENTS, area_table
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.conventions import Conventions, resolve
@@ -16,7 +17,6 @@ from hwmodels.spikeflow.energy import ENERGY_COMPONENTS, layer_energy
 from hwmodels.spikeflow.latency import LATENCY_COMPONENTS, timing
 from hwmodels.spikeflow.placement import Placement, place
 from hwmodels.spikeflow.ranges import Limit, check, guard
-from hwmodels.spikeflow.residual import routes
 from hwmodels.spikeflow.scale import at_its_node
 from hwmodels.workload import Scalar, Workload
 
@@ -149,8 +149,8 @@ def evaluate(
     value out of its range raises at run time.
 
     Not counted, as in the published tool: leakage, DACs of the encoding layer, and time on the mesh, which is
-    taken to hide behind the PE cycles. The multi-bit values that average pooling hands on are charged as
-    spikes.
+    taken to hide behind the PE cycles. The averages that pooling hands on have their bits in buffers and on
+    the mesh, and drive a row in one cycle, as a spike does.
 
     **Arguments:**
 
@@ -183,8 +183,10 @@ def evaluate(
         )
     placement = place(workload, chip, switches, duplicates)
     table = {
-        layer.name: layer_energy(workload, index, chip, placement, route, switches)
-        for index, (layer, route) in enumerate(zip(workload.layers, routes(workload), strict=True))
+        layer.name: layer_energy(workload, index, chip, placement, route, pool, switches)
+        for index, (layer, route, pool) in enumerate(
+            zip(workload.layers, routes(workload), input_pools(workload), strict=True)
+        )
     }
     times = timing(workload, chip, placement, switches)
     area_um2 = area_table(workload, chip, placement, switches)

@@ -1,12 +1,12 @@
 """Energy of one inference: what every component of every layer is charged."""
 
 from hwmodels.rounding import ceil_divide, maximum
+from hwmodels.routes import Route, average_bits, is_projection
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import Components
 from hwmodels.spikeflow.conventions import Conventions
 from hwmodels.spikeflow.noc import mean_hops
 from hwmodels.spikeflow.placement import LayerPlacement, Placement, columns_per_weight
-from hwmodels.spikeflow.residual import Route, is_projection
 from hwmodels.workload import Layer, Scalar, Workload
 
 ENERGY_COMPONENTS = (
@@ -24,6 +24,8 @@ ENERGY_COMPONENTS = (
     "membrane",
     "neuron",
     "pooling",
+    "gain",
+    "normalisation",
     "entropy",
 )
 """The names in every energy breakdown."""
@@ -80,6 +82,12 @@ def converters(chip: Chip, conventions: Conventions) -> Scalar:
     return chip.crossbar_columns / 8
 
 
+def cell_read_j(chip: Chip, conventions: Conventions) -> Scalar:
+    """Energy of one read of a 64×64 crossbar with all rows driven, in joule."""
+    corrected = chip.cell.cacti_read_j
+    return chip.cell.read_j if corrected is None or not conventions.cacti_cells else corrected
+
+
 def keeps_potential(layer: Layer, workload: Workload, chip: Chip) -> bool:
     """Whether the layer's outputs have a membrane: spiking layers, and the readout that accumulates."""
     return chip.neuron != "relu" and not is_projection(layer, workload)
@@ -91,6 +99,7 @@ def layer_energy(
     chip: Chip,
     placement: Placement,
     route: Route,
+    input_pool: int,
     conventions: Conventions,
 ) -> dict[str, Scalar]:
     """Energy of one layer over the whole inference, by component, in joule.
@@ -107,7 +116,7 @@ def layer_energy(
     crossbar_cycles = placed.crossbars * float(positions) * runs
     rounds, adcs = read_rounds(chip, conventions), converters(chip, conventions)
     rows, columns = chip.crossbar_rows, chip.crossbar_columns
-    driven, converting = _activity(layer, chip, placed)
+    driven, converting = _activity(layer, chip, placed, conventions)
 
     size: Scalar = 1.0
     width: Scalar = 1.0
@@ -122,7 +131,7 @@ def layer_energy(
         fetch = chip.membrane_bits / REFERENCE_MEMBRANE_BITS
         lanes = adcs / REFERENCE_ADCS
     energy: dict[str, Scalar] = dict.fromkeys(ENERGY_COMPONENTS, 0.0)
-    energy["crossbar"] = crossbar_cycles * rounds * chip.cell.read_j * size * driven
+    energy["crossbar"] = crossbar_cycles * rounds * cell_read_j(chip, conventions) * size * driven
     conversions = pe_cycles * rounds * adcs * converting
     energy["adc"] = conversions * chip.adc.energy_j * chip.adc.growth(chip.adc_bits)
     energy["mux"] = conversions * parts.mux_j
@@ -148,7 +157,9 @@ def layer_energy(
             kept = float(positions * layer.out_channels * keeps_potential(layer, workload, chip))
             energy["membrane"] = 2 * kept * timesteps * chip.membrane_bits * parts.global_buffer_bit_j
     if conventions.whole_chip:
-        _add_whole_chip(energy, workload, index, chip, placement, route, conventions)
+        _add_whole_chip(energy, workload, index, chip, placement, route, input_pool, conventions)
+        if chip.calibration != "none":
+            energy["gain"] = conversions * parts.multiplier_8_bit_j * converting
     return energy
 
 
@@ -159,6 +170,7 @@ def _add_whole_chip(
     chip: Chip,
     placement: Placement,
     route: Route,
+    input_pool: int,
     conventions: Conventions,
 ) -> None:
     layer, placed, parts = workload.layers[index], placement.layers[index], chip.components
@@ -179,13 +191,15 @@ def _add_whole_chip(
     last = layer is workload.layers[-1]
     width = chip.activation_bits if chip.neuron == "relu" else 1
     inputs = float(layer.height * layer.width * layer.in_channels)
-    read_bits = inputs * input_width(layer, chip) * evaluated
+    each = input_width(layer, chip) + average_bits(input_pool)
+    read_bits = inputs * each * evaluated
     if index == 0:
-        read_bits = read_bits + inputs * input_width(layer, chip)  # the input is loaded once
+        read_bits = read_bits + inputs * each  # the input is loaded once
     # A projection's sums go on to the addition, and no map of them is kept.
     no_map = last or is_projection(layer, workload)
-    written_bits = 0.0 if no_map else outputs / layer.pool**2 * width * timesteps
-    travelling = inputs * input_width(layer, chip) * evaluated * mean_hops(placement, route.source, index)
+    sent = width + average_bits(layer.pool)
+    written_bits = 0.0 if no_map else outputs / layer.pool**2 * sent * timesteps
+    travelling = inputs * each * evaluated * mean_hops(placement, route.source, index)
     if route.shortcut is not None:
         # Spikes out of the buffer, or the sums of a projection.
         shortcut_bits = outputs * timesteps * (chip.membrane_bits if route.projected else width)
@@ -195,6 +209,14 @@ def _add_whole_chip(
         # The result of the one evaluation is written once and read at every timestep.
         kept = outputs * chip.membrane_bits
         read_bits, written_bits = read_bits + kept * timesteps, written_bits + kept
+    # A bias, and a normalisation that all timesteps share, are one addition; one of each timestep multiplies.
+    every = outputs * timesteps
+    constants: Scalar = float(layer.out_channels) * int(layer.bias or layer.norm == "shared")
+    energy["normalisation"] = every * int(layer.bias or layer.norm != "none") * parts.adder_16_bit_j
+    if layer.norm == "timestep":
+        energy["normalisation"] = energy["normalisation"] + every * parts.multiplier_8_bit_j
+        constants = constants + 2.0 * layer.out_channels * timesteps
+    read_bits = read_bits + constants * chip.membrane_bits
     energy["global_buffer"] = (read_bits + written_bits) * parts.global_buffer_bit_j
     energy["noc"] = travelling * chip.mesh.hop_bit_j
     if layer.pool > 1:
@@ -209,9 +231,11 @@ def entropy_class_j(parts: Components) -> Scalar:
     return 4 * parts.multiplier_8_bit_j + parts.adder_16_bit_j
 
 
-def _activity(layer: Layer, chip: Chip, placed: LayerPlacement) -> tuple[Scalar, Scalar]:
+def _activity(
+    layer: Layer, chip: Chip, placed: LayerPlacement, conventions: Conventions
+) -> tuple[Scalar, Scalar]:
     """Fraction of rows that are driven, and fraction of PE cycles in which a converter is needed."""
-    if chip.activity == "dense":
+    if (chip.activity or ("spikes" if conventions.measured_rates else "dense")) == "dense":
         return 1.0, 1.0
     rate = layer.input_rate
     inputs = layer.kernel[0] * layer.kernel[1] * float(layer.in_channels) / placed.pes_per_block

@@ -113,8 +113,17 @@ def place(
 
 
 def columns_per_weight(chip: Chip, conventions: Conventions) -> Scalar:
-    """Columns that one weight takes: its bits over those of a cell. The DIFF module needs no second one."""
-    return ceil_divide(chip.weight_bits, chip.cell.bits) if conventions.weight_slices else 1
+    """Columns that one weight takes: its bits over those of a cell, twice for a differential pair.
+
+    The DIFF module of "nice" and the reference column of "offset" need no second one.
+    """
+    slices = ceil_divide(chip.weight_bits, chip.cell.bits) if conventions.weight_slices else 1
+    return 2 * slices if chip.signs == "differential" else slices
+
+
+def weight_columns(chip: Chip) -> Scalar:
+    """Columns of a crossbar that hold weights: all but a reference column."""
+    return chip.crossbar_columns - 1 if chip.signs == "offset" else chip.crossbar_columns
 
 
 def _place_layer(
@@ -122,7 +131,7 @@ def _place_layer(
 ) -> LayerPlacement:
     rows, columns, kernel = map(as_scalar, (chip.crossbar_rows, chip.crossbar_columns, chip.kernel))
     used_columns = layer.out_channels * columns_per_weight(chip, conventions)
-    sizes = (used_columns, rows, columns, kernel)
+    sizes = (used_columns, rows, as_scalar(weight_columns(chip)), kernel)
     count: Callable[..., _Blocks] = _host_blocks if is_number(*sizes) else _blocks
     partition = chip.partition if conventions.packed_pes else None
     blocks = count(math.prod(layer.kernel), layer.in_channels, *sizes, partition)

@@ -47,6 +47,8 @@ def at_its_node(chip: Chip) -> Chip:
 def _scaled(module: _Module, factors: Scaling) -> _Module:
     changed = {}
     for name, value in vars(module).items():
+        if value is None:
+            continue
         if name.endswith("_j"):
             changed[name] = as_scalar(value) * factors.energy
         elif name.endswith("_um2"):

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from hwmodels.spikeflow.chip import Chip
-from hwmodels.spikeflow.components import SRAM
 from hwmodels.spikeflow.conventions import CORRECTED, PUBLISHED
 from hwmodels.spikeflow.cost import Cost, evaluate
 from hwmodels.spikeflow.early_exit import early_exit_cost, maximum_entropy_exits
+from hwmodels.spikeflow.energy import cell_read_j
 from hwmodels.spikeflow.networks import VGG9, VGG16, resnet18, vgg
 from hwmodels.spikeflow.scale import with_sram
 from hwmodels.spikeflow.twin import dense_twin
@@ -153,9 +153,9 @@ def snn_against_ann(
 def sram_against_rram(workload: Workload) -> list[Row]:
     """Cells compared, one bit per SRAM cell.
 
-    The published read energy of SRAM is digit for digit its area in µm², so most likely a slip: `break_even`
-    gives the energy of one read of a 64×64 array at which SRAM would cost as much as RRAM in all. It is
-    negative where even a free read would not do, because four columns a weight cost their converters.
+    SRAM's read energy is CACTI's (the published one is a slip): `break_even` gives the energy of one read of
+    a 64×64 array at which SRAM would cost as much as RRAM in all. It is negative
+    where even a free read would not do, because four columns a weight cost their converters.
 
     **Arguments:** `workload`: as for [`evaluate`][].
 
@@ -163,11 +163,12 @@ def sram_against_rram(workload: Workload) -> list[Row]:
     """
     rram = evaluate(workload, Chip())
     sram = evaluate(workload, with_sram(Chip()))
-    per_read = sram.energy_by_component_j["crossbar"] / SRAM.read_j
+    read_j = cell_read_j(with_sram(Chip()), CORRECTED)
+    per_read = sram.energy_by_component_j["crossbar"] / read_j
     spared = sram.energy_j - rram.energy_j
     return [
         {"cell": "rram", **_figures(rram)},
-        {"cell": "sram", **_figures(sram), "break_even_read_j": SRAM.read_j - spared / per_read},
+        {"cell": "sram", **_figures(sram), "break_even_read_j": read_j - spared / per_read},
     ]
 
 

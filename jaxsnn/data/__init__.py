@@ -1,1 +1,1 @@
-"""Image data sets, held whole in memory as uint8."""
+"""Data sets: images in memory, event recordings read as they are needed."""

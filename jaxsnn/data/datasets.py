@@ -1,105 +1,19 @@
-"""Data sets by name: images as uint8 in memory, a held-out test split, a fingerprint."""
+"""Data sets by name, from scikit-learn, from files or from a download."""
 
-import dataclasses
-import hashlib
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
 from jaxsnn.data import files
+from jaxsnn.data.dataset import Dataset
+from jaxsnn.data.published import SOURCES, Source, check_published
 
-Images = np.ndarray
-"""uint8, (count, height, width, channels)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Images and labels, split into training and test.
-
-    **Arguments:**
-
-    - `name`: what tables call it.
-    - `train_images`, `test_images`: uint8, (count, height, width, channels).
-    - `train_labels`, `test_labels`: uint8, (count,), each below `classes`.
-    - `classes`: number of classes.
-    - `mean`, `std`: per channel, of pixels in [0, 1]; [`Dataset.scale`][] subtracts and divides. The
-      defaults leave pixels in [0, 1].
-
-    **Raises:** `ValueError` for an empty split, for images that are not uint8 (count, height, width,
-    channels), and for labels that do not fit.
-    """
-
-    name: str
-    train_images: Images
-    train_labels: np.ndarray
-    test_images: Images
-    test_labels: np.ndarray
-    classes: int
-    mean: tuple[float, ...] = field(default=(0.0,))
-    std: tuple[float, ...] = field(default=(1.0,))
-
-    def __post_init__(self):
-        for split in ("train", "test"):
-            images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
-            where = f"data set {self.name!r}, {split} split"
-            if len(images) == 0:
-                raise ValueError(f"{where}: it is empty.")
-            if images.ndim != 4 or images.dtype != np.uint8:
-                raise ValueError(
-                    f"{where}: images must be uint8 (count, height, width, channels), "
-                    f"got {images.dtype} {images.shape}."
-                )
-            if labels.shape != (len(images),) or labels.dtype != np.uint8:
-                raise ValueError(
-                    f"{where}: labels must be uint8 ({len(images)},), got {labels.dtype} {labels.shape}."
-                )
-            if labels.max() >= self.classes:
-                raise ValueError(f"{where}: label {labels.max()} is outside the {self.classes} classes.")
-        if min(self.std) <= 0:
-            raise ValueError(f"data set {self.name!r}: std must be positive, got {self.std}.")
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 over every array and the scaling: two data sets with equal fingerprints are the same."""
-        digest = hashlib.sha256(repr((self.classes, self.mean, self.std)).encode())
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            digest.update(repr(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        height, width, channels = self.train_images.shape[1:]
-        return height, width, channels
-
-    def hold_out(self, fraction: float, seed: int) -> "Dataset":
-        """Split the training images alone: the test split of the result is a random `fraction` of them.
-
-        **Raises:** `ValueError` for a fraction outside (0, 1), or one that leaves a split empty.
-        """
-        if not 0 < fraction < 1:
-            raise ValueError(f"the held out part is a fraction of the images in (0, 1), got {fraction}.")
-        order = np.random.default_rng(seed).permutation(len(self.train_images))
-        held = order[: round(fraction * len(order))]
-        kept = order[len(held) :]
-        return dataclasses.replace(
-            self,
-            train_images=self.train_images[kept],
-            train_labels=self.train_labels[kept],
-            test_images=self.train_images[held],
-            test_labels=self.train_labels[held],
-        )
-
-    def scale(self, images):
-        """uint8 images (NumPy or JAX) to float32 `(images/255 − mean) / std`."""
-        mean, std = (np.asarray(value, np.float32) for value in (self.mean, self.std))
-        return (images.astype(np.float32) / np.float32(255) - mean) / std
+__all__ = ["Dataset", "digits", "load", "stratified_split"]
 
 
 def stratified_split(labels: np.ndarray, test_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -137,28 +51,6 @@ def digits(*, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
     )
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What is known about a data set that lives in files."""
-
-    classes: int
-    counts: tuple[int, int]
-    repository: str
-    label_bytes: int = 0
-    label: str | None = None
-    colour: bool = False
-    """Whether grey images among its coloured ones take three channels."""
-
-
-_SOURCES = {
-    "mnist": _Source(10, (60_000, 10_000), "ylecun/mnist"),
-    "fashion_mnist": _Source(10, (60_000, 10_000), "zalando-datasets/fashion_mnist"),
-    "cifar10": _Source(10, (50_000, 10_000), "uoft-cs/cifar10", label_bytes=1),
-    "cifar100": _Source(100, (50_000, 10_000), "uoft-cs/cifar100", label_bytes=2, label="fine_label"),
-    "tiny_imagenet": _Source(200, (100_000, 10_000), "zh-plus/tiny-imagenet", colour=True),
-}
-
-
 def _folder(name: str, path: Path | None) -> Path | None:
     """Where the files lie: `path` or its subfolder NAME, or that subfolder of `JAXSNN_DATA` alone.
 
@@ -175,23 +67,12 @@ def _folder(name: str, path: Path | None) -> Path | None:
     return inner if inner.is_dir() else path
 
 
-def _read(name: str, source: _Source, folder: Path) -> tuple[files.Split, files.Split] | None:
+def _read(name: str, source: Source, folder: Path) -> tuple[files.Split, files.Split] | None:
     """Train and test from whichever layout the folder holds, or None."""
-    idx = {
-        key: next(iter(sorted(folder.glob(f"{prefix}-*-ubyte*"))), None)
-        for key, prefix in {
-            "train_images": "train-images",
-            "train_labels": "train-labels",
-            "test_images": "t10k-images",
-            "test_labels": "t10k-labels",
-        }.items()
-    }
-    if source.label_bytes == 0 and all(idx.values()):
-        arrays = {key: files.read_idx(path) for key, path in idx.items() if path is not None}
-        return (
-            (arrays["train_images"][..., None], arrays["train_labels"]),
-            (arrays["test_images"][..., None], arrays["test_labels"]),
-        )
+    if source.label_bytes == 0:
+        arrays = files.read_idx_set(folder, source.folder)
+        if arrays is not None:
+            return arrays
     train, test = sorted(folder.glob("train-*.parquet")), sorted(folder.glob("test-*.parquet"))
     test = test or sorted(folder.glob("valid*-*.parquet"))
     if train and test:
@@ -207,7 +88,7 @@ def _read(name: str, source: _Source, folder: Path) -> tuple[files.Split, files.
     return None
 
 
-def _download(name: str, source: _Source) -> tuple[files.Split, files.Split]:
+def _download(name: str, source: Source) -> tuple[files.Split, files.Split]:
     given = os.environ.get("JAXSNN_DATA")
     place = (
         f"there is no folder {Path(given) / name}" if given else "JAXSNN_DATA names no folder of data sets"
@@ -227,7 +108,10 @@ def _download(name: str, source: _Source) -> tuple[files.Split, files.Split]:
     def read(split):
         columns = split.column_names
         image, label = ("img" if "img" in columns else "image"), source.label or "label"
-        arrays = [np.asarray(cell, np.uint8) for cell in split[image]]
+        arrays = [
+            files.image_bytes(cell, f"{source.repository}, row {row}")
+            for row, cell in enumerate(split[image])
+        ]
         return files.stack(arrays, list(split[label]), Path(source.repository), colour=source.colour)
 
     return read(found["train"]), read(found["test" if "test" in found else "valid"])
@@ -236,7 +120,7 @@ def _download(name: str, source: _Source) -> tuple[files.Split, files.Split]:
 def _from_files(
     name: str, *, path: Path | None = None, normalize: bool = False, complete: bool = True
 ) -> Dataset:
-    source = _SOURCES[name]
+    source = SOURCES[name]
     folder = _folder(name, path)
     if folder is None:
         splits = _download(name, source)
@@ -249,12 +133,8 @@ def _from_files(
             )
         splits = read
     (train_images, train_labels), (test_images, test_labels) = splits
-    counts = (len(train_images), len(test_images))
-    if complete and counts != source.counts:
-        raise ValueError(
-            f"data set {name!r} should have {source.counts[0]} and {source.counts[1]} images and has "
-            f"{counts[0]} and {counts[1]}; pass complete=False to use a part."
-        )
+    if complete:
+        check_published(name, source, splits, folder or source.repository)
     mean, std = (0.0,), (1.0,)
     if normalize:
         # Exact integer sums: the same bits on every machine.
@@ -273,22 +153,24 @@ def _from_files(
 
 _LOADERS: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
-    **{name: partial(_from_files, name) for name in _SOURCES},
+    **{name: partial(_from_files, name) for name in SOURCES},
 }
 
 
 def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset:
     """A data set by name: digits, mnist, fashion_mnist, cifar10, cifar100, tiny_imagenet.
 
-    Digits are bundled. The others are read from a folder (IDX, Parquet in the layout of Hugging Face
-    `datasets`, CIFAR's binary batches, Tiny ImageNet's folders), or downloaded by the `datasets` package.
+    Digits are bundled. The others are read from a folder (IDX under any of its usual names, Parquet in the
+    layout of Hugging Face `datasets`, CIFAR's binary batches, Tiny ImageNet's folders), or downloaded by the
+    `datasets` package.
 
     **Arguments:**
 
     - `path`: folder that holds the files, or a subfolder NAME that does. By default the subfolder NAME of the
       folder in the environment variable `JAXSNN_DATA`, and where there is none, a download.
     - `normalize`: set the data set's `mean` and `std` to those of its training pixels.
-    - `complete`: require the published number of images.
+    - `complete`: require the published number of images, the published files where their checksums are known
+      (MNIST and Fashion-MNIST), and images that are no noise, in classes of similar size, where not.
     - for digits instead: `test_fraction` and `seed` of the split.
 
     An option of None counts as not given.

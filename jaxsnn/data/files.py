@@ -1,14 +1,15 @@
-"""Readers of the file formats that image data sets come in; each returns uint8 images and labels."""
+"""Readers of the file formats that image data sets come in; each returns uint8 images and their labels."""
 
 import gzip
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 Split = tuple[np.ndarray, np.ndarray]
-"""Images (count, height, width, channels) and labels (count,), both uint8."""
+"""Images (count, height, width, channels), uint8, and labels (count,), uint8 or, above 255, int32."""
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -29,6 +30,44 @@ def read_idx(path: Path) -> np.ndarray:
     if len(content) != expected:
         raise ValueError(f"{path} should hold {expected} bytes for shape {shape} and holds {len(content)}.")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def read_idx_set(folder: Path, torchvision: str | None = None) -> tuple[Split, Split] | None:
+    """Training and test split of MNIST's layout, or None where the folder does not hold it.
+
+    The four files are found as `train-images-idx3-ubyte` or `train-images.idx3-ubyte`, plain or .gz, in the
+    folder, in a folder of that name there, and in torchvision's `raw/` and `NAME/raw/`. Of several copies of
+    one file the first one that can be read is taken.
+
+    **Raises:** `ValueError` for a file of which no copy can be read.
+    """
+    names = [(split, kind) for split in ("train", "t10k") for kind in ("images", "labels")]
+    inner = [Path(torchvision) / "raw", Path(torchvision)] if torchvision else []
+    for place in (folder, folder / "raw", *(folder / path for path in inner)):
+        copies = [_idx_copies(place, *name) for name in names]
+        if all(copies):
+            arrays = [_first_readable(paths) for paths in copies]
+            return (arrays[0][..., None], arrays[1]), (arrays[2][..., None], arrays[3])
+    return None
+
+
+def _idx_copies(folder: Path, split: str, kind: str) -> list[Path]:
+    found = sorted(folder.glob(f"{split}-{kind}[-.]idx*ubyte*"))
+    inside = [path for place in found if place.is_dir() for path in sorted(place.glob(f"{split}-{kind}*"))]
+    return [path for path in found + inside if path.is_file() and path.suffix in (".gz", *_PLAIN)]
+
+
+_PLAIN = ("", ".idx1-ubyte", ".idx3-ubyte", ".ubyte")
+
+
+def _first_readable(paths: Sequence[Path]) -> np.ndarray:
+    problems = []
+    for path in paths:
+        try:
+            return read_idx(path)
+        except ValueError as error:
+            problems.append(str(error))
+    raise ValueError(problems[0] if len(problems) == 1 else " ".join(problems))
 
 
 def read_cifar_binary(paths: Sequence[Path], label_bytes: int) -> Split:
@@ -97,16 +136,40 @@ def _column(path: Path, present: Sequence[str], wanted: Sequence[str]) -> str:
 
 
 def decode(content: bytes, where: str) -> np.ndarray:
-    """An encoded image as uint8 (height, width) or (height, width, 3); errors say `where` it stands."""
+    """An encoded image as uint8 (height, width) or (height, width, 3); errors say `where` it stands.
+
+    Grey images of 16 bits are rounded to 8: `round(x·255/65535)`.
+    """
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise ValueError("decoding images needs Pillow: pip install 'jaxsnn[data]'.") from error
     try:
         with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image if image.mode == "L" else image.convert("RGB"), np.uint8)
+            return image_bytes(image, where)
     except (UnidentifiedImageError, OSError, TypeError) as error:
         raise ValueError(f"{where}: the image cannot be decoded ({error}).") from error
+
+
+def image_bytes(image: Any, where: str) -> np.ndarray:
+    """The pixels of a Pillow image, or of an array, as [`decode`][] gives them."""
+    mode = getattr(image, "mode", None)
+    if mode is None:
+        pixels = np.asarray(image)
+        return pixels if pixels.dtype == np.uint8 else _to_8_bit(pixels, where)
+    if mode.startswith("I") or mode == "F":
+        return _to_8_bit(np.asarray(image), where)
+    return np.asarray(image.convert("L" if mode in ("1", "L") else "RGB"), np.uint8)
+
+
+def _to_8_bit(pixels: np.ndarray, where: str) -> np.ndarray:
+    if pixels.dtype.kind == "f" or pixels.min() < 0 or pixels.max() > 65535:
+        raise ValueError(
+            f"{where}: the image has pixels of more than 16 bits, {pixels.min()} to {pixels.max()}, which "
+            "do not say what white is; convert it to 8 or 16 bits."
+        )
+    # 65535 = 255·257.
+    return ((pixels.astype(np.int64) + 128) // 257).astype(np.uint8)
 
 
 def stack(images: Sequence[np.ndarray], labels: Sequence[int], where: Path, *, colour: bool = False) -> Split:
@@ -118,12 +181,13 @@ def stack(images: Sequence[np.ndarray], labels: Sequence[int], where: Path, *, c
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         raise ValueError(f"{where} holds images of different shapes: {sorted(shapes)[:3]}.")
-    if min(labels) < 0 or max(labels) > 255:
+    if min(labels) < 0 or max(labels) >= 2**31:
         raise ValueError(
-            f"{where} holds labels from {min(labels)} to {max(labels)}; they must fit in 0..255."
+            f"{where} holds labels from {min(labels)} to {max(labels)}; number the classes from 0."
         )
     array = np.stack(images)
-    return array[..., None] if array.ndim == 3 else array, np.asarray(labels, np.uint8)
+    numbers = np.asarray(labels, np.uint8 if max(labels) < 256 else np.int32)
+    return array[..., None] if array.ndim == 3 else array, numbers
 
 
 def read_tiny_imagenet(folder: Path) -> tuple[Split, Split]:

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from jaxsnn.composite import Residual
+from jaxsnn.data.pixels import check_images
 from jaxsnn.encoding import Encoding, Poisson
 from jaxsnn.layers import Block
 from jaxsnn.learning.quantile import streamed_quantile
@@ -71,7 +72,7 @@ def _fold(block: Block) -> None:
 
 def convert(
     ann: Network,
-    images: Array,
+    images: Any,
     *,
     timesteps: int,
     key: Array | None = None,
@@ -94,7 +95,7 @@ def convert(
     **Arguments:**
 
     - `ann`: blocks and residual blocks with [`jaxsnn.neuron.ReLU`][], and a readout last; it is not changed.
-    - `images`: to find the thresholds on, floats as the network takes them.
+    - `images`: to find the thresholds on, of a type that [`jaxsnn.data.pixels.unit_pixels`][] names.
     - `timesteps`: T of the search, at least 1.
     - `key`: for Poisson encoding.
     - `quantile`: of all currents of a layer, in (0, 1]; 1 takes the maximum. A smaller one runs the images
@@ -118,6 +119,7 @@ def convert(
         raise ValueError(f"bias must be 'scale' or 'drop', got {bias!r}.")
     if len(images) == 0:
         raise ValueError("conversion needs images to find thresholds on, got none.")
+    check_images(images, "conversion")
     for layer in ann.layers:
         _check_convertible(layer)
     layers = list(fold_normalization(ann).layers)

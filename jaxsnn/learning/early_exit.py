@@ -11,7 +11,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsnn.network import Network
+from jaxsnn.data.pixels import check_images
+from jaxsnn.network import Network, batch_key
 
 
 def normalized_entropy(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch"]:
@@ -112,23 +113,24 @@ def run_until_sure(
 
     **Arguments:**
 
-    - `images`: floats as the network takes them.
+    - `images`: (count, height, width, channels), of a type that [`jaxsnn.data.pixels.unit_pixels`][] names.
     - `timesteps`: T, at which the last leave.
     - `entropy`: threshold in [0, 1] on [`normalized_entropy`][]; 0 never exits early.
-    - `key`: for Poisson encoding.
+    - `key`: for Poisson encoding, and for the reads of a chip, which differ between batches without it too.
 
-    **Raises:** `ValueError` for a threshold outside [0, 1], for no images, and for timesteps that the network
-    cannot run.
+    **Raises:** `ValueError` for a threshold outside [0, 1], for no images, for NaN or infinite pixels, and
+    for timesteps that the network cannot run.
     """
     network.check_timesteps(timesteps)
     _check_threshold(entropy)
     if len(images) == 0:
         raise ValueError("early exit needs images, got none.")
+    check_images(images, "early exit")
     graphdef, parameters = nnx.split(network)
     logits, times, computed = [], [], []
     for number, begin in enumerate(range(0, len(images), batch_size)):
         batch = jnp.asarray(images[begin : begin + batch_size])
-        batch_key = None if key is None else jax.random.fold_in(key, number)
+        of_batch = batch_key(network, key, number)
         current = _stem(graphdef, parameters, batch)
         state, step = None, 0
         left = np.zeros(len(batch), bool)
@@ -136,7 +138,7 @@ def run_until_sure(
         chosen: np.ndarray | None = None
         while step < timesteps and not left.all():
             out, state, uncertainty = _one_step(
-                graphdef, parameters, batch, state, jnp.int32(step), batch_key, current
+                graphdef, parameters, batch, state, jnp.int32(step), of_batch, current
             )
             step += 1
             out, sure = np.asarray(out), np.asarray(uncertainty) < entropy

@@ -10,7 +10,8 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxsnn.network import LayerRecord, Network
+from jaxsnn.data.pixels import check_images, class_numbers
+from jaxsnn.network import LayerRecord, Network, batch_key
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,10 @@ def check_finite(params: Any) -> None:
         raise ValueError(f"parameter {name} holds NaN or infinity.")
 
 
-def _to_float(images: jax.Array) -> jax.Array:
-    return images.astype(jnp.float32) / jnp.float32(255) if images.dtype == jnp.uint8 else images
-
-
 @partial(jax.jit, static_argnames=("graphdef", "timesteps"))
 def _evaluate_batch(graphdef, state, images, labels, key, timesteps):
     network = nnx.merge(graphdef, state)
-    logits, record = network(_to_float(images), timesteps=timesteps, key=key)
+    logits, record = network(images, timesteps=timesteps, key=key)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels.astype(jnp.int32))
     return jnp.sum(losses), logits, jnp.argmax(logits, axis=-1).astype(jnp.int32), record
 
@@ -83,26 +80,32 @@ def evaluate(
 
     **Arguments:**
 
-    - `images`: floats as the network takes them, or uint8, which is divided by 255;
-      (count, height, width, channels).
-    - `labels`: integers, (count,), each below the number of outputs.
+    - `images`: (count, height, width, channels), of a type that [`jaxsnn.data.pixels.unit_pixels`][] names;
+      a mean and std are the data set's to apply ([`Dataset.scale`][jaxsnn.data.dataset.Dataset.scale]).
+    - `labels`: whole numbers, (count,), each below the number of outputs.
     - `timesteps`: T.
-    - `key`: for Poisson encoding.
+    - `key`: for Poisson encoding, and for the reads of a chip, which differ between batches without it too.
 
-    **Raises:** `ValueError` for no images, for counts that differ, for labels that the network has no output
-    for, and for weights that are not finite.
+    **Raises:** `ValueError` for no images, for counts that differ, for NaN or infinite pixels, for labels
+    that the network has no output for, and for weights that are not finite.
     """
     if len(images) == 0 or len(images) != len(labels):
         raise ValueError(f"evaluation needs as many labels as images, got {len(labels)} and {len(images)}.")
+    check_images(images, "evaluation")
+    labels = class_numbers(labels, "evaluation")
     graphdef, state = nnx.split(network)
     check_finite(state)
     lowest, highest = int(np.min(labels)), int(np.max(labels))
     loss, predictions, records, weights = 0.0, [], [], []
     for number, start in enumerate(range(0, len(images), batch_size)):
         batch = jnp.asarray(images[start : start + batch_size])
-        batch_key = None if key is None else jax.random.fold_in(key, number)
         total, logits, predicted, record = _evaluate_batch(
-            graphdef, state, batch, jnp.asarray(labels[start : start + batch_size]), batch_key, timesteps
+            graphdef,
+            state,
+            batch,
+            jnp.asarray(labels[start : start + batch_size]),
+            batch_key(network, key, number),
+            timesteps,
         )
         outputs = logits.shape[-1]
         if lowest < 0 or highest >= outputs:
@@ -120,7 +123,7 @@ def evaluate(
     )
     predicted_classes = np.concatenate(predictions)
     return Evaluation(
-        accuracy=float(np.mean(predicted_classes == np.asarray(labels))),
+        accuracy=float(np.mean(predicted_classes == labels)),
         loss=loss / len(images),
         record=record,
         predictions=predicted_classes,
@@ -128,6 +131,7 @@ def evaluate(
 
 
 def mean_spike_rate(record: tuple[LayerRecord, ...]) -> Any:
-    """The mean over spiking layers of their spike rate; 0 when nothing spikes."""
-    rates = [layer.spike_rate for layer in record if layer.spiking]
-    return sum(rates) / len(rates) if rates else jnp.zeros(())
+    """The fraction of all spiking neurons that fire in one timestep, every spike counting once."""
+    layers = [layer for layer in record if layer.spiking]
+    neurons = sum(layer.outputs for layer in layers)
+    return sum(layer.spike_rate * (layer.outputs / neurons) for layer in layers) if layers else jnp.zeros(())

@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsnn.layers import Block
+from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.learning.transform import OnParameters
 from jaxsnn.network import Network
 from jaxsnn.neuron import IF, LIF, Neuron
@@ -119,6 +119,31 @@ class MintQuantizer(nnx.Module):
         n = 2 ** (self.bits - 1) - 1
         alpha = self.alpha[...].astype(x.dtype)
         return alpha / n * _round(n * jnp.clip(jnp.tanh(x) / alpha, -1, 1))
+
+
+class Settled(nnx.Module):
+    """A quantiser that has done its work: the kernel beside it holds quantised weights of `bits` bits."""
+
+    def __init__(self, bits: Any):
+        self.bits = bits if isinstance(bits, int) else nnx.data(bits)
+
+    def __call__(self, kernel: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        return kernel
+
+
+def settled(network: Network) -> Network:
+    """A copy of a network whose kernels are what their quantisers make of them, and are quantised no more.
+
+    What changes a kernel after that, as the devices of a chip do, stays. Gradients flow to the weights
+    behind, and records still tell the bits.
+    """
+    result = nnx.clone(network)
+    for _, module in nnx.iter_graph(result):
+        if isinstance(module, Conv | Linear) and module.quantizer is not None:
+            quantizer = module.quantizer
+            module.kernel[...] = quantizer(module.kernel[...])
+            module.quantizer = Settled(quantizer.bits)
+    return result
 
 
 class MintLIF(LIF):

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import report
 from experiments.figures import crossbar as figures
+from experiments.figures.png import png
 from hwmodels.crossbar import Crossbar, Device, Wires
 
 KEY = jax.random.key(0)
@@ -24,7 +24,7 @@ def test_without_parasitics_every_device_sees_the_whole_volt(kernel):
     conductance = np.asarray(figure.axes[0].images[0].get_array())
     np.testing.assert_allclose(voltage, 1.0, rtol=1e-12)
     np.testing.assert_allclose(current, conductance, rtol=1e-12)
-    assert report.png(figure).startswith(b"\x89PNG")
+    assert png(figure).startswith(b"\x89PNG")
 
 
 def test_wires_bend_the_cloud_of_weights(kernel):
@@ -32,7 +32,7 @@ def test_wires_bend_the_cloud_of_weights(kernel):
     ideal, real = (axes.lines[1].get_xydata() for axes in figure.axes)
     np.testing.assert_allclose(ideal[:, 0], ideal[:, 1], atol=1e-12)
     assert np.abs(real[:, 1]).sum() < 0.9 * np.abs(real[:, 0]).sum()
-    assert report.png(figure).startswith(b"\x89PNG")
+    assert png(figure).startswith(b"\x89PNG")
 
 
 def test_larger_tiles_lose_more():
@@ -44,4 +44,4 @@ def test_larger_tiles_lose_more():
     np.testing.assert_allclose(ideal.axes[1].lines[0].get_ydata(), 0, atol=1e-5)
     assert np.all(np.diff(mean) > 0)
     assert np.all(worst >= mean)
-    assert report.png(figure).startswith(b"\x89PNG")
+    assert png(figure).startswith(b"\x89PNG")

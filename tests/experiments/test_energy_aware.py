@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.energy_aware import EnergyPenalty, SpikePenalty
-from experiments.hardware_cost import inference_energy_j, to_workload
 from hwmodels import sata, spikeflow
+from jaxsnn.codesign.penalties import EnergyPenalty, SpikePenalty
+from jaxsnn.codesign.workload import inference_energy_j, to_workload
 from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.learning.bit_widths import LearntBits, with_learnt_bits
 from jaxsnn.learning.checkpoint import digest

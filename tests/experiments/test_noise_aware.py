@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.noise_aware import Measured
-from experiments.robustness import Robustness
+from jaxsnn.codesign.robustness import Robustness
 from jaxsnn.learning.training import Evaluation
 from tests.experiments.test_command_line import experiments
 

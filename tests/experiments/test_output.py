@@ -8,11 +8,14 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from experiments import output, report
+from experiments.figures.png import png
+from jaxsnn.codesign import page
+from jaxsnn.codesign.provenance import all_or_nothing, write_json
+from jaxsnn.codesign.table import Table
 
 
 def test_files_appear_together(tmp_path):
-    with output.all_or_nothing(tmp_path / "run") as scratch:
+    with all_or_nothing(tmp_path / "run") as scratch:
         (scratch / "result.json").write_text("{}")
         (scratch / "figure.png").write_bytes(b"x")
         assert [path.name for path in (tmp_path / "run").iterdir()] == [".partial"]
@@ -23,7 +26,7 @@ def test_a_failure_leaves_the_earlier_result_alone(tmp_path):
     (tmp_path / "result.json").write_text("earlier")
 
     def fail_halfway():
-        with output.all_or_nothing(tmp_path) as scratch:
+        with all_or_nothing(tmp_path) as scratch:
             (scratch / "result.json").write_text("half")
             raise RuntimeError
 
@@ -34,16 +37,16 @@ def test_a_failure_leaves_the_earlier_result_alone(tmp_path):
 
 
 def test_json_takes_arrays_and_refuses_nan(tmp_path):
-    output.write_json(tmp_path / "a.json", {"x": np.arange(3), "y": np.float32(0.5)})
+    write_json(tmp_path / "a.json", {"x": np.arange(3), "y": np.float32(0.5)})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": [0, 1, 2], "y": 0.5}
     with pytest.raises(ValueError, match="not JSON compliant"):
-        output.write_json(tmp_path / "b.json", {"x": float("nan")})
+        write_json(tmp_path / "b.json", {"x": float("nan")})
 
 
 @pytest.mark.parametrize("width", [30, 50, 200])
 def test_a_table_wider_than_the_terminal_is_printed_in_parts(width):
     columns = ["layer", *(f"column_{index}" for index in range(9))]
-    table = output.Table("Shares", columns, [["conv1", *(f"+0.{index}21" for index in range(9))]], note="end")
+    table = Table("Shares", columns, [["conv1", *(f"+0.{index}21" for index in range(9))]], note="end")
     console = Console(file=io.StringIO(), width=width)
     table.print(console)
     lines = console.file.getvalue().splitlines()
@@ -59,16 +62,10 @@ def test_a_table_wider_than_the_terminal_is_printed_in_parts(width):
 def test_the_report_needs_no_other_file_and_escapes():
     figure = Figure()
     figure.subplots().plot([0, 1])
-    result = output.Result(
-        title="a < b",
-        inputs={},
-        numbers={},
-        tables=[output.Table("t", ["name", "value"], [["<script>", "1"]], note="x & y")],
-        figures={"line": figure},
-    )
-    page = report.render(result, {"seed": 0}, "a.b = 1")
-    assert "<script>" not in page
-    assert "&lt;script&gt;" in page
-    assert "data:image/png;base64," in page
-    assert "http" not in page
-    assert "a.b = 1" in page
+    table = Table("t", ["name", "value"], [["<script>", "1"]], note="x & y")
+    text = page.render("a < b", [table], {"seed": 0}, figures={"line": png(figure)}, config="a.b = 1")
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    assert "data:image/png;base64," in text
+    assert "http" not in text
+    assert "a.b = 1" in text

@@ -7,11 +7,12 @@ import jax
 import pytest
 from flax import nnx
 
-from experiments.search import ChipSpace, find_chip, mean_weight_errors, undominated
+from experiments.search import undominated
 from hwmodels import spikeflow
 from hwmodels.crossbar import Crossbar, Device, Wires
 from hwmodels.search import InfeasibleError
 from hwmodels.workload import Layer, Workload
+from jaxsnn.codesign.search import ChipSpace, find_chip, mean_weight_errors
 from jaxsnn.models.mlp import mlp
 from tests.experiments.test_command_line import experiments
 

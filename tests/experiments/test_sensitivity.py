@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.sensitivity import energy_sensitivities, weight_error_sensitivities, weight_errors
 from hwmodels import sata, spikeflow
 from hwmodels.crossbar import Crossbar, Device, Variation, Wires
 from hwmodels.workload import Layer, Workload
+from jaxsnn.codesign.sensitivity import energy_sensitivities, weight_error_sensitivities, weight_errors
 from tests.experiments.test_command_line import experiments
 from tests.helpers import finite_difference
 

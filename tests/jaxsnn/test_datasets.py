@@ -86,7 +86,10 @@ def test_options_change_the_digits():
 def test_scaling_subtracts_the_mean_and_divides():
     images = np.array([[[[0, 255]]]], np.uint8)
     assert np.array_equal(tiny().scale(images).ravel(), [0.0, 1.0])
-    scaled = tiny(mean=(0.5, 0.25), std=(0.5, 0.5)).scale(images)
+    two_channels = {
+        f"{split}_images": np.zeros((n, 2, 2, 2), np.uint8) for split, n in (("train", 4), ("test", 2))
+    }
+    scaled = tiny(**two_channels, mean=(0.5, 0.25), std=(0.5, 0.5)).scale(images)
     np.testing.assert_allclose(scaled.ravel(), [-1.0, 1.5])
     assert scaled.dtype == np.float32
     assert tiny(mean=(0.5,)).fingerprint != tiny().fingerprint
@@ -107,9 +110,21 @@ def test_the_fingerprint_sees_one_pixel():
             "train split: it is empty",
         ),
         ({"test_images": np.zeros((0, 2, 2, 1), np.uint8)}, "test split: it is empty"),
-        ({"train_images": np.zeros((4, 2, 2, 1), np.float32)}, "must be uint8.*float32"),
-        ({"train_images": np.zeros((4, 2, 2), np.uint8)}, r"must be uint8.*\(4, 2, 2\)"),
-        ({"train_labels": np.zeros(3, np.uint8)}, r"labels must be uint8 \(4,\)"),
+        (
+            {"train_images": np.zeros((4, 2, 2, 1), np.float32)},
+            "training images are float32 .* must be alike",
+        ),
+        ({"train_images": np.zeros((4, 2, 2, 1), np.int64)}, "uint8, uint16 or bool, got int64"),
+        (
+            {"train_images": np.zeros((4, 2, 3, 1), np.uint8)},
+            r"\(2, 3, 1\) .*\(2, 2, 1\); they must be alike",
+        ),
+        ({"train_images": np.zeros(4, np.uint8)}, r"\(count, height, width, channels\), got shape \(4,\)"),
+        ({"train_images": np.zeros((4, 0, 2, 1), np.uint8)}, r"images are empty, of shape \(0, 2, 1\)"),
+        ({"train_labels": np.zeros(3, np.uint8)}, r"labels must be integers \(4,\)"),
+        ({"train_labels": np.zeros(4)}, r"labels must be integers \(4,\), got float64"),
+        ({"train_labels": np.array([0, 1, -1, 0])}, "label -1 is outside the 2 classes"),
+        ({"mean": (0.1, 0.2, 0.3)}, "mean must be one finite number, or one for each of the 1 channels"),
         ({"test_labels": np.array([0, 2], np.uint8)}, "label 2 is outside the 2 classes"),
         ({"std": (0.0,)}, "std must be positive"),
     ],

@@ -40,6 +40,12 @@ def png(image):
     return buffer.getvalue()
 
 
+def tiff(image):
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
 @pytest.fixture
 def mnist(tmp_path):
     train, test = grey(12), grey(5)
@@ -201,6 +207,20 @@ def test_tiny_imagenets_folders(tmp_path):
     (tmp_path / "train").rename(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match=rf"{tmp_path} has no folder train/; unpack the whole"):
         load("tiny_imagenet", path=tmp_path, complete=False)
+
+
+def test_grey_images_of_16_bits_are_rounded_to_8():
+    """Every value there is, against the fraction of white that it stands for."""
+    pixels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    found = decode(png(pixels), "a.png")
+    assert found.dtype == np.uint8
+    assert np.abs(found / 255 - pixels / 65535).max() <= 0.5 / 255
+    with pytest.raises(ValueError, match=r"a\.tiff: the image has pixels of more than 16 bits"):
+        decode(tiff(pixels.astype(np.float32)), "a.tiff")
+
+
+def test_black_and_white_images_are_grey():
+    np.testing.assert_array_equal(decode(png(np.array([[True, False]])), "a.png"), [[255, 0]])
 
 
 @pytest.mark.parametrize(

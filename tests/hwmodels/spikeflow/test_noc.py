@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwmodels import spikeflow
+from hwmodels.routes import is_projection, routes
 from hwmodels.spikeflow.noc import mean_hops, mesh_width
-from hwmodels.spikeflow.residual import is_projection, routes
 from hwmodels.workload import Layer, Workload
 
 

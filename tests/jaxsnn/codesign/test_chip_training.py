@@ -11,9 +11,12 @@ import optax
 import pytest
 from flax import nnx
 
-from experiments.chip_training import NoiseAware, calibrated, folded, programmed, scaled_as
-from experiments.robustness import on_hardware
+from hwmodels.chip import Analog
 from hwmodels.crossbar import Converters, Crossbar, Device, ReadNoise, Wires, deploy
+from jaxsnn.codesign.folding import folded, scaled_as
+from jaxsnn.codesign.noise_aware import NoiseAware
+from jaxsnn.codesign.program import program
+from jaxsnn.codesign.robustness import on_hardware
 from jaxsnn.data import datasets
 from jaxsnn.learning.training import TrainConfig, evaluate, fit, split_parameters
 from jaxsnn.models.digits import digits_convnet
@@ -24,6 +27,10 @@ from tests.helpers import run_processes
 KEY = jax.random.key(2)
 CROSSBAR = Crossbar(8, 8, Wires(), Device(variation=0.1))
 CONFIG = TrainConfig(epochs=2, batch_size=32, timesteps=2, learning_rate=1e-2)
+
+
+def behind(crossbar, converters):
+    return Analog(crossbar, converters, converters)
 
 
 def network(**options):
@@ -62,7 +69,7 @@ def test_gradient_of_weights_to_loss_through_the_chip(converters):
 
     @jax.jit
     def loss(params):
-        chip = programmed(nnx.merge(graph, params, rest), CROSSBAR, KEY, converters=converters)
+        chip = program(nnx.merge(graph, params, rest), behind(CROSSBAR, converters), KEY)
         logits, _ = chip(images, timesteps=1)
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
@@ -177,14 +184,14 @@ def test_test_images_see_the_chip_whatever_training_does():
     )
     assert chip == mostly_software
     own, data = network(), few_digits()
-    scaled = at_scale_of(own, programmed(own, CROSSBAR, KEY))
+    scaled = at_scale_of(own, program(own, CROSSBAR, KEY))
     software = evaluate(scaled, data.scale(data.test_images), data.test_labels, timesteps=2).accuracy
     assert set(chip) != {software}
 
 
 def test_the_scale_of_a_chip_is_the_least_squares_fit():
     own = network()
-    chip = programmed(own, CROSSBAR, KEY)
+    chip = program(own, CROSSBAR, KEY)
     for kernel, on_chip, found in zip(*map(leaves, (own, chip, at_scale_of(own, chip))), strict=True):
         (expected,), *_ = np.linalg.lstsq(kernel.reshape(-1, 1), on_chip.ravel())
         assert 0 < expected < 1
@@ -215,7 +222,7 @@ def test_what_has_no_threshold_cannot_be_folded():
     learnt = digits_convnet(width=1, neuron=ParametricLIF, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="'conv1' has no plain threshold: ParametricLIF"):
         folded(learnt, learnt)
-    chip = programmed(network(), Crossbar(8, 8, wires=Wires(sense=math.inf)), jax.random.key(0))
+    chip = program(network(), Crossbar(8, 8, wires=Wires(sense=math.inf)), jax.random.key(0))
     with pytest.raises(ValueError, match=r"'conv1': its kernel's scale on the chip is 0\.0"):
         folded(network(), chip)
 
@@ -229,7 +236,7 @@ CUT = """
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from tests.experiments.test_chip_training import difference_on
+from tests.jaxsnn.codesign.test_chip_training import difference_on
 
 print(difference_on(Mesh(np.array(jax.devices()), ("tiles",))))
 """
@@ -273,8 +280,8 @@ def test_a_chip_without_imperfections_is_the_network():
         evaluate(chip, images, data.test_labels, timesteps=2).loss
         for chip in (
             own,
-            programmed(own, ideal, KEY),
-            programmed(own, ideal, KEY, converters=Converters(None, None)),
+            program(own, ideal, KEY),
+            program(own, behind(ideal, Converters(None, None)), KEY),
         )
     ]
     np.testing.assert_allclose(accuracies[1:], accuracies[0], rtol=1e-5)
@@ -286,17 +293,16 @@ def test_calibrated_converters_are_finer_than_the_worst_case():
     own = digits_convnet(width=1, image_size=4, neuron=ReLU, param_dtype=jnp.float64, rngs=nnx.Rngs(1))
     images = jax.random.uniform(KEY, (8, 4, 4, 1), jnp.float64) / 4
 
-    def logits(converters, calibrate=False):
-        chip = programmed(own, CROSSBAR, KEY, converters=converters)
-        if calibrate:
-            given, chip = chip, calibrated(chip, images, timesteps=2)
-            with pytest.raises(ValueError, match="calibrate"):
-                given(images, timesteps=2)
+    def logits(converters, **seen):
+        chip = program(own, behind(CROSSBAR, converters), KEY, **seen)
         return chip(images, timesteps=2)[0]
 
     exact = logits(Converters(adc_bits=None))
     rule = Converters(adc_bits=6, full_scale="calibrated", percentile=1.0)
-    errors = [jnp.abs(one - exact).mean() for one in (logits(rule, True), logits(Converters(adc_bits=6)))]
+    with pytest.raises(ValueError, match="images that the network will see"):
+        logits(rule)
+    seen = {"images": images, "timesteps": 2}
+    errors = [jnp.abs(one - exact).mean() for one in (logits(rule, **seen), logits(Converters(adc_bits=6)))]
     assert errors[0] < errors[1]
 
 
@@ -304,7 +310,7 @@ def test_calibrated_converters_are_finer_than_the_worst_case():
 def test_calibrated_converters_can_be_evaluated():
     rule = Converters(adc_bits=6, full_scale="calibrated")
     found = on_hardware(
-        network(), CROSSBAR, few_digits(), software=1.0, timesteps=2, keys=[KEY], converters=rule
+        network(), behind(CROSSBAR, rule), few_digits(), software=1.0, timesteps=2, keys=[KEY]
     )
     assert 0 <= found.mean <= 1
 

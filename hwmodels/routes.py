@@ -1,5 +1,7 @@
-"""Residual blocks: which layers project a shortcut, and where every layer's data come from."""
+"""Where every layer's data come from: as the layers say, and by their shapes where they do not."""
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hwmodels.workload import Layer, Workload
@@ -25,6 +27,9 @@ def is_projection(layer: Layer, workload: Workload) -> bool:
     not read the map of the layer before.
     """
     layers = workload.layers
+    told = [other.shortcut for other in layers if other.shortcut is not None]
+    if told:
+        return layer.name in told and layer.source is not None and not layer.spiking
     if layer.spiking or layer is layers[-1]:
         return False
     if any(other.spiking for other in layers):
@@ -36,12 +41,12 @@ def is_projection(layer: Layer, workload: Workload) -> bool:
 
 
 def routes(workload: Workload) -> tuple[Route, ...]:
-    """Who sends each layer its inputs and its shortcut.
+    """Who sends each layer its inputs and its shortcut: as the layers say.
 
-    A chain, but for residual blocks. A block begins at the layer of the last addition; before the first
-    addition, at the earliest layer whose map has the shape asked for. A projection reads the map at which
-    its block begins. It belongs to the next addition, or to the one listed right before it when that one has
-    its output map and it does not read that one's.
+    Where they do not: a chain, but for residual blocks. A block begins at the layer of the last addition;
+    before the first addition, at the earliest layer whose map has the shape asked for. A projection reads the
+    map at which its block begins. It belongs to the next addition, or to the one listed right before it when
+    that one has its output map and it does not read that one's.
     """
     layers = workload.layers
     found: list[Route] = []
@@ -72,7 +77,34 @@ def routes(workload: Workload) -> tuple[Route, ...]:
         if layer.residual_add:
             begin_before, begin, projection = begin, index, None
         main.append(index)
+    return _told(workload, found)
+
+
+def _told(workload: Workload, guessed: Sequence[Route]) -> tuple[Route, ...]:
+    places = {"": -1} | {layer.name: index for index, layer in enumerate(workload.layers)}
+    found = []
+    for layer, guess in zip(workload.layers, guessed, strict=True):
+        source = guess.source if layer.source is None else places[layer.source]
+        shortcut, projected = guess.shortcut, guess.projected
+        if layer.shortcut is not None:
+            shortcut = places[layer.shortcut]
+            projected = shortcut >= 0 and is_projection(workload.layers[shortcut], workload)
+        found.append(Route(source, shortcut, projected))
     return tuple(found)
+
+
+def input_pools(workload: Workload) -> tuple[int, ...]:
+    """Side of the average pooling that each layer's input went through; 1 for none."""
+    sources = [workload.layers[route.source].pool if route.source >= 0 else 1 for route in routes(workload)]
+    return tuple(
+        own if layer.input_pool is None else layer.input_pool
+        for layer, own in zip(workload.layers, sources, strict=True)
+    )
+
+
+def average_bits(pool: int) -> float:
+    """Bits that the mean of pool² spikes or activations has more than one of them: $2 log_2 pool$."""
+    return 2 * math.log2(pool)
 
 
 def _input(layer: Layer) -> _Map:

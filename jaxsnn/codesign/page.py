@@ -2,13 +2,11 @@
 
 import base64
 import html
-import io
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from experiments.output import Result, Table
+from jaxsnn.codesign.table import Table
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
@@ -20,27 +18,30 @@ overflow-x: auto }
 """
 
 
-def render(result: Result, provenance: dict[str, Any], config: str) -> str:
-    """The page as text: tables and figures first, then what they depend on."""
-    parts = [_table(table) for table in result.tables]
-    parts += [_figure(name, figure) for name, figure in result.figures.items()]
+def render(
+    title: str,
+    tables: Sequence[Table],
+    provenance: Mapping[str, Any],
+    *,
+    figures: Mapping[str, bytes] | None = None,
+    config: str | None = None,
+    verdict: str | None = None,
+) -> str:
+    """The page as text: verdict, tables and figures (PNG by name) first, then what they depend on."""
+    parts = [] if verdict is None else [f"<p>{html.escape(verdict)}</p>"]
+    parts += [_table(table) for table in tables]
+    parts += [_figure(name, png) for name, png in (figures or {}).items()]
     parts += [
         "<h2>What these numbers depend on</h2>",
-        f"<pre>{html.escape(json.dumps(provenance, indent=1, default=str))}</pre>",
-        "<h2>Operative config</h2>",
-        f"<pre>{html.escape(config)}</pre>",
+        f"<pre>{html.escape(json.dumps(dict(provenance), indent=1, default=str))}</pre>",
     ]
-    title = html.escape(result.title)
+    if config is not None:
+        parts += ["<h2>Operative config</h2>", f"<pre>{html.escape(config)}</pre>"]
+    title = html.escape(title)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{title}</h1>{''.join(parts)}</body></html>\n"
     )
-
-
-def png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def _table(table: Table) -> str:
@@ -52,7 +53,7 @@ def _table(table: Table) -> str:
     return f"<h2>{html.escape(table.title)}</h2><table>{row(table.columns, 'th')}{body}</table>{note}"
 
 
-def _figure(name: str, figure: Figure) -> str:
-    data = base64.b64encode(png(figure)).decode()
+def _figure(name: str, png: bytes) -> str:
+    data = base64.b64encode(png).decode()
     title = html.escape(name[0].upper() + name[1:].replace("_", " "))
     return f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}">'

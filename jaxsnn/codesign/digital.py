@@ -1,0 +1,163 @@
+"""A network with the operands of a digital chip: weights, pixels, sums and potentials of so many bits."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from hwmodels.chip import Digital
+from hwmodels.rounding import rounded
+from jaxsnn.convolution import convolve
+from jaxsnn.layers import Conv, Linear
+from jaxsnn.learning.quantization import MintLIF, Settled, settled, uniform
+from jaxsnn.network import Network
+from jaxsnn.neuron import LIF, Neuron, ReLU
+
+
+class FixedPoint(Neuron):
+    r"""A neuron whose state is kept in fixed point from one timestep to the next.
+
+    The unit is $θ/(2^t − 1)$ for a threshold θ of t bits, and states saturate at $±(2^{m−1} − 1)$ units of m
+    membrane bits. Rounding is straight-through.
+
+    **Arguments:** `neuron`: a [`LIF`][jaxsnn.neuron.LIF] or what is made of it; `threshold_bits`,
+    `membrane_bits`.
+    """
+
+    def __init__(self, neuron: LIF, threshold_bits: Any, membrane_bits: Any):
+        self.neuron = neuron
+        self.spiking, self.accumulates = neuron.spiking, neuron.accumulates
+        self.threshold_bits, self.membrane_bits = (
+            nnx.data(jnp.asarray(bits, jnp.float32)) for bits in (threshold_bits, membrane_bits)
+        )
+
+    def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
+        return self.neuron.initial_state(shape, dtype)
+
+    def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
+        spikes, state = self.neuron(current, state)
+        return spikes, jax.tree.map(self._kept, state)
+
+    def _kept(self, potential: Array) -> Array:
+        _, threshold = self.neuron._constants(potential.dtype)
+        levels, most = (
+            2.0 ** bits.astype(potential.dtype) - 1 for bits in (self.threshold_bits, self.membrane_bits - 1)
+        )
+        unit = jnp.asarray(threshold, potential.dtype) / levels
+        return jnp.clip(rounded(potential / unit), -most, most) * unit
+
+
+class Activation(Neuron):
+    """What a neuron without spikes sends on, in `bits` bits of each image's greatest value."""
+
+    spiking = False
+
+    def __init__(self, neuron: Neuron, bits: Any):
+        self.neuron, self.bits = neuron, nnx.data(jnp.asarray(bits, jnp.float32))
+
+    def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
+        return self.neuron.initial_state(shape, dtype)
+
+    def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
+        out, state = self.neuron(current, state)
+        greatest = jnp.max(jnp.abs(out), axis=range(1, out.ndim), keepdims=True)
+        step = jax.lax.stop_gradient(jnp.where(greatest > 0, greatest, 1)) / (
+            2.0 ** self.bits.astype(out.dtype) - 1
+        )
+        return rounded(out / step) * step, state
+
+
+def in_digits(network: Network, digital: Digital, *, image_full_scale: Any = 1.0) -> Network:
+    """The network as a digital chip runs it: a copy whose operands have the chip's bits.
+
+    Weights are rounded to a symmetric uniform grid, but for those that have as few bits already. Products are
+    exact sums.
+
+    **Arguments:** `image_full_scale`: the greatest magnitude of a pixel, which the image's bits span.
+
+    **Raises:** `ValueError` that names the layer, for activations of one bit.
+    """
+    chip = settled(network)
+    entry = {id(synapse) for synapse in entry_synapses(chip)} if chip.encoding.constant else set()
+    for _, module in nnx.iter_graph(chip):
+        if isinstance(module, Conv | Linear):
+            _round_synapse(module, digital, image_full_scale if id(module) in entry else None)
+    for path, module in nnx.iter_graph(chip):
+        neuron = getattr(module, "neuron", None)
+        # A neuron inside a neuron belongs to it.
+        if isinstance(neuron, Neuron) and not isinstance(module, Neuron):
+            module.neuron = _rounded_neuron(getattr(module, "name", str(path)), neuron, digital)
+    return chip
+
+
+def entry_synapses(network: Network) -> list[Conv | Linear]:
+    """The synapses that see the network's input."""
+    waiting, found = [network.layers[0]], []
+    while waiting:
+        layer = waiting.pop()
+        if hasattr(layer, "synapse"):
+            found.append(layer.synapse)
+        elif hasattr(layer, "blocks"):
+            waiting.append(layer.blocks[0])
+        else:
+            inner = (getattr(layer, name, None) for name in ("first", "projection", "block"))
+            waiting += [part for part in inner if part is not None]
+    return found
+
+
+def _round_synapse(synapse: Conv | Linear, digital: Digital, image_full_scale: Any) -> None:
+    kernel = synapse.kernel[...]
+    dtype = kernel.dtype
+    bits = None if digital.weight_bits is None else jnp.asarray(digital.weight_bits, dtype)
+    if bits is not None:
+        coarse = uniform(kernel, bits)
+        if isinstance(synapse.quantizer, Settled):
+            own = jnp.asarray(synapse.quantizer.bits, dtype)
+            coarse, bits = jnp.where(own <= bits, kernel, coarse), jnp.minimum(own, bits)
+        synapse.kernel[...] = coarse
+    pixel = None
+    if image_full_scale is not None and digital.image_bits is not None:
+        pixel = jnp.asarray(image_full_scale, dtype) / (2.0 ** jnp.asarray(digital.image_bits, dtype) - 1)
+    sums = None
+    if digital.accumulator_bits is not None and bits is not None:
+        greatest = jnp.max(jnp.abs(jax.lax.stop_gradient(kernel)))
+        step = jnp.where(greatest > 0, greatest, 1) / (2.0 ** (bits - 1) - 1)
+        sums = step, 2.0 ** (jnp.asarray(digital.accumulator_bits, dtype) - 1) - 1
+    product = _convolved if isinstance(synapse, Conv) else _multiplied
+    synapse.product = nnx.data(jax.tree_util.Partial(product, pixel, sums))
+
+
+def _convolved(pixel, sums, x, kernel, *geometry, **special):
+    return _accumulated(convolve(_pixels(x, pixel), kernel, *geometry, **special), sums)
+
+
+def _multiplied(pixel, sums, x, kernel):
+    return _accumulated(jnp.matmul(_pixels(x, pixel), kernel), sums)
+
+
+def _pixels(x, step):
+    return x if step is None else rounded(x / step.astype(x.dtype)) * step.astype(x.dtype)
+
+
+def _accumulated(current, sums):
+    """Sums of spikes are whole numbers of weight steps; those of pixels and averages are rounded to them."""
+    if sums is None:
+        return current
+    step, most = (part.astype(current.dtype) for part in sums)
+    return jnp.clip(rounded(current / step), -most, most) * step
+
+
+def _rounded_neuron(name: str, neuron: Neuron, digital: Digital) -> Neuron:
+    if isinstance(neuron, ReLU) and digital.activation_bits is not None:
+        if digital.activation_bits < 2:
+            raise ValueError(
+                f"layer {name!r} sends activations and no spikes, and the chip's activations have "
+                f"{digital.activation_bits} bit; give it Precision(activation=8), or a spiking network."
+            )
+        return Activation(neuron, digital.activation_bits)
+    kept = digital.threshold_bits is not None and digital.membrane_bits is not None
+    if kept and isinstance(neuron, LIF) and not isinstance(neuron, MintLIF):
+        return FixedPoint(neuron, digital.threshold_bits, digital.membrane_bits)
+    return neuron

@@ -1,0 +1,222 @@
+"""A network, data and chips: what accuracy survives, and what one inference costs."""
+
+import dataclasses
+import itertools
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hwmodels.chip import Chip, arithmetic, require_chip
+from hwmodels.flops import estimated_energy
+from jaxsnn.codesign.provenance import machine
+from jaxsnn.codesign.report import OnChip, Report
+from jaxsnn.codesign.robustness import on_hardware
+from jaxsnn.codesign.workload import Conventions, to_workload
+from jaxsnn.data.dataset import Dataset
+from jaxsnn.learning.evaluation import Evaluation
+from jaxsnn.learning.evaluation import evaluate as test
+from jaxsnn.network import LayerRecord, Network
+
+Progress = Callable[[str, int, int], None]
+
+_DATA, _CHIPS = 0, 1
+
+
+def evaluate(
+    network: Network | Sequence[Network],
+    dataset: Dataset,
+    chips: Mapping[str, Chip],
+    *,
+    timesteps: int | None = None,
+    draws: int = 10,
+    key: jax.Array | None = None,
+    conventions: Conventions = "corrected",
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Report:
+    """Programs a network onto chips, tests it there, and prices each chip as it was programmed.
+
+    ```
+    report = evaluate(
+        network,
+        Dataset.from_arrays(images, labels, test=0.2),
+        {"SpikeFlow": spikeflow.Chip(calibration="column"), "SATA": sata.Accelerator()},
+        timesteps=5,
+    )
+    print(report)
+    report.save("report")
+    ```
+
+    Every draw is a chip of its own, with its own devices. A chip is priced at the mean of the spike rates
+    that its draws show on the test inputs: spikes that a chip loses cost nothing there.
+
+    **Arguments:**
+
+    - `network`: of any origin; or several, trained from different seeds, whose spread is then reported too.
+    - `dataset`: its test split is used, and of its training split what converters are calibrated on.
+    - `chips`: by the names that tables call them: any [`hwmodels.chip.Chip`][].
+    - `timesteps`: T, by default that of inputs with a time axis of their own.
+    - `draws`: programmed chips of every design; the same random streams for each. A design without anything
+      random is programmed once, and all its draws are that.
+    - `key`: of devices, read noise and encoding; by default `jax.random.key(0)`.
+    - `conventions`: of the cost models, "corrected" or "published".
+    - `batch_size`: of the test.
+    - `progress`: called as `progress(chip, done, total)` after each programmed chip.
+
+    **Returns:** a [`Report`][jaxsnn.codesign.report.Report].
+
+    **Raises:** `ValueError` for no chips, fewer draws than one, and data that do not fit the network;
+    `TypeError` for what is no chip, network or data set.
+    """
+    networks = [network] if isinstance(network, Network) else list(network)
+    timesteps = _checked(networks, dataset, chips, timesteps, draws)
+    key = jax.random.key(0) if key is None else key
+    data_key = jax.random.fold_in(key, _DATA)
+    inputs = dataset.scale(dataset.test_images)
+    fixed: dict[str, Any] = {"timesteps": timesteps, "batch_size": batch_size}
+    software = [test(one, inputs, dataset.test_labels, key=data_key, **fixed) for one in networks]
+    chip_keys = list(jax.random.split(jax.random.fold_in(key, _CHIPS), draws))
+    found = {}
+    for name, chip in chips.items():
+        total = len(networks) * (draws if arithmetic(chip).random else 1)
+        on_chip = _counter(progress, name, total)
+        runs = [
+            on_hardware(
+                one,
+                chip,
+                dataset,
+                software=alone.accuracy,
+                keys=chip_keys,
+                data_key=data_key,
+                on_chip=on_chip,
+                **fixed,
+            ).chips
+            for one, alone in zip(networks, software, strict=True)
+        ]
+        found[name] = _on_chip(name, chip, software, runs, timesteps, draws, conventions)
+    record = _mean([one.record for one in software])
+    return Report(
+        software=tuple(software),
+        record=record,
+        timesteps=timesteps,
+        estimated_energy_j=float(estimated_energy(to_workload(record, timesteps))),
+        chips=found,
+        inputs={
+            "dataset": dataset.name,
+            "dataset_sha256": dataset.fingerprint,
+            "test_images": len(dataset.test_labels),
+            "networks": len(networks),
+            "timesteps": timesteps,
+            "draws": draws,
+            "key": np.asarray(jax.random.key_data(key)).tolist(),
+            "conventions": conventions,
+            "chips": {name: chip.label for name, chip in chips.items()},
+        },
+        provenance=machine(),
+    )
+
+
+def _counter(progress: Progress | None, name: str, total: int) -> Callable[[], None]:
+    done = itertools.count(1)
+    return (lambda: None) if progress is None else (lambda: progress(name, next(done), total))
+
+
+def _on_chip(
+    name: str,
+    chip: Chip,
+    software: Sequence[Evaluation],
+    runs: Sequence[Sequence[Evaluation]],
+    timesteps: int,
+    draws: int,
+    conventions: Any,
+) -> OnChip:
+    accuracies = np.array([[one.accuracy for one in row] for row in runs])
+    accuracies = np.broadcast_to(accuracies, (len(runs), draws)) if accuracies.shape[1] == 1 else accuracies
+    record = _mean([one.record for row in runs for one in row])
+    # The chip is asked for the network's weights, whatever its devices made of them.
+    asked = tuple(
+        dataclasses.replace(on_chip, weight_bits=own.weight_bits, weight_sparsity=own.weight_sparsity)
+        for on_chip, own in zip(record, software[0].record, strict=True)
+    )
+    return OnChip(
+        name=name,
+        label=chip.label,
+        by_network=accuracies,
+        software=np.array([one.accuracy for one in software]),
+        record=record,
+        cost=chip.cost(to_workload(asked, timesteps), conventions),
+    )
+
+
+def _mean(records: Sequence[Sequence[LayerRecord]]) -> tuple[LayerRecord, ...]:
+    """Every rate averaged over runs."""
+    return jax.tree.map(
+        lambda *rates: sum(jnp.asarray(rate) for rate in rates) / len(rates), *map(tuple, records)
+    )
+
+
+def _checked(
+    networks: Sequence[Network],
+    dataset: Dataset,
+    chips: Mapping[str, Chip],
+    timesteps: int | None,
+    draws: int,
+) -> int:
+    """T, if everything fits."""
+    for one in networks:
+        if not isinstance(one, Network):
+            raise TypeError(
+                f"evaluate takes a Network, or several; got {type(one).__name__}. Read a file with "
+                "jaxsnn.interop.nir.from_nir, and torch weights with jaxsnn.interop.torch.load_weights."
+            )
+    if not networks:
+        raise ValueError("evaluate needs at least one network, got none.")
+    if not isinstance(dataset, Dataset):
+        raise TypeError(
+            f"evaluate takes a Dataset, got {type(dataset).__name__}; make one of arrays with "
+            "Dataset.from_arrays(x, y, test=0.2)."
+        )
+    if not isinstance(chips, Mapping) or not chips:
+        raise ValueError(
+            f'evaluate needs chips by name, such as {{"SpikeFlow": spikeflow.Chip()}}; got {chips!r}.'
+        )
+    for name, chip in chips.items():
+        require_chip(name, chip)
+    if draws < 1:
+        raise ValueError(f"draws is the number of programmed chips of every design, at least 1; got {draws}.")
+    if timesteps is None:
+        if not dataset.timed:
+            raise ValueError("timesteps says how long an image is shown; give it, e.g. timesteps=5.")
+        timesteps = dataset.event_shape[0]
+    for one in networks:
+        _check_fit(one, dataset, timesteps)
+    return timesteps
+
+
+def _check_fit(network: Network, dataset: Dataset, timesteps: int) -> None:
+    shape = dataset.train_images.shape[1:]
+    batch = (shape[0], 1, *shape[1:]) if dataset.timed else (1, *shape)
+    try:
+        logits, _ = jax.eval_shape(
+            lambda images: network(images, timesteps=timesteps, key=jax.random.key(0)),
+            jax.ShapeDtypeStruct(batch, jnp.float32),
+        )
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"the network does not take the inputs of data set {dataset.name!r}, of shape {shape}: {error}"
+        ) from error
+    outputs = logits.shape[-1]
+    if outputs < dataset.classes:
+        raise ValueError(
+            f"data set {dataset.name!r} has {dataset.classes} classes and the network {outputs} outputs."
+        )
+    if outputs > dataset.classes:
+        warnings.warn(
+            f"the network has {outputs} outputs and data set {dataset.name!r} {dataset.classes} classes; the "
+            "others are wrong answers.",
+            stacklevel=4,
+        )

@@ -1,0 +1,182 @@
+"""A network on a chip: the one verb."""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from hwmodels.chip import Analog, Arithmetic, Chip, Digital, arithmetic
+from hwmodels.crossbar import (
+    Converters,
+    Crossbar,
+    TileProduct,
+    deploy,
+    effective_conductance,
+    program_kernels,
+)
+from hwmodels.crossbar.programming import Solve
+from jaxsnn.codesign.digital import entry_synapses, in_digits
+from jaxsnn.layers import Conv, Linear
+from jaxsnn.learning.quantization import settled
+from jaxsnn.network import Network
+
+# Designs that differ only in numbers, such as resistances, share one compiled program.
+_deploy = jax.jit(deploy)
+
+
+def program(
+    network: Network,
+    chip: Chip | Arithmetic | Crossbar,
+    key: jax.Array,
+    *,
+    images: Any = None,
+    timesteps: int | None = None,
+    solve: Solve = effective_conductance,
+) -> Network:
+    """The network as a chip runs it; gradients flow to its weights, and to the chip's devices and wires.
+
+    Quantisers act before: what is programmed are quantised weights, and what devices make of them is rounded
+    no more. On crossbars every kernel becomes conductances; behind converters, or with read noise, every
+    layer multiplies tile by tile. On a digital chip every operand gets its bits.
+
+    ```
+    chip = program(network, spikeflow.Chip(calibration="column"), jax.random.key(0))
+    logits, record = chip(images, timesteps=5)
+    ```
+
+    **Arguments:**
+
+    - `network`: left as it is.
+    - `chip`: a [`hwmodels.chip.Chip`][], its arithmetic, or a bare [`hwmodels.crossbar.Crossbar`][] with
+      ideal converters.
+    - `key`: of the devices, and of the read noise, whose every draw depends on the timestep, the image and
+      the `key` that the network is called with, too.
+    - `images`: what the network will see, floats as it takes them. Their greatest magnitude is the full scale
+      of the pixels' converters, in place of 1, and they may then be negative. Converters whose full scale is
+      "calibrated" need them, and `timesteps`.
+    - `solve`: as for [`hwmodels.crossbar.deploy`][].
+
+    **Returns:** a network.
+
+    **Raises:** `ValueError` for converters to be calibrated without images; `TypeError` for what is no chip.
+    """
+    found = arithmetic(chip)
+    if isinstance(found, Digital):
+        full_scale = 1.0 if images is None else _greatest(images)[0]
+        return in_digits(network, found, image_full_scale=full_scale)
+    settled_network = settled(network)
+    if found.converters is None and found.encoder is None and found.crossbar.device.read_noise is None:
+        return _as_matrices(settled_network, found.crossbar, key, solve)
+    if images is not None and found.encoder is not None and network.encoding.constant:
+        greatest, signed = _greatest(images)
+        found = dataclasses.replace(
+            found, encoder=dataclasses.replace(found.encoder, input_full_scale=greatest, signed=signed)
+        )
+    programmed = _on_tiles(settled_network, found, key, solve)
+    if not _calibrates(found):
+        return programmed
+    if images is None or timesteps is None:
+        raise ValueError(
+            "converters whose full scale is calibrated need program(..., images=..., timesteps=...): some "
+            'images that the network will see; or take full_scale="worst-case".'
+        )
+    return calibrated(programmed, images, timesteps=timesteps)
+
+
+def _greatest(images: Any) -> tuple[float, bool]:
+    """The full scale of pixels, and whether some are negative."""
+    values = np.asarray(images, np.float32)
+    greatest = float(np.max(np.abs(values), initial=0.0))
+    return greatest or 1.0, bool(np.min(values, initial=0.0) < 0)
+
+
+def _calibrates(analog: Analog) -> bool:
+    chosen = (analog.converters, analog.encoder)
+    return any(each is not None and each.full_scale == "calibrated" for each in chosen)
+
+
+def _as_matrices(network: Network, crossbar: Crossbar, key: jax.Array, solve: Solve) -> Network:
+    graphdef, kernels, rest = _split(network)
+    if solve is effective_conductance:
+        return nnx.merge(graphdef, _deploy(kernels, crossbar, key), rest, copy=True)
+    return nnx.merge(graphdef, deploy(kernels, crossbar, key, solve=solve), rest, copy=True)
+
+
+def _split(network: Network) -> tuple[Any, Any, Any]:
+    """Kernels alone, so that networks that differ in their normalisation share one program."""
+    # Flax's overloads do not cover two filters.
+    graphdef, kernels, rest = nnx.split(network, nnx.PathContains("kernel"), ...)  # type: ignore[misc]
+    return graphdef, kernels, rest
+
+
+def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) -> Network:
+    graphdef, params, rest = _split(network)
+    chip = nnx.merge(graphdef, params, rest, copy=True)
+    kernels = program_kernels(params, analog.crossbar, key, solve=solve)
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    # The kernels' devices draw from the streams of the leaves; the reads from the next one.
+    read_key = jax.random.fold_in(key, len(leaves))
+    names = {
+        tuple(getattr(entry, "key", None) for entry in path): jax.tree_util.keystr(path) for path, _ in leaves
+    }
+    order = list(kernels)
+    entry = {id(synapse) for synapse in entry_synapses(chip)} if chip.encoding.constant else set()
+    for path, layer in nnx.iter_graph(chip):
+        if isinstance(layer, Conv | Linear):
+            name = names[(*path, "kernel", None)]
+            converters: Converters | None = analog.encoder if id(layer) in entry else analog.converters
+            tiles = TileProduct(
+                kernels[name],
+                converters,
+                analog.crossbar.device.read_noise,
+                jax.random.fold_in(read_key, order.index(name)),
+            )
+            # As data, so that chips of one design share a compiled program.
+            layer.product = nnx.data(OnTiles(tiles))
+    return chip
+
+
+def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int | None) -> Network:
+    """The chip with the ADCs of each layer calibrated on what the layers before make of `images`.
+
+    See [`hwmodels.crossbar.TileProduct.calibrate`][]. `chip` is from [`program`][] and left as it is.
+    Do not call this under `jit`.
+    """
+    chip = nnx.clone(chip)
+    layers = {path: layer for path, layer in nnx.iter_graph(chip) if isinstance(layer, Conv | Linear)}
+    found = {}
+
+    class Listening:
+        def __init__(self, path, product):
+            self.path, self.tiles, self.draws = path, product.tiles, product.draws
+
+        def __call__(self, x, kernel, *geometry, **drawn):
+            settings = dict(zip(("stride", "padding"), geometry, strict=False))
+            found[self.path] = OnTiles(self.tiles.calibrate(x, **settings))
+            return found[self.path](x, kernel, *geometry, **drawn)
+
+    for path, layer in layers.items():
+        layer.product = nnx.static(Listening(path, layer.product))
+    chip(jnp.asarray(images), timesteps=timesteps)
+    for path, layer in layers.items():
+        layer.product = nnx.data(found[path])
+    return chip
+
+
+class OnTiles(eqx.Module):
+    """The product of a layer on its tiles, as [`jaxsnn.layers.Conv`][] and `Linear` call it."""
+
+    tiles: TileProduct
+
+    @property
+    def draws(self) -> bool:
+        return self.tiles.read_noise is not None
+
+    def __call__(self, x, kernel, *geometry, keys=None):
+        if geometry:
+            return self.tiles.convolve(x, kernel, *geometry, keys=keys)
+        return self.tiles.linear(x, kernel, keys=keys)

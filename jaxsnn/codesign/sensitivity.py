@@ -1,0 +1,117 @@
+"""The elasticities of energy and of weight errors, part by part."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hwmodels.crossbar import Crossbar, deploy
+from hwmodels.sensitivity import contributions, named
+from hwmodels.workload import Workload
+from jaxsnn.layers import Block
+from jaxsnn.learning.quantization import settled
+from jaxsnn.network import Network
+
+
+@dataclasses.dataclass(frozen=True)
+class Sensitivities:
+    """Elasticities of one cost: by how many percent it changes for one percent of a parameter.
+
+    - `total`: by parameter, the greatest magnitudes first; zeros are left out.
+    - `parts`: for each part of the cost (components, or layers), what it contributes to each of them.
+    """
+
+    total: dict[str, float]
+    parts: dict[str, dict[str, float]]
+
+    def among(self, chosen: Callable[[str], bool]) -> "Sensitivities":
+        """Those to some of the parameters."""
+        return Sensitivities(
+            {name: value for name, value in self.total.items() if chosen(name)},
+            {
+                part: {name: value for name, value in values.items() if chosen(name)}
+                for part, values in self.parts.items()
+            },
+        )
+
+    def greatest(self, count: int) -> "Sensitivities":
+        """Those to the parameters that matter most, without the parts that have none of them."""
+        names = list(self.total)[:count]
+        kept = self.among(names.__contains__)
+        least = 1e-3 * max(map(abs, kept.total.values()), default=0.0)
+        return Sensitivities(
+            kept.total,
+            {
+                part: values
+                for part, values in kept.parts.items()
+                if max(map(abs, values.values()), default=0.0) > least
+            },
+        )
+
+
+def energy_sensitivities(
+    cost: Callable[[Workload, Any], Any], workload: Workload, chip: Any
+) -> dict[str, Sensitivities]:
+    """How the energy of one inference depends on every number of a chip, on the rates and on T.
+
+    **Arguments:** `cost`: of a workload on a chip, with `energy_by_component_j` and `energy_by_layer_j`.
+
+    **Returns:** the same elasticities split "component" by component and "layer" by layer.
+    """
+    tree = {
+        "chip": chip,
+        "rate": {layer.name: layer.input_rate for layer in workload.layers},
+        "timesteps": workload.timesteps,
+    }
+
+    def costs(tree: dict[str, Any]) -> Any:
+        layers = tuple(
+            dataclasses.replace(layer, input_rate=tree["rate"][layer.name]) for layer in workload.layers
+        )
+        return cost(Workload(layers, tree["timesteps"]), tree["chip"])
+
+    def split(kind: str) -> Sensitivities:
+        return _sensitivities(contributions(lambda tree: getattr(costs(tree), f"energy_by_{kind}_j"), tree))
+
+    return {kind: split(kind) for kind in ("component", "layer")}
+
+
+def _sensitivities(found: Mapping[str, Any]) -> Sensitivities:
+    parts = {part: named(tree) for part, tree in found.items()}
+    total = {name: sum(values[name] for values in parts.values()) for name in next(iter(parts.values()))}
+    order = sorted((name for name, value in total.items() if value), key=lambda name: -abs(total[name]))
+    return Sensitivities(
+        {name: total[name] for name in order},
+        {part: {name: values[name] for name in order} for part, values in parts.items()},
+    )
+
+
+def kernels_of(network: Network) -> dict[str, jax.Array]:
+    """The kernels that a chip is asked to hold, by layer: those of a quantised network are quantised."""
+    blocks = [module for _, module in nnx.iter_graph(settled(network)) if isinstance(module, Block)]
+    return {block.name: block.synapse.kernel[...] for block in blocks}
+
+
+def weight_errors(kernels: Mapping[str, jax.Array], crossbar: Crossbar, key: jax.Array) -> dict[str, Any]:
+    """Each layer's mean error of a weight on the chip, `Σ|w_chip − w| / Σ|w|`: a fraction."""
+    chip = deploy({name: {"kernel": kernel} for name, kernel in kernels.items()}, crossbar, key)
+    return {
+        name: jnp.sum(jnp.abs(chip[name]["kernel"] - kernel)) / jnp.sum(jnp.abs(kernel))
+        for name, kernel in kernels.items()
+    }
+
+
+def weight_error_sensitivities(
+    kernels: Mapping[str, jax.Array], crossbar: Crossbar, key: jax.Array
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Each layer's weight error, and its elasticities to the numbers of the crossbar's wires and devices."""
+    errors = {name: float(error) for name, error in jax.jit(weight_errors)(kernels, crossbar, key).items()}
+    found = contributions(lambda crossbar: weight_errors(kernels, crossbar, key), crossbar)
+    total = sum(errors.values())
+    return errors, {
+        layer: {name: share * total / errors[layer] for name, share in named(tree).items()}
+        for layer, tree in found.items()
+    }

@@ -1,0 +1,92 @@
+"""What a number in an image means: one rule for everything that takes images, labels or event frames."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+FULL_SCALE = {np.dtype(bool): 1.0, np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
+"""The types of pixels that stand for fractions of a full scale, and that full scale."""
+
+
+def is_float(dtype: Any) -> bool:
+    """Whether pixels of this type are taken as they are; bfloat16 too."""
+    return jnp.issubdtype(dtype, jnp.floating)
+
+
+def unit_pixels(images: Any) -> Any:
+    """Pixels as a network computes with them.
+
+    - uint8 and uint16 are divided by 255 and 65535, bool is 0 and 1; the result is float32, in [0, 1];
+    - floats are as they are, whatever their range, and keep their type.
+
+    **Arguments:** `images`: an array of NumPy or JAX, of any shape; it may be traced.
+
+    **Raises:** `ValueError` for other types: an int64 does not say what its full scale is.
+    """
+    dtype = np.dtype(images.dtype)
+    if is_float(dtype):
+        return images
+    if dtype not in FULL_SCALE:
+        raise ValueError(
+            f"images of {dtype} do not say which number is white: pass uint8 (0 to 255), uint16 (0 to "
+            "65535), bool, or floats, which are used as they are."
+        )
+    return images.astype(np.float32) / np.float32(FULL_SCALE[dtype])
+
+
+def check_images(images: Any, where: str) -> None:
+    """**Raises:** `ValueError`, which begins with `where`, for images whose type says no scale (see
+    [`unit_pixels`][]), and for NaN and infinity: NaN never fires, so that a network would stay silent."""
+    dtype = getattr(images, "dtype", None)
+    if dtype is None or (np.dtype(dtype) not in FULL_SCALE and not is_float(dtype)):
+        raise ValueError(
+            f"{where}: images must be an array of floats, uint8, uint16 or bool, got {_kind(images)}."
+        )
+    if not is_float(dtype) or not isinstance(images, np.ndarray | jax.Array):
+        return
+    # By parts: a mask of a whole data set is as large as a quarter of it.
+    for start in range(0, len(images), 1024):
+        with np.errstate(over="ignore"):
+            good = np.isfinite(np.asarray(images[start : start + 1024]).astype(np.float32))
+        if not good.all():
+            first = start + int(np.argwhere(~good)[0][0])
+            raise ValueError(
+                f"{where}: image {first} holds NaN, infinity or a number beyond float32; replace it or leave "
+                "the image out."
+            )
+
+
+def _kind(value: Any) -> str:
+    dtype = getattr(value, "dtype", None)
+    return type(value).__name__ if dtype is None else str(dtype)
+
+
+def class_numbers(labels: Any, where: str) -> np.ndarray:
+    """Labels as int32 (count,), from integers, whole floats or bools, (count,) or (count, 1).
+
+    **Raises:** `ValueError`, which begins with `where`, for other shapes and types, for fractions and NaN,
+    and for negative labels.
+    """
+    numbers = np.asarray(labels)
+    if numbers.ndim == 2 and numbers.shape[1] == 1:
+        numbers = numbers[:, 0]
+    if numbers.ndim != 1:
+        raise ValueError(
+            f"{where}: labels must be one class number an image, (count,), got shape {numbers.shape}; of "
+            "one-hot rows take argmax(-1)."
+        )
+    if numbers.dtype.kind not in "biuf":
+        raise ValueError(f"{where}: labels must be numbers, got {numbers.dtype}; number the classes from 0.")
+    wrong = ~np.isfinite(numbers) | (numbers != np.round(numbers)) if numbers.dtype.kind == "f" else None
+    if wrong is not None and wrong.any():
+        raise ValueError(
+            f"{where}: label {int(np.argmax(wrong))} is {numbers[np.argmax(wrong)]}; labels are whole "
+            "numbers from 0."
+        )
+    if numbers.size and (numbers.min() < 0 or numbers.max() >= 2**31):
+        raise ValueError(
+            f"{where}: labels go from {numbers.min()} to {numbers.max()}; number the classes from 0."
+        )
+    return numbers.astype(np.int32)

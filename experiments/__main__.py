@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import re
 import shutil
 import sys
 import time

@@ -1,8 +1,8 @@
 """The command line: evaluate a network on chips, compare results, describe parameters."""
 
 import argparse
-import re
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence

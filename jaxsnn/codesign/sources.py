@@ -13,7 +13,6 @@ from hwmodels.chip import Chip
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.data.datasets import load
 from jaxsnn.data.event_sets import FINDERS
-from jaxsnn.data.event_sets import FINDERS
 from jaxsnn.encoding import Direct, Frames
 from jaxsnn.interop.torch import load_weights, read_state_dict
 from jaxsnn.models.digits import digits_convnet
@@ -73,9 +72,7 @@ def read_data(word: str, *, timesteps: int | None = None) -> Dataset:
         return _read_npz(path)
     if path.is_dir():
         name = path.resolve().name.lower().replace("-", "_").removesuffix("_small")
-        options: dict[str, Any] = (
-            {} if timesteps is None or name not in FINDERS else {"timesteps": timesteps}
-        )
+        options: dict[str, Any] = {} if timesteps is None or name not in FINDERS else {"timesteps": timesteps}
         return load(name, path=path, **options)
     options = {} if timesteps is None or word not in FINDERS else {"timesteps": timesteps}
     return load(word, **options)

@@ -36,7 +36,9 @@ def test_exact_products_are_sums_of_the_tiles_currents():
     for sign in range(2):
         for down in range(2):
             tile = chip.conductances[sign, 0, down, 0]
-            found = sense_currents(tile, jnp.asarray(volts[:, 8 * down : 8 * down + 8]), DESIGN.wires, DESIGN.cell)
+            found = sense_currents(
+                tile, jnp.asarray(volts[:, 8 * down : 8 * down + 8]), DESIGN.wires, DESIGN.cell
+            )
             total += float(chip.encoded.coefficients[sign]) * np.asarray(found) / 0.4
     np.testing.assert_allclose(exact(WEIGHTS, DESIGN), total[:, :5], rtol=1e-8)
 

@@ -1,4 +1,4 @@
-"""The one call: every chip by the same questions, the same bits again, and one sentence for what does not fit."""
+"""The one call: every chip by the same questions, the same bits again, one sentence for what does not fit."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Programming: quantisers act before and never after, digital chips round every operand, facts reach costs."""
+"""Programming: quantisers act before and never after, digital chips round operands, facts reach costs."""
 
 import dataclasses
 from functools import partial
@@ -80,7 +80,7 @@ def test_gradients_reach_the_weights_behind_a_quantiser():
         return jnp.sum(chip.layers[0].synapse.kernel[...] ** 2)
 
     found = jax.grad(total)(params)["layers"][0]["synapse"]["kernel"][...]
-    assert float(jnp.abs(found).min()) >= 0 and float(jnp.abs(found).max()) > 0
+    assert float(jnp.abs(found).max()) > 0
 
 
 def test_an_accelerator_rounds_weights_pixels_sums_and_potentials():
@@ -172,8 +172,8 @@ def test_shortcuts_and_pools_are_told_and_not_guessed():
     found = facts(network, (8, 8, 1))
     projections = {layer.shortcut for layer in found.values() if layer.shortcut in found}
     added = [layer for layer in found.values() if layer.residual_add]
-    assert added and all(layer.shortcut is not None for layer in added)
-    assert projections and all(not found[name].spiking or name for name in projections)
+    assert {layer.shortcut for layer in added} >= projections
+    assert projections
 
 
 @pytest.mark.parametrize("chip", [spikeflow.Chip(), sata.Accelerator()], ids=["SpikeFlow", "SATA"])

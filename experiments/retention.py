@@ -9,7 +9,7 @@ from flax import nnx
 from experiments import registry
 from experiments.figures.retention import retention_figure
 from experiments.output import Result, Run, inputs
-from experiments.pipeline import (
+from experiments.parts import (
     make_crossbar,
     make_dataset,
     make_digits_convnet,
@@ -20,6 +20,7 @@ from hwmodels.crossbar import Crossbar, Wires, preset
 from jaxsnn.codesign.program import program
 from jaxsnn.codesign.table import Table
 from jaxsnn.learning.training import evaluate, fit
+from jaxsnn.network import Network
 
 CALIBRATIONS = ("none", "kernel", "column")
 _WEIGHTS, _CHIPS = 0, 1
@@ -64,7 +65,7 @@ def retention(
     fit(network, dataset, training, checkpoint_dir=run.checkpoints, progress=True)
     images = dataset.scale(dataset.test_images)
 
-    def accuracy(network: nnx.Module) -> float:
+    def accuracy(network: Network) -> float:
         return evaluate(network, images, dataset.test_labels, timesteps=training.timesteps).accuracy
 
     software = accuracy(network)

@@ -1,7 +1,8 @@
 """A stack of layers, its unrolling in time, and the record it leaves."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsnn.encoding import Direct, Encoding, Frames
+from jaxsnn.encoding import Direct, Encoding, Frames, check_frames
 from jaxsnn.layers import Block, draws
 from jaxsnn.neuron import Neuron
 from jaxsnn.normalization import Normalization
@@ -18,6 +19,17 @@ from jaxsnn.recompute import recomputed
 from jaxsnn.signal import LayerRecord, Signal
 
 __all__ = ["LayerRecord", "Network", "Signal"]
+
+
+def _broadcasting(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, whose shapes broadcast whatever a user's `jax_numpy_rank_promotion` says."""
+
+    @functools.wraps(method)
+    def allowed(*arguments, **settings):
+        with jax.numpy_rank_promotion("allow"):
+            return method(*arguments, **settings)
+
+    return allowed
 
 
 class Network(nnx.Module):
@@ -44,6 +56,7 @@ class Network(nnx.Module):
                 )
         self.layers = nnx.List(layers)
         self.encoding = encoding
+        self.input_shape: tuple[int, ...] | None = None  # Channels last, where it is known.
 
     def __call__(
         self,
@@ -84,6 +97,7 @@ class Network(nnx.Module):
         )
         return outputs[-1], record
 
+    @_broadcasting
     def outputs(
         self,
         images: Array,
@@ -100,6 +114,8 @@ class Network(nnx.Module):
                 raise ValueError("timesteps says how long an image is shown; give it, e.g. timesteps=8.")
             timesteps = images.shape[0]
         self.check_timesteps(timesteps)
+        if isinstance(self.encoding, Frames):
+            check_frames(images.shape[0], timesteps)
         chunk = timesteps if chunk is None else chunk
         if chunk < 1:
             raise ValueError(f"chunk must be at least 1 timestep, got {chunk}.")
@@ -133,7 +149,9 @@ class Network(nnx.Module):
 
         The encoding takes no part; nothing is accumulated or divided.
 
-        **Arguments:** `inputs`: floats, (time, batch, height, width, channels) or (time, batch, features).
+        **Arguments:** `inputs`: floats, (time, batch, height, width, channels) or (time, batch, features). A
+        network that knows its input's shape also takes (time, batch, channels, height, width) where that
+        cannot be mistaken, and then gives maps channels first.
 
         **Returns:** spikes of a last layer that fires, potentials of a readout; (time, batch, ...).
 
@@ -144,8 +162,22 @@ class Network(nnx.Module):
                 f"inputs must be (time, batch, ...) with a timestep at least, got {inputs.shape}."
             )
         self.check_timesteps(inputs.shape[0])
+        inputs, channels_first = self._channels_last(inputs)
         signal = Signal(values=inputs, steps=inputs.shape[0], analog=False)
-        return self.run(signal, None, start=0, training=training)[0].values
+        out = self.run(signal, None, start=0, training=training)[0].values
+        return jnp.moveaxis(out, -1, 2) if channels_first and out.ndim > 3 else out
+
+    def _channels_last(self, inputs: Array) -> tuple[Array, bool]:
+        """The inputs with their channels last, and whether they had them first."""
+        shape = self.input_shape
+        if shape is None or inputs.shape[2:] == shape:
+            return inputs, False
+        if inputs.shape[2:] == (shape[-1], *shape[:-1]):
+            return jnp.moveaxis(inputs, 2, -1), True
+        raise ValueError(
+            f"this network takes inputs of shape (time, batch, {', '.join(map(str, shape))}) and got "
+            f"{inputs.shape}."
+        )
 
     def check_timesteps(self, timesteps: int) -> None:
         """**Raises:** `ValueError` for fewer timesteps than one, or more than there are parameters for."""
@@ -158,6 +190,7 @@ class Network(nnx.Module):
                     f"for at most {norm.timesteps}, or train with BNTT(timesteps={timesteps})."
                 )
 
+    @_broadcasting
     def stem(self, images: Array) -> Array | None:
         """The first layer's currents where they are equal at every timestep (direct encoding without read
         noise), else None."""
@@ -174,6 +207,7 @@ class Network(nnx.Module):
             return None
         return self.layers[0].drive(self.encoding(images, start=0, steps=1, key=None), start=0).values
 
+    @_broadcasting
     def advance(
         self,
         images: Array,
@@ -206,6 +240,7 @@ class Network(nnx.Module):
             count = total[-1]
         return total, (states, count), records
 
+    @_broadcasting
     def run(
         self,
         signal: Signal,

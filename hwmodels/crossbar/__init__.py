@@ -1,5 +1,10 @@
 """Memristive crossbars: circuit, devices, mapping, deployment."""
 
+from hwmodels.crossbar.cells import Cubic as Cubic
+from hwmodels.crossbar.cells import Law as Law
+from hwmodels.crossbar.cells import Series as Series
+from hwmodels.crossbar.cells import Sinh as Sinh
+from hwmodels.crossbar.cells import Transistor as Transistor
 from hwmodels.crossbar.circuit import Wires as Wires
 from hwmodels.crossbar.circuit import effective_conductance as effective_conductance
 from hwmodels.crossbar.converter import Converters as Converters
@@ -16,6 +21,7 @@ from hwmodels.crossbar.fit import fit_devices as fit_devices
 from hwmodels.crossbar.mapping import Crossbar as Crossbar
 from hwmodels.crossbar.measurements import Measurements as Measurements
 from hwmodels.crossbar.measurements import device_from_pulses as device_from_pulses
+from hwmodels.crossbar.nonlinear import sense_currents as sense_currents
 from hwmodels.crossbar.operating_point import OperatingPoint as OperatingPoint
 from hwmodels.crossbar.operating_point import operating_point as operating_point
 from hwmodels.crossbar.presets import PRESETS as PRESETS
@@ -35,6 +41,7 @@ from hwmodels.crossbar.settling import elmore_bound as elmore_bound
 from hwmodels.crossbar.settling import settled_conductance as settled_conductance
 from hwmodels.crossbar.settling import settling_time as settling_time
 from hwmodels.crossbar.settling import slowest_time_constant as slowest_time_constant
+from hwmodels.crossbar.spice import to_spice as to_spice
 from hwmodels.crossbar.tile_product import TileProduct as TileProduct
 from hwmodels.crossbar.tile_product import tile_products as tile_products
 from hwmodels.crossbar.write_verify import WriteVerify as WriteVerify

@@ -94,8 +94,8 @@ class Chip(eqx.Module):
     - `signs`: how a weight of either sign becomes conductances, see [`hwmodels.crossbar.encoding`][].
       `"nice"` is SpikeSim's; `"differential"` takes two columns for each of its columns, `"offset"` one
       column of every crossbar.
-    - `calibration`: digital gain on the currents, `"none"` as published, one per `"tile"` or per `"column"`;
-      a gain costs a multiplication for every conversion.
+    - `calibration`: digital gain on the currents, `"none"` as published, one per `"kernel"`, which scales
+      thresholds, or one per `"tile"` or `"column"`, which multiplies every conversion.
     - `full_scale`: of the converters: `"worst-case"`, or `"calibrated"` on images that are seen at
       programming.
     - `partition`: how a kernel is cut. `"kernel-split"`: one crossbar per kernel position and per
@@ -142,13 +142,13 @@ class Chip(eqx.Module):
     wires: Wires = Wires()
     device: Device = Device()
     full_scale_percentile: float = eqx.field(static=True, default=0.999)
-    signs: Signs = eqx.field(static=True, default="nice")
-    calibration: Calibration = eqx.field(static=True, default="none")
-    full_scale: FullScale = eqx.field(static=True, default="worst-case")
+    signs: str = eqx.field(static=True, default="nice")
+    calibration: str = eqx.field(static=True, default="none")
+    full_scale: str = eqx.field(static=True, default="worst-case")
     node_rule: str = eqx.field(static=True, default="nominal-voltage")
-    partition: Partition = eqx.field(static=True, default="kernel-split")
+    partition: str = eqx.field(static=True, default="kernel-split")
     schedule: str = eqx.field(static=True, default="overlapped")
-    activity: Activity | None = eqx.field(static=True, default=None)
+    activity: str | None = eqx.field(static=True, default=None)
     neuron: str = eqx.field(static=True, default="lif")
     entropy_module: bool = eqx.field(static=True, default=False)
 
@@ -199,6 +199,15 @@ class Chip(eqx.Module):
             f"{_plain(self.weight_bits)}-bit weights, {_plain(self.adc_bits)}-bit ADC, {self.signs}, {gain}"
         )
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """The same for columns of tables."""
+        return {
+            "node": f"{_plain(self.node_nm)} nm",
+            "size": f"{self.cell.name.upper()} {_plain(self.crossbar_rows)}×{_plain(self.crossbar_columns)}",
+            "bits": f"{_plain(self.weight_bits)}-bit weights, {_plain(self.adc_bits)}-bit ADC",
+        }
+
     def crossbar(self) -> Crossbar:
         """The array design that this chip programs: the one place where its sizes, leaves of the cost, become
         the static sizes of a circuit.
@@ -217,10 +226,8 @@ class Chip(eqx.Module):
             columns=self._whole("crossbar_columns"),
             wires=self.wires,
             device=device,
-            partition=self.partition,
-            signs=self.signs,
-            calibration=self.calibration,
             slices=slices,
+            **self._words("partition", "signs", "calibration"),
             settling=self.settling,
         )
 
@@ -229,8 +236,8 @@ class Chip(eqx.Module):
         them."""
         return Converters(
             adc_bits=self._whole("adc_bits"),
-            full_scale=self.full_scale,
             percentile=self.full_scale_percentile,
+            **self._words("full_scale"),
             adc=self.adc if self.adc.build is not None else None,
             columns_per_adc=self._whole("mux_ratio") if self.adc.build is not None else 1,
         )
@@ -249,6 +256,10 @@ class Chip(eqx.Module):
         from hwmodels.spikeflow.cost import evaluate
 
         return evaluate(workload, self, conventions)
+
+    def _words(self, *names: str) -> dict[str, Any]:
+        """Words that `check` has seen."""
+        return {name: getattr(self, name) for name in names}
 
     def _whole(self, name: str) -> int:
         value: Any = self

@@ -6,13 +6,12 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from hwmodels.checks import is_traced
 from hwmodels.chip import Chip
 from hwmodels.workload import Layer, Scalar, Workload
 from jaxsnn.encoding import Frames
-from jaxsnn.layers import Block, weights
+from jaxsnn.layers import synapses, weights
 from jaxsnn.network import LayerRecord, Network
 
 Conventions = Literal["corrected", "published"]
@@ -24,8 +23,16 @@ def to_workload(records: Sequence[LayerRecord], timesteps: Scalar) -> Workload:
     **Arguments:** one record per weighted layer, and T. Under a gradient the rates stay traced.
 
     **Returns:** a workload with the records' input rates, weight sparsities and bits.
+
+    **Raises:** `ValueError` that names a layer with groups or dilation, which no cost model has.
     """
     names = [field.name for field in dataclasses.fields(Layer)]
+    for record in records:
+        if record.groups != 1 or record.dilation != (1, 1):
+            raise ValueError(
+                f"layer {record.name!r} has {record.groups} groups and dilation {record.dilation}, and the "
+                "cost models know dense kernels alone; price the network with groups=1 and dilation=1 there."
+            )
     return Workload(
         layers=tuple(
             Layer(**{name: _fact(getattr(record, name)) for name in names if hasattr(record, name)})
@@ -70,10 +77,10 @@ def workload_of(
             f"{', '.join(repr(record.name) for record in records)}."
         )
     everywhere: Any = 1.0 if rates is None or isinstance(rates, Mapping) else rates
-    held = {module.name: module.synapse for _, module in nnx.iter_graph(network) if isinstance(module, Block)}
+    held = synapses(network)
     filled = []
     for record in records:
-        synapse = held[record.name]
+        synapse = held[record.name.removesuffix("_again")]
         filled.append(
             dataclasses.replace(
                 record,

@@ -65,7 +65,7 @@ def spikes(net, x):
     values = jnp.asarray(x.transpose(0, 2, 3, 1)[:, None])
     signal, trains = Signal(values=values, steps=len(x), analog=True), {}
     for layer in net.layers[:-1]:
-        out, _ = run_neuron(layer.neuron, layer.drive(signal), None)
+        out, _ = run_neuron(layer.neuron, layer.drive(signal, start=0), None)
         train = np.asarray(out.values)[:, 0]
         trains[f"{layer.name}_neuron"] = np.moveaxis(train, -1, 1)
         signal = pooled(out, layer.pool)
@@ -122,21 +122,3 @@ def test_another_leak_gives_other_spikes(peer, name):
     node.tau = 1e-4 / (1 - (leak - 0.1))
     node.r = node.tau / 1e-4
     assert not np.array_equal(spikes(from_nir(graph), x)[name], np.load(peer / "spikes.npz")[name])
-
-
-def test_a_node_of_the_peer_that_we_lack_is_named(peer):
-    """A recurrent snnTorch layer exports as a graph inside the graph."""
-    graph = nir.read(peer / "snntorch.nir")
-    size = np.array([10])
-    inner = nir.NIRGraph(
-        {
-            "input": nir.Input({"input": size}),
-            "lif": graph.nodes["b_neuron"],
-            "output": nir.Output({"output": size}),
-        },
-        [("input", "lif"), ("lif", "output")],
-        type_check=False,
-    )
-    graph.nodes["b_neuron"] = inner
-    with pytest.raises(ValueError, match="node 'b_neuron': a NIRGraph cannot be read"):
-        from_nir(graph)

@@ -6,6 +6,8 @@ A chip is a pytree with three things, from which accuracy and cost are both deri
 - `arithmetic()`: [`Analog`][], crossbars behind converters, or [`Digital`][], operands of so many bits.
 - `cost(workload, conventions)`: energy, latency and area with their breakdowns, a [`Cost`][].
 
+It may have `facts`, texts by name ("node", "size", "bits"), which tables show in columns of their own.
+
 [`hwmodels.spikeflow.Chip`][] and [`hwmodels.sata.Accelerator`][] are two; any other class with these is a
 third and needs no registration.
 """

@@ -177,7 +177,8 @@ class Series(TwoTerminal):
         require(np.greater_equal, "Series.ohm is a resistance and must be {1} or more, got {0}.", self.ohm, 0)
         if not isinstance(self.law, TwoTerminal):
             raise ValueError(
-                f"Series.law must be a two-terminal cell, such as Sinh(0.25) or Law(function); got {self.law!r}."
+                "Series.law must be a two-terminal cell, such as Sinh(0.25) or Law(function); "
+                f"got {self.law!r}."
             )
 
     def in_range(self):

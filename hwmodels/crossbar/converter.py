@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hwmodels.adc import Adc, DrawnAdc
+from hwmodels.checks import error_if
 from hwmodels.crossbar._checks import Scalar, require, require_integer, require_traced
 from hwmodels.rounding import rounded
 
@@ -93,7 +94,7 @@ class Converters(eqx.Module):
         """Inputs as the DAC makes them; an error for negative ones unless `signed`."""
         if not self.signed:
             message = "crossbar: a negative input; Converters(signed=True) allows them."
-            x = eqx.error_if(x, jnp.any(x < 0), message)
+            x = error_if(x, jnp.any(x < 0), message)
         if self.dac_bits is None:
             return x
         return _converted(x, self.input_limit(x.dtype), 2**self.dac_bits - 1, self.signed)

@@ -199,6 +199,15 @@ class Chip(eqx.Module):
             f"{_plain(self.weight_bits)}-bit weights, {_plain(self.adc_bits)}-bit ADC, {self.signs}, {gain}"
         )
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """The same for columns of tables."""
+        return {
+            "node": f"{_plain(self.node_nm)} nm",
+            "size": f"{self.cell.name.upper()} {_plain(self.crossbar_rows)}×{_plain(self.crossbar_columns)}",
+            "bits": f"{_plain(self.weight_bits)}-bit weights, {_plain(self.adc_bits)}-bit ADC",
+        }
+
     def crossbar(self) -> Crossbar:
         """The array design that this chip programs: the one place where its sizes, leaves of the cost, become
         the static sizes of a circuit.

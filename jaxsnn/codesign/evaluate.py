@@ -151,6 +151,7 @@ def _on_chip(
     return OnChip(
         name=name,
         label=chip.label,
+        facts=dict(getattr(chip, "facts", {})),
         by_network=accuracies,
         software=np.array([one.accuracy for one in software]),
         record=record,

@@ -36,7 +36,10 @@ def digits(*, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
 
     **Arguments:** `test_fraction` of each class is held out, chosen by `seed`.
     """
-    from sklearn.datasets import load_digits
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ValueError("the digits come with scikit-learn: pip install 'spikechip[data]'.") from error
 
     bunch = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
@@ -99,7 +102,8 @@ def _download(name: str, source: Source) -> tuple[files.Split, files.Split]:
         import datasets
     except ImportError as error:
         raise ValueError(
-            f"data set {name!r} is not bundled, and {where}; or pip install datasets to download it."
+            f"data set {name!r} is not bundled, and {where}; or download it: "
+            "pip install 'spikechip[download]'."
         ) from error
     try:
         found = datasets.load_dataset(source.repository)

@@ -255,7 +255,7 @@ class SpikeFile:
         try:
             import h5py
         except ImportError as error:
-            raise ValueError("reading HDF5 needs h5py: pip install 'jaxsnn[events]'.") from error
+            raise ValueError("reading HDF5 needs h5py: pip install 'spikechip[data]'.") from error
         try:
             return h5py.File(self.path, "r")
         except OSError as error:
@@ -265,7 +265,7 @@ class SpikeFile:
         found = file.get(name)
         if found is None or not hasattr(found, "shape") or len(found.shape) != 1:
             raise ValueError(
-                f"{self.path} has no list {name!r}; the Heidelberg sets hold spikes/times, spikes/units and "
+                f"{self.path} has no list {name!r}; the Heidelberg sets hold spikes/times, spikes/units, "
                 "labels."
             )
         return found

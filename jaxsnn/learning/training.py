@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
-from importlib import metadata
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxsnn import __version__
 from jaxsnn.data.augmentation import augment
 from jaxsnn.data.datasets import Dataset
 from jaxsnn.encoding import Frames, inputs_of
@@ -90,13 +90,6 @@ class TrainResult:
         return self.history[-1].test_accuracy
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # Sources on the path, not installed.
-        return "unknown"
-
-
 def _check_outputs(network: Network, dataset: Dataset, timesteps: int) -> None:
     given = isinstance(network.encoding, Frames)
     if given != dataset.timed:
@@ -155,8 +148,8 @@ def _identity(
         "transform": _described(transform),
         "penalty": _described(penalty),
         "dataset": f"{dataset.name} {dataset.fingerprint[:16]}",
-        "jaxsnn": _version("jaxsnn"),
-        "jax": _version("jax"),
+        "jaxsnn": __version__,
+        "jax": jax.__version__,
     }
     return json.loads(json.dumps(identity))
 

@@ -19,7 +19,7 @@ def _nir():
     try:
         import nir
     except ImportError as error:
-        raise ValueError("NIR needs the nir package: pip install 'jaxsnn[interop]'.") from error
+        raise ValueError("NIR needs the nir package: pip install 'spikechip[interop]'.") from error
     return nir
 
 

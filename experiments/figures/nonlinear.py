@@ -12,7 +12,7 @@ from hwmodels.crossbar.cells import Cell
 
 
 def law_figure(cells: Mapping[str, Cell], siemens: float, volt: float) -> Figure:
-    """The current of each cell, of one conductance, for voltages of either sign at its row; column at ground."""
+    """The current of each cell, of one conductance, for row voltages of either sign."""
     volts = jnp.linspace(-volt, volt, 201)
     figure = Figure(figsize=(4.6, 3.6), layout="constrained")
     axes = figure.subplots()

@@ -45,7 +45,7 @@ def run() -> dict[str, Any]:
 
 def _run() -> dict[str, Any]:
     notes = [
-        "Processor seconds of all 64 vectors: of all threads of ours, compiled before; of ngspice those of two "
+        "Processor seconds of all vectors: of all threads of ours, compiled before; of ngspice those of two "
         f"operating points, each a deck of its own, times {_VECTORS // 2}.",
         "Errors of ours are against ngspice, of two vectors; of the models, against exact, all outputs.",
     ]

@@ -58,8 +58,8 @@ def sense_currents(
         raise ValueError(
             f"V holds one voltage for each row, shape (..., {G.shape[-2]}) for these tiles; got {V.shape}."
         )
-    if not jnp.issubdtype(V.dtype, jnp.floating):
-        raise ValueError(f"V holds voltages and must be of a floating dtype, got {V.dtype}.")
+    if jnp.issubdtype(V.dtype, jnp.complexfloating):
+        raise ValueError(f"V holds voltages, which are real numbers, got {V.dtype}.")
     V = V.astype(G.dtype)
     if not is_traced(V) and not np.all(np.isfinite(V)):
         raise ValueError("V holds a voltage that is NaN or infinite; voltages are finite, in volt.")
@@ -119,9 +119,10 @@ def _forward(cell, G, V, resistances):
     if not is_traced(converged) and not bool(jnp.all(converged)):
         worst = int(jnp.argmax(jnp.where(converged, -1, jnp.nan_to_num(error, nan=jnp.inf))))
         raise RuntimeError(
-            f"crossbar: the currents of tile {worst} did not converge: the residual is {float(error[worst]):.2g} "
-            "of the greatest current (the last of Newton's steps; inf if its linear system was not solved); the "
-            f"law may fall there, or be too steep for these voltages in {G.dtype.name}."
+            f"crossbar: the currents of tile {worst} did not converge: the residual is "
+            f"{float(error[worst]):.2g} of the greatest current (the last of Newton's steps; inf if its linear "
+            "system was not solved); the law may fall there, or be too steep for these voltages in "
+            f"{G.dtype.name}."
         )
     return (current, sensed), (cell, G, V, resistances, current)
 

@@ -114,8 +114,8 @@ def deploy(
         )
     if crossbar.reads_exactly:
         raise ValueError(
-            "deploy returns plain matrices, which cannot hold nonlinear cells (Crossbar.cell) exactly: multiply by "
-            'tile_products, or set Crossbar.cell_model="read-voltage" or "mean-activity".'
+            "deploy returns plain matrices, which cannot hold nonlinear cells (Crossbar.cell) exactly: "
+            'multiply by tile_products, or set Crossbar.cell_model="read-voltage" or "mean-activity".'
         )
     chips = program_kernels(params, crossbar, key, solve=solve)
 

@@ -120,8 +120,8 @@ def _forward(cell, G, V, resistances):
         worst = int(jnp.argmax(jnp.where(converged, -1, jnp.nan_to_num(error, nan=jnp.inf))))
         raise RuntimeError(
             f"crossbar: the currents of tile {worst} did not converge: the residual is "
-            f"{float(error[worst]):.2g} of the greatest current (the last of Newton's steps; inf if its linear "
-            "system was not solved); the law may fall there, or be too steep for these voltages in "
+            f"{float(error[worst]):.2g} of the greatest current (the last of Newton's steps; inf if its "
+            "linear system was not solved); the law may fall there, or be too steep for these voltages in "
             f"{G.dtype.name}."
         )
     return (current, sensed), (cell, G, V, resistances, current)
@@ -169,7 +169,7 @@ def _in_chunks(function, cell, *batched):
 
 @eqx.filter_jit
 def _solve(cell, G, V, resistances):
-    """Currents of all cells, (vectors, rows, columns), and of the columns; NaN where they did not converge."""
+    """Currents of all cells, (vectors, rows, columns), and their sums; NaN where they did not converge."""
 
     def chunk(cell, G, V):
         found = solve(cell, _as_fields(G), V.T[:, None, :], resistances)
@@ -183,7 +183,7 @@ def _solve(cell, G, V, resistances):
 @eqx.filter_jit
 @with_exact_products
 def _adjoint(cell, G, V, resistances, current, cotangent):
-    """Cotangents by λ, `(I + A·Z_row + C·Z_column)ᵀ·λ = ∂/∂j`: that of the law's residual at fixed currents."""
+    """Cotangents by λ, `(I + A·Z_row + C·Z_column)ᵀ·λ = ∂/∂j`: that of the law at fixed currents."""
 
     def chunk(cell, G, V, current, cotangent):
         G, current, source = _as_fields((G, current, cotangent))

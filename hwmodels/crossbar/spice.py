@@ -78,7 +78,8 @@ def _resistor(name, one, other, ohm):
 
 def _cells(G, cell):
     parameters = _parameters(cell, G.shape)
-    lines, models = [], {}
+    lines: list[str] = []
+    models: dict[tuple[str, ...], str] = {}
     for i, j in np.argwhere(G > 0):
         own = {name: _number(value[i, j]) for name, value in parameters.items()}
         lines += _cell(cell, G[i, j], own, f"{i}_{j}", f"u{i}_{j}", f"v{i}_{j}", models)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from jaxsnn.codesign.charts import Chart
 from jaxsnn.codesign.table import Table
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.learning.checkpoint import digest
@@ -25,7 +26,8 @@ class Result:
 
     - `inputs`: what the numbers depend on beside the config, such as a data set's fingerprint.
     - `numbers`: JSON-able, units in the names, fractions never percent.
-    - `tables`, `figures` (by file name): the same for people.
+    - `tables`, `figures` (by file name), `charts`: the same for people.
+    - `verdict`: what was found, in plain words.
     """
 
     title: str
@@ -33,6 +35,8 @@ class Result:
     numbers: dict[str, Any]
     tables: Sequence[Table]
     figures: dict[str, Figure] = field(default_factory=dict)
+    charts: Sequence[Chart] = ()
+    verdict: str | None = None
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,16 @@ def load(
     test_fraction: float | None = None,
     normalize: bool | None = None,
     complete: bool | None = None,
+    timesteps: int | None = None,
+    values: str | None = None,
+    by: str | None = None,
 ) -> Dataset:
     """A data set by name, see [`jaxsnn.data.datasets.load`][].
 
     **Arguments:** `seed` is that of the split, and of no effect for sets that come with one.
     """
     options: dict[str, Any] = {"normalize": normalize, "complete": complete, "test_fraction": test_fraction}
+    options |= {"timesteps": timesteps, "values": values, "by": by}
     if name == "digits":
         options["seed"] = seed
     return datasets.load(name, path=path, **options)

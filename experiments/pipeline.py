@@ -96,6 +96,8 @@ def digits(
             "training": [dataclasses.asdict(epoch) for epoch in first.history],
         },
         tables=report.tables(),
+        charts=report.charts(),
+        verdict=report.verdict,
         figures={
             "training": training_figure(
                 [epoch.loss for epoch in first.history], [epoch.test_accuracy for epoch in first.history]

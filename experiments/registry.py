@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import enum
 import inspect
+import json
 import re
 import typing
 from collections.abc import Callable, Iterable
@@ -19,6 +20,7 @@ import gin
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 CONFIGS = Path(__file__).parent / "configs"
+RESULTS = Path(__file__).parent / "results"
 
 
 class ConfigError(ValueError):
@@ -36,6 +38,17 @@ class Experiment:
     @property
     def config(self) -> Path:
         return CONFIGS / f"{self.name}.gin"
+
+    @property
+    def took(self) -> str:
+        """How long the run took whose result is kept, and on what; "" where none is."""
+        path = RESULTS / f"{self.name}.json"
+        if not path.is_file():
+            return ""
+        kept = json.loads(path.read_text())
+        seconds = kept["wall_time_s"]
+        time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        return f"{time} on {kept['cores']} cores"
 
 
 EXPERIMENTS: dict[str, Experiment] = {}
@@ -97,8 +110,12 @@ def find_experiment(name: str) -> Experiment:
 
 def load(chosen: Experiment, bindings: Iterable[str] = (), config: Path | None = None) -> None:
     """Read an experiment's config (or the one given), then the bindings, and lock it."""
+    load_file(config or chosen.config, bindings)
+
+
+def load_file(path: Path, bindings: Iterable[str] = ()) -> None:
+    """Read a gin file, then the bindings, and lock the config."""
     gin.clear_config()
-    path = config or chosen.config
     if not path.is_file():
         raise ConfigError(f"there is no config file {path}.")
     gin.add_config_file_search_path(str(path.resolve().parent))

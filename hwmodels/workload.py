@@ -158,10 +158,10 @@ class Layer(eqx.Module):
         return cls(
             name=name,
             kind="conv",
-            height=height,
-            width=width,
-            in_channels=in_channels,
-            out_channels=out_channels,
+            height=_plain(height),
+            width=_plain(width),
+            in_channels=_plain(in_channels),
+            out_channels=_plain(out_channels),
             kernel=_pair(kernel, "kernel", name),
             stride=_pair(stride, "stride", name),
             padding=_pair(padding, "padding", name),
@@ -169,7 +169,7 @@ class Layer(eqx.Module):
             weight_sparsity=weight_sparsity,
             analog_input=analog_input,
             spiking=spiking,
-            pool=pool,
+            pool=_plain(pool),
             residual_add=residual_add,
             **facts,
         )
@@ -195,8 +195,8 @@ class Layer(eqx.Module):
             kind="linear",
             height=1,
             width=1,
-            in_channels=in_features,
-            out_channels=out_features,
+            in_channels=_plain(in_features),
+            out_channels=_plain(out_features),
             kernel=(1, 1),
             stride=(1, 1),
             padding=(0, 0),
@@ -250,9 +250,9 @@ class Workload(eqx.Module):
     - `timesteps`: number of timesteps T of one inference, at least 1. A leaf: costs differentiate to it, and
       it may be fractional where it stands for a relaxation.
 
-    **Raises:** `ValueError` for no layers, for repeated layer names, for a `source` whose outputs cannot be the
-    layer's inputs, and for fewer timesteps than one. Warns of layers without a `source` whose inputs are the
-    outputs of no layer before them.
+    **Raises:** `ValueError` for no layers, for repeated layer names, for a `source` whose outputs cannot be
+    the layer's inputs, and for fewer timesteps than one. Warns of layers without a `source` whose inputs are
+    the outputs of no layer before them.
     """
 
     layers: tuple[Layer, ...] = eqx.field(converter=tuple)

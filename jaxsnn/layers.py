@@ -238,6 +238,55 @@ def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> t
     return out, state
 
 
+def layer_record(
+    name: str,
+    synapse: Conv | Linear,
+    signal: Signal,
+    out: Signal,
+    *,
+    spiking: bool,
+    pool: int = 1,
+    shortcut: str | None = None,
+    norm: Normalization | None = None,
+    recurrent: bool = False,
+) -> LayerRecord:
+    """What weights ask of a chip, given their input and the output of the neurons that they drive.
+
+    A shortcut of known origin is an addition, too.
+    """
+    conv = synapse.kind == "conv"
+    return LayerRecord(
+        name=name,
+        kind=synapse.kind,
+        # The odd zeros of an even kernel's padding "same" count as part of the map.
+        height=signal.values.shape[2] + synapse.extra_padding[0] if conv else 1,
+        width=signal.values.shape[3] + synapse.extra_padding[1] if conv else 1,
+        in_channels=synapse.in_channels,
+        out_channels=synapse.out_channels,
+        kernel=synapse.kernel_size,
+        stride=synapse.stride,
+        padding=synapse.padding,
+        groups=synapse.groups,
+        dilation=synapse.dilation,
+        spiking=spiking,
+        pool=pool,
+        analog_input=signal.analog,
+        residual_add=shortcut is not None,
+        recurrent=recurrent,
+        input_rate=signal.active_fraction,
+        spike_rate=out.active_fraction,
+        weight_bits=None
+        if synapse.quantizer is None
+        else jnp.asarray(synapse.quantizer.bits, jnp.result_type(float)),
+        weight_sparsity=jnp.mean(jax.lax.stop_gradient(weights(synapse)) == 0, dtype=jnp.result_type(float)),
+        bias=synapse.bias is not None,
+        norm="none" if norm is None else "timestep" if norm.timesteps else "shared",
+        source=signal.origin,
+        shortcut=shortcut,
+        input_pool=signal.pool,
+    )
+
+
 class Block(nnx.Module):
     """Weights, normalisation, neurons, average pooling: one layer of a network.
 
@@ -265,6 +314,9 @@ class Block(nnx.Module):
         self.neuron = neuron
         self.pool = pool
 
+    def named_synapses(self) -> dict[str, Conv | Linear]:
+        return {self.name: self.synapse}
+
     @property
     def accumulates(self) -> bool:
         """Whether its output at a timestep is already the sum over all timesteps until then."""
@@ -289,38 +341,15 @@ class Block(nnx.Module):
 
     def record(self, signal: Signal, out: Signal, shortcut: str | None = None) -> LayerRecord:
         """What this layer asks of a chip: its input, its neurons' output, the origin of an added shortcut."""
-        synapse = self.synapse
-        conv = synapse.kind == "conv"
-        return LayerRecord(
-            name=self.name,
-            kind=synapse.kind,
-            # The odd zeros of an even kernel's padding "same" count as part of the map.
-            height=signal.values.shape[2] + synapse.extra_padding[0] if conv else 1,
-            width=signal.values.shape[3] + synapse.extra_padding[1] if conv else 1,
-            in_channels=synapse.in_channels,
-            out_channels=synapse.out_channels,
-            kernel=synapse.kernel_size,
-            stride=synapse.stride,
-            padding=synapse.padding,
-            groups=synapse.groups,
-            dilation=synapse.dilation,
+        return layer_record(
+            self.name,
+            self.synapse,
+            signal,
+            out,
             spiking=self.neuron.spiking,
             pool=self.pool,
-            analog_input=signal.analog,
-            residual_add=shortcut is not None,
-            input_rate=signal.active_fraction,
-            spike_rate=out.active_fraction,
-            weight_bits=None
-            if synapse.quantizer is None
-            else jnp.asarray(synapse.quantizer.bits, jnp.result_type(float)),
-            weight_sparsity=jnp.mean(
-                jax.lax.stop_gradient(weights(synapse)) == 0, dtype=jnp.result_type(float)
-            ),
-            bias=synapse.bias is not None,
-            norm="none" if self.norm is None else "timestep" if self.norm.timesteps else "shared",
-            source=signal.origin,
             shortcut=shortcut,
-            input_pool=signal.pool,
+            norm=self.norm,
         )
 
     def __call__(
@@ -339,6 +368,16 @@ class Block(nnx.Module):
         out, state = run_neuron(self.neuron, current, state, self.name)
         record = self.record(signal, out)
         return pooled(out, self.pool), state, (record,)
+
+
+def synapses(network: nnx.Module) -> dict[str, Conv | Linear]:
+    """The weights of a network by the names that its records have them under."""
+    found: dict[str, Conv | Linear] = {}
+    for _, module in nnx.iter_graph(network):
+        named = getattr(module, "named_synapses", None)
+        if named is not None:
+            found |= named()
+    return found
 
 
 class Neurons(nnx.Module):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsnn.encoding import Direct, Encoding, Frames
+from jaxsnn.encoding import Direct, Encoding, Frames, check_frames
 from jaxsnn.layers import Block, draws
 from jaxsnn.neuron import Neuron
 from jaxsnn.normalization import Normalization
@@ -57,6 +57,7 @@ class Network(nnx.Module):
                 )
         self.layers = nnx.List(layers)
         self.encoding = encoding
+        self.input_shape: tuple[int, ...] | None = None  # Channels last, where it is known.
 
     def __call__(
         self,
@@ -114,6 +115,8 @@ class Network(nnx.Module):
                 raise ValueError("timesteps says how long an image is shown; give it, e.g. timesteps=8.")
             timesteps = images.shape[0]
         self.check_timesteps(timesteps)
+        if isinstance(self.encoding, Frames):
+            check_frames(images.shape[0], timesteps)
         chunk = timesteps if chunk is None else chunk
         if not _counts(chunk):
             raise ValueError(f"chunk must be at least 1 timestep and a whole number, got {chunk!r}.")
@@ -147,7 +150,9 @@ class Network(nnx.Module):
 
         The encoding takes no part; nothing is accumulated or divided.
 
-        **Arguments:** `inputs`: floats, (time, batch, height, width, channels) or (time, batch, features).
+        **Arguments:** `inputs`: floats, (time, batch, height, width, channels) or (time, batch, features). A
+        network that knows its input's shape also takes (time, batch, channels, height, width) where that
+        cannot be mistaken, and then gives maps channels first.
 
         **Returns:** spikes of a last layer that fires, potentials of a readout; (time, batch, ...).
 
@@ -158,8 +163,22 @@ class Network(nnx.Module):
                 f"inputs must be (time, batch, ...) with a timestep at least, got {inputs.shape}."
             )
         self.check_timesteps(inputs.shape[0])
+        inputs, channels_first = self._channels_last(inputs)
         signal = Signal(values=inputs, steps=inputs.shape[0], analog=False)
-        return self.run(signal, None, start=0, training=training)[0].values
+        out = self.run(signal, None, start=0, training=training)[0].values
+        return jnp.moveaxis(out, -1, 2) if channels_first and out.ndim > 3 else out
+
+    def _channels_last(self, inputs: Array) -> tuple[Array, bool]:
+        """The inputs with their channels last, and whether they had them first."""
+        shape = self.input_shape
+        if shape is None or inputs.shape[2:] == shape:
+            return inputs, False
+        if inputs.shape[2:] == (shape[-1], *shape[:-1]):
+            return jnp.moveaxis(inputs, 2, -1), True
+        raise ValueError(
+            f"this network takes inputs of shape (time, batch, {', '.join(map(str, shape))}) and got "
+            f"{inputs.shape}."
+        )
 
     def check_timesteps(self, timesteps: int) -> None:
         """**Raises:** `ValueError` for fewer timesteps than one, or more than there are parameters for."""

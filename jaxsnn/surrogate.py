@@ -85,23 +85,25 @@ class Arctan(Surrogate):
         return self.alpha / 2 / (1 + (math.pi / 2 * self.alpha * (potential - threshold)) ** 2)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _spike(potential, threshold, surrogate):
-    return (potential > threshold).astype(potential.dtype)
+@partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _spike(potential, threshold, surrogate, inclusive):
+    fires = potential >= threshold if inclusive else potential > threshold
+    return fires.astype(potential.dtype)
 
 
 @_spike.defjvp
-def _spike_jvp(surrogate, primals, tangents):
+def _spike_jvp(surrogate, inclusive, primals, tangents):
     potential, threshold = primals
     potential_dot, threshold_dot = tangents
     slope = surrogate.derivative(potential, threshold)
-    return _spike(potential, threshold, surrogate), slope * (potential_dot - threshold_dot)
+    return _spike(potential, threshold, surrogate, inclusive), slope * (potential_dot - threshold_dot)
 
 
 def spike(
     potential: Float[Array, "*shape"],
     threshold: float | Float[Array, "..."] = 1.0,
     surrogate: Surrogate = Triangular(),
+    inclusive: bool = False,
 ) -> Float[Array, "*shape"]:
     """A spike where the potential exceeds the threshold: `o = 1 if u > θ else 0` (strictly, eq. 2).
 
@@ -110,7 +112,8 @@ def spike(
     - `potential`: u, any shape.
     - `threshold`: θ > 0, broadcast against `potential`.
     - `surrogate`: what the backward pass uses for ∂o/∂u.
+    - `inclusive`: a potential that equals the threshold fires too, as if θ were `nextafter(θ, −∞)`.
 
     **Returns:** zeros and ones in the potential's shape and dtype.
     """
-    return _spike(potential, jnp.asarray(threshold, potential.dtype), surrogate)
+    return _spike(potential, jnp.asarray(threshold, potential.dtype), surrogate, inclusive)

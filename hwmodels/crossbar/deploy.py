@@ -27,7 +27,7 @@ def is_kernel(path: tuple[Any, ...], leaf: Any) -> bool:
     return getattr(leaf, "ndim", 0) >= 2 and "kernel" in map(_component, path)
 
 
-def _batches(params: Any) -> list[dict[int, Array]]:
+def kernel_batches(params: Any) -> list[dict[int, Array]]:
     """Kernels by their place among the leaves, one batch for each dtype that circuits are solved in."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     kernels = {index: jnp.asarray(leaf) for index, (path, leaf) in enumerate(leaves) if is_kernel(path, leaf)}
@@ -79,7 +79,7 @@ def target_tiles(
                 for kernel, parts in zip(batch.values(), _groups(params, batch, groups), strict=True)
             ]
         )
-        for batch in _batches(params)
+        for batch in kernel_batches(params)
     }
 
 
@@ -100,7 +100,7 @@ def program_kernels(
     **Raises:** as [`deploy`][].
     """
     chips: dict[int, ProgrammedKernel] = {}
-    for batch in _batches(params):
+    for batch in kernel_batches(params):
         keys = [jax.random.fold_in(key, index) for index in batch]
         parts = _groups(params, batch, groups)
         found = program_all(list(batch.values()), crossbar, keys, groups=parts, solve=solve)
@@ -137,14 +137,19 @@ def deploy(
 
     **Returns:** a pytree of the same structure, shapes and dtypes.
 
-    **Raises:** `ValueError` if no leaf is a kernel, and for devices with read noise, which no plain matrix
-    holds; an error, also under `jit`, for weights that are NaN or infinite.
+    **Raises:** `ValueError` if no leaf is a kernel, and for devices with read noise or cells solved
+    exactly, which no plain matrix holds; an error, also under `jit`, for weights that are NaN or infinite.
     """
     if crossbar.device.read_noise is not None:
         raise ValueError(
             "deploy returns plain matrices, which cannot hold Device.read_noise: multiply by tile_products "
             "(for a network, jaxsnn.codesign.program.programmed), which draw it at each read, or set "
             "read_noise=None."
+        )
+    if crossbar.reads_exactly:
+        raise ValueError(
+            "deploy returns plain matrices, which cannot hold nonlinear cells (Crossbar.cell) exactly: "
+            'multiply by tile_products, or set Crossbar.cell_model="read-voltage" or "mean-activity".'
         )
     chips = program_kernels(params, crossbar, key, groups=groups, solve=solve)
 

@@ -7,13 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hwmodels.checks import error_if
+from hwmodels.crossbar._checks import Scalar
 from hwmodels.crossbar._inverse import with_exact_products
+from hwmodels.crossbar.cells import Cell
 from hwmodels.crossbar.circuit import Wires, effective_conductance
 from hwmodels.crossbar.encoding import Encoded, encode, silent
+from hwmodels.crossbar.linearised import linearised
 from hwmodels.crossbar.mapping import Crossbar
 
 Solve = Callable[[Array, Wires], Array]
 """Conductances of tiles (tiles, rows, columns) and their wires to what inputs see of them, in siemens."""
+
+# Of (planes, groups, down, across, rows, columns).
+_SUMMED: dict[str, tuple[int, ...]] = {"kernel": (0, 1, 2, 3, 4, 5), "tile": (-2, -1), "column": (-2,)}
 
 
 class ProgrammedKernel(eqx.Module):
@@ -22,11 +29,12 @@ class ProgrammedKernel(eqx.Module):
     **Arguments:**
 
     - `conductances`: what the cells hold, siemens, shape (planes, groups, down, across, rows, columns).
-    - `effective`: the same tiles as their inputs see them, siemens.
+    - `effective`: the same tiles as their inputs see them, siemens; of nonlinear cells, linearised.
     - `gain`: the digital gain of every column's current; it has one row.
     - `encoded`: what was meant.
     - `weights`: the kernel that the tiles realise.
     - `wires`: of the tiles.
+    - `cell`, `read_voltage_v`: of nonlinear cells that are solved for each input; None for all others.
     """
 
     conductances: Float[Array, "planes groups down across rows columns"]
@@ -35,6 +43,8 @@ class ProgrammedKernel(eqx.Module):
     encoded: Encoded
     weights: Float[Array, "*kernel"]
     wires: Wires
+    cell: Cell | None = None
+    read_voltage_v: Scalar | None = None
 
     @property
     def targets(self) -> Float[Array, "planes groups down across rows columns"]:
@@ -75,13 +85,23 @@ def program_all(
     groups: Sequence[int] | None = None,
     solve: Solve = effective_conductance,
 ) -> list[ProgrammedKernel]:
-    """Puts kernels of one dtype on tiles, each from its own key; one batch solves all their circuits."""
+    """Puts kernels of one dtype on tiles, each from its own key; one batch solves all their circuits.
+
+    **Raises:** `ValueError` for a `solve` of one's own on tiles that are read before they settle.
+    """
+    if crossbar.settling is not None:
+        if solve is not effective_conductance:
+            raise ValueError(
+                "Crossbar.settling solves the circuits at the time of the read: leave out `solve`, or make "
+                "settling None."
+            )
+        solve = crossbar.settling
     groups = [1] * len(kernels) if groups is None else groups
     written = [
         _write(kernel, crossbar, key, parts) for kernel, key, parts in zip(kernels, keys, groups, strict=True)
     ]
     tiles = [held.reshape(-1, crossbar.rows, crossbar.columns) for held, _ in written]
-    effective = solve(jnp.concatenate(tiles), crossbar.wires)
+    effective = solve(linearised(jnp.concatenate(tiles), crossbar), crossbar.wires)
     cuts = np.cumsum([len(tile) for tile in tiles])[:-1]
     return [
         _read(held, encoded, found.reshape(held.shape), crossbar)
@@ -95,7 +115,7 @@ def _write(kernel, crossbar, key, groups):
     sound = jnp.all(jnp.isfinite(kernel)) & jnp.all(jnp.isfinite(encoded.coefficients))
     # Cells outside the kernel are deselected, whatever their fault.
     held = crossbar.device.program(encoded.targets, key) * encoded.used
-    return eqx.error_if(
+    return error_if(
         held,
         ~sound,
         "crossbar: a kernel to be programmed holds a weight that is NaN or infinite, or so large that its "
@@ -108,7 +128,7 @@ def _read(conductances, encoded, effective, crossbar):
     if crossbar.calibration == "none":
         gain = jnp.ones_like(effective[..., :1, :])
     else:
-        axes = (-2, -1) if crossbar.calibration == "tile" else (-2,)
+        axes = _SUMMED[crossbar.calibration]
         total = effective.sum(axes, keepdims=True)
         gain = encoded.targets.sum(axes, keepdims=True) / jnp.where(total > 0, total, 1)
         gain = jnp.broadcast_to(gain, effective[..., :1, :].shape)
@@ -116,4 +136,5 @@ def _read(conductances, encoded, effective, crossbar):
     if encoded.correction is not None:
         weights = weights - encoded.correction
     weights = silent(encoded.plan.join(weights), encoded.dead)
-    return ProgrammedKernel(conductances, effective, gain, encoded, weights, crossbar.wires)
+    exact = (crossbar.cell, crossbar.read_voltage_v) if crossbar.reads_exactly else (None, None)
+    return ProgrammedKernel(conductances, effective, gain, encoded, weights, crossbar.wires, *exact)

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from hwmodels.checks import is_traced
+from hwmodels.adc import DrawnAdc
+from hwmodels.checks import error_if, is_traced, jit_with_checks
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._side_by_side import SideBySide
 from hwmodels.crossbar._views import views
@@ -28,6 +29,10 @@ from hwmodels.crossbar.programming import ProgrammedKernel, Solve
 
 # Vectors at a time: their currents on a layer of some ten tiles are about a megabyte.
 _CHUNK = 1024
+# Far from the indices of kernels, whose streams are drawn from the same key.
+_CONVERTERS = 2**31 - 1
+# Each has the currents of all cells for itself.
+_NONLINEAR_CHUNK = 64
 
 
 class _Window(NamedTuple):
@@ -50,7 +55,7 @@ class _hook:
 
 
 class TileProduct(eqx.Module):
-    """The products of one layer on its programmed tiles, with converters and read noise.
+    """The products of one layer on its programmed tiles, with converters, read noise and nonlinear cells.
 
     `y = Σ_tiles gain·ADC(G_effᵀ·DAC(x) + noise)`, put together digitally as the signs ask for. The methods
     have the signatures of the hooks that layers offer: `dot_general` and `conv_general_dilated` those of
@@ -69,15 +74,16 @@ class TileProduct(eqx.Module):
       of it are its `tiles`, laid out for the products of these converters and this read noise.
     - `converters`: None for ideal ones.
     - `read_noise`: of the cells.
-    - `key`: of the read noise.
+    - `key`: of the read noise, and of that of converters as built.
     - `adc_full_scale`: in siemens times the inputs' unit; set by [`TileProduct.calibrate`][].
+    - `converter_key`: of the errors of converters as built, drawn once, here.
 
     Warns of inputs beyond the converters' full scale, which are clipped, and says how many there are; under
     `jit` when the program runs.
 
-    **Raises:** `ValueError` for read noise without a key, a full scale that is still to be calibrated, and a
-    kernel of another shape; an error, also under `jit`, for negative inputs unless the converters are
-    `signed`.
+    **Raises:** `ValueError` for read noise without a key, converters as built without a `converter_key`, a
+    full scale that is still to be calibrated, and a kernel of another shape; an error, also under `jit`, for
+    negative inputs unless the converters are `signed`.
     """
 
     tiles: SideBySide
@@ -85,6 +91,7 @@ class TileProduct(eqx.Module):
     read_noise: ReadNoise | None
     key: PRNGKeyArray | None
     adc_full_scale: Float[Array, ""] | None
+    drawn: DrawnAdc | None
 
     def __init__(
         self,
@@ -93,13 +100,23 @@ class TileProduct(eqx.Module):
         read_noise: ReadNoise | None = None,
         key: PRNGKeyArray | None = None,
         adc_full_scale: Float[Array, ""] | None = None,
+        converter_key: PRNGKeyArray | None = None,
     ):
         # Laid out here, once: for a large layer that takes longer than a product.
-        self.tiles = SideBySide.of(chip, noisy=read_noise is not None)
+        self.tiles = SideBySide.of(chip, read_noise)
         self.converters = converters
         self.read_noise = read_noise
         self.key = key
         self.adc_full_scale = adc_full_scale
+        self.drawn = None
+        if converters is not None and converters.as_built:
+            if converter_key is None:
+                raise ValueError(
+                    "converters as built differ: TileProduct needs a converter_key to draw them."
+                )
+            blocks, _, currents = self.tiles.effective.shape
+            dtype = self.tiles.effective.dtype
+            self.drawn = converters.draw(converter_key, blocks, currents, self.tiles.width, dtype)
 
     def with_key(self, key: PRNGKeyArray) -> "TileProduct":
         """The same tiles, whose next reads draw from `key`."""
@@ -287,7 +304,8 @@ class TileProduct(eqx.Module):
         dtype = self.tiles.effective.dtype
         converters = self.converters
         values = x.astype(dtype) if converters is None else converters.digital_input(x.astype(dtype))
-        size = max(1, min(len(x), _CHUNK // each))
+        most = _CHUNK if self.tiles.nonlinear is None else _NONLINEAR_CHUNK
+        size = max(1, min(len(x), most // each))
         chunks = -(-len(x) // size)
         values = jnp.pad(values, ((0, chunks * size - len(x)), *((0, 0),) * (x.ndim - 1)))
         return values.reshape(chunks, size, *values.shape[1:])
@@ -302,9 +320,9 @@ class TileProduct(eqx.Module):
         return self.tiles.greatest * self.converters.input_limit(self.tiles.greatest.dtype)
 
     def _keys(self, given, count):
-        """A key for the reads of each of `count` entries; None without read noise."""
+        """A key for the reads of each of `count` entries; None without noise."""
         own = self.key
-        if self.read_noise is None:
+        if self.read_noise is None and self.drawn is None:
             return None
         if own is None:
             raise ValueError("read noise is drawn at each read: TileProduct needs a key.")
@@ -326,6 +344,21 @@ class TileProduct(eqx.Module):
         cut = (len(keys), -1, currents.shape[-1])
         return jax.vmap(read)(currents.reshape(cut), squares.reshape(cut), keys).reshape(currents.shape)
 
+    def _converted(self, currents, full_scale, drawn, keys, block):
+        """Currents as the converters report them; `drawn` are those of this block, if as built."""
+        converters = self.converters
+        assert converters is not None
+        if drawn is None:
+            return converters.digital_current(currents, full_scale)
+
+        def convert(currents, key):
+            # A stream of its own: converters leave the draws of the read noise as they were.
+            key = jax.random.fold_in(jax.random.fold_in(key, block), 1)
+            return converters.digital_current(currents, full_scale, drawn, key)
+
+        cut = (len(keys), -1, currents.shape[-1])
+        return jax.vmap(convert)(currents.reshape(cut), keys).reshape(currents.shape)
+
     @with_exact_products
     def _product(self, inputs, full_scale, keys):
         """Inputs of the blocks to (vectors, outputs)."""
@@ -333,23 +366,28 @@ class TileProduct(eqx.Module):
         blocks, vectors, _ = inputs.shape
 
         def read(total, block):
-            index, inputs, effective, worth, spread = block
-            currents = inputs @ effective
+            index, inputs, effective, worth, spread, drawn, held = block
+            if tiles.nonlinear is None:
+                currents = inputs @ effective
+            else:
+                currents = tiles.nonlinear.read(held, inputs, tiles.width)
             if self.read_noise is not None:
                 squares = spread(inputs, currents, tiles.width)
                 currents = self._noisy(self.read_noise, currents, squares, keys, index)
             if self.converters is not None:
-                currents = self.converters.digital_current(currents, full_scale)
+                currents = self._converted(currents, full_scale, drawn, keys, index)
             return total + currents * worth, None
 
         start = jnp.zeros((vectors, tiles.effective.shape[-1]), inputs.dtype)
         numbers = jnp.arange(blocks, dtype=jnp.uint32)
-        total, _ = jax.lax.scan(read, start, (numbers, inputs, tiles.effective, tiles.worth, tiles.spreads))
+        held = None if tiles.nonlinear is None else tiles.nonlinear.held
+        each = (numbers, inputs, tiles.effective, tiles.worth, tiles.spreads, self.drawn, held)
+        total, _ = jax.lax.scan(read, start, each)
         return tiles.outputs(total, inputs)
 
 
 # Compiled here, once for each shape: hooks are also called without `jit`, in notebooks.
-@eqx.filter_jit
+@jit_with_checks
 @with_exact_products
 def _products(product, x, window, keys):
     """The products of what the positions of the kernel see of `x`.
@@ -376,7 +414,7 @@ def _products(product, x, window, keys):
     return out.reshape(-1, *out.shape[2:])[: len(x)]
 
 
-@eqx.filter_jit
+@jit_with_checks
 @with_exact_products
 def _percentile(product, x, window):
     """The converters' percentile of the currents that `x` causes."""
@@ -394,10 +432,10 @@ def _percentile(product, x, window):
         return jax.lax.top_k(found, len(greatest))[0], None
 
     greatest, _ = jax.lax.scan(keep, jnp.zeros(count - below, effective.dtype), product._chunks(x, each))
-    greatest = eqx.error_if(greatest, jnp.isnan(greatest[:1]), "crossbar: inputs to calibrate with are NaN.")
+    greatest = error_if(greatest, jnp.isnan(greatest[:1]), "crossbar: inputs to calibrate with are NaN.")
     above = greatest[max(len(greatest) - 2, 0)]
     reached = greatest[-1] + (place - below) * (above - greatest[-1])
-    return eqx.error_if(
+    return error_if(
         reached,
         (reached <= 0) & jnp.any(effective > 0),
         "crossbar: the calibrated full scale is zero, since too many currents are; calibrate with inputs "
@@ -451,7 +489,8 @@ def tile_products(
     - `params`, `crossbar`, `key`, `groups`, `solve`: as for [`hwmodels.crossbar.deploy`][], and with the same
       draws.
     - `converters`: of all tiles; None for ideal ones.
-    - `read_key`: of the read noise, if the device has any; each kernel gets its own stream.
+    - `read_key`: of the read noise, if the device or the converters have any; each kernel gets its own
+      stream.
 
     **Returns:** a [`TileProduct`][] for each kernel, by its path as `jax.tree_util.keystr` writes it.
 
@@ -461,7 +500,12 @@ def tile_products(
     noise = crossbar.device.read_noise
     return {
         name: TileProduct(
-            chip, converters, noise, None if read_key is None else jax.random.fold_in(read_key, index)
+            chip,
+            converters,
+            noise,
+            None if read_key is None else jax.random.fold_in(read_key, index),
+            # The converters are as much of this chip as its cells.
+            converter_key=jax.random.fold_in(jax.random.fold_in(key, _CONVERTERS), index),
         )
         for index, (name, chip) in enumerate(chips.items())
     }

@@ -89,7 +89,7 @@ def _tile_area(workload: Workload, chip: Chip, conventions: Conventions) -> dict
         tree = width * pes / REFERENCE_PES
     area: dict[str, Scalar] = dict.fromkeys(AREA_COMPONENTS, 0.0)
     area["crossbar"] = pes * kernel * kernel * chip.cell.area_um2 * size
-    area["adc"] = pes * adcs * chip.adc.area_um2 * chip.adc.growth(chip.adc_bits)
+    area["adc"] = pes * adcs * chip.adc.area_um2 * chip.adc.area_growth(chip.adc_bits)
     area["mux"] = pes * adcs * parts.mux_um2
     area["diff"] = adcs * parts.subtractor_um2
     area["pe_buffer"] = parts.pe_buffer_um2
@@ -108,7 +108,7 @@ def _tile_area(workload: Workload, chip: Chip, conventions: Conventions) -> dict
     area["neuron"] = columns / chip.channel_sharing * unit
     if any(layer.pool > 1 for layer in workload.layers):
         area["pooling"] = columns * parts.adder_8_bit_um2
-    if chip.calibration != "none":
+    if chip.calibration in ("tile", "column"):
         area["gain"] = pes * adcs * parts.multiplier_8_bit_um2
     if any(layer.bias or layer.norm != "none" for layer in workload.layers):
         area["normalisation"] = columns * parts.adder_16_bit_um2

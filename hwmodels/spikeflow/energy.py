@@ -133,7 +133,7 @@ def layer_energy(
     energy: dict[str, Scalar] = dict.fromkeys(ENERGY_COMPONENTS, 0.0)
     energy["crossbar"] = crossbar_cycles * rounds * cell_read_j(chip, conventions) * size * driven
     conversions = pe_cycles * rounds * adcs * converting
-    energy["adc"] = conversions * chip.adc.energy_j * chip.adc.growth(chip.adc_bits)
+    energy["adc"] = conversions * chip.adc.energy_j * chip.adc.energy_growth(chip.adc_bits)
     energy["mux"] = conversions * parts.mux_j
     subtraction_j = parts.adder_8_bit_j if conventions.diff_energy else parts.subtractor_j
     subtractions = pe_cycles * rounds * parts.subtractors_per_round * lanes
@@ -158,7 +158,7 @@ def layer_energy(
             energy["membrane"] = 2 * kept * timesteps * chip.membrane_bits * parts.global_buffer_bit_j
     if conventions.whole_chip:
         _add_whole_chip(energy, workload, index, chip, placement, route, input_pool, conventions)
-        if chip.calibration != "none":
+        if chip.calibration in ("tile", "column"):  # One of a whole kernel scales its thresholds.
             energy["gain"] = conversions * parts.multiplier_8_bit_j * converting
     return energy
 

@@ -1,6 +1,7 @@
 """A network on a chip: the one verb."""
 
 import dataclasses
+from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from hwmodels.checks import at_edge
 from hwmodels.chip import Analog, Arithmetic, Chip, Digital, arithmetic
 from hwmodels.crossbar import (
     Converters,
@@ -19,13 +21,15 @@ from hwmodels.crossbar import (
     program_kernels,
 )
 from hwmodels.crossbar.programming import Solve
-from jaxsnn.codesign.digital import entry_synapses, in_digits
+from jaxsnn.codesign.digital import in_digits
+from jaxsnn.codesign.synapses import entry_synapses
 from jaxsnn.layers import Conv, Linear
 from jaxsnn.learning.quantization import settled
 from jaxsnn.network import Network
 
 # Designs that differ only in numbers, such as resistances, share one compiled program.
-_deploy = jax.jit(deploy, static_argnames="groups")
+_deploy = at_edge(deploy, static_argnames=("groups",))
+_program_kernels = at_edge(program_kernels, static_argnames=("groups",))
 
 
 def program(
@@ -40,8 +44,9 @@ def program(
     """The network as a chip runs it; gradients flow to its weights, and to the chip's devices and wires.
 
     Quantisers act before: what is programmed are quantised weights, and what devices make of them is rounded
-    no more. On crossbars every kernel becomes conductances; behind converters, or with read noise, every
-    layer multiplies tile by tile. On a digital chip every operand gets its bits.
+    no more. On crossbars every kernel becomes conductances; behind converters, with read noise, or with
+    nonlinear cells that are solved exactly, every layer multiplies tile by tile. On a digital chip every
+    operand gets its bits.
 
     ```
     chip = program(network, spikeflow.Chip(calibration="column"), jax.random.key(0))
@@ -69,7 +74,8 @@ def program(
         full_scale = 1.0 if images is None else _greatest(images)[0]
         return in_digits(network, found, image_full_scale=full_scale)
     settled_network = settled(network)
-    if found.converters is None and found.encoder is None and found.crossbar.device.read_noise is None:
+    by_tile = found.crossbar.device.read_noise is not None or found.crossbar.reads_exactly
+    if found.converters is None and found.encoder is None and not by_tile:
         return _as_matrices(settled_network, found.crossbar, key, solve)
     if images is not None and found.encoder is not None and network.encoding.constant:
         greatest, signed = _greatest(images)
@@ -134,10 +140,12 @@ def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) ->
     graphdef, params, rest = _split(network)
     chip = nnx.merge(graphdef, params, rest, copy=True)
     groups = groups_of(network, params)
-    kernels = program_kernels(params, analog.crossbar, key, groups=groups, solve=solve)
+    programmed = _program_kernels if solve is effective_conductance else partial(program_kernels, solve=solve)
+    kernels = programmed(params, analog.crossbar, key, groups=groups)
     # The kernels' devices draw from the streams of the leaves; the reads from the next one.
     names = _names(params)
     read_key = jax.random.fold_in(key, len(names))
+    converter_key = jax.random.fold_in(key, len(names) + 1)
     order = list(kernels)
     entry = {id(synapse) for synapse in entry_synapses(chip)} if chip.encoding.constant else set()
     for path, layer in nnx.iter_graph(chip):
@@ -149,6 +157,7 @@ def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) ->
                 converters,
                 analog.crossbar.device.read_noise,
                 jax.random.fold_in(read_key, order.index(name)),
+                converter_key=jax.random.fold_in(converter_key, order.index(name)),
             )
             # As data, so that chips of one design share a compiled program.
             layer.product = nnx.data(OnTiles(tiles))
@@ -192,7 +201,7 @@ class OnTiles(eqx.Module):
 
     @property
     def draws(self) -> bool:
-        return self.tiles.read_noise is not None
+        return self.tiles.read_noise is not None or self.tiles.drawn is not None
 
     def __call__(self, x, kernel, *geometry, **special):
         if geometry:

@@ -6,13 +6,12 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from hwmodels.checks import is_traced
 from hwmodels.chip import Chip
 from hwmodels.workload import Layer, Scalar, Workload
 from jaxsnn.encoding import Frames
-from jaxsnn.layers import Block, weights
+from jaxsnn.layers import synapses, weights
 from jaxsnn.network import LayerRecord, Network
 
 Conventions = Literal["corrected", "published"]
@@ -78,10 +77,10 @@ def workload_of(
             f"{', '.join(repr(record.name) for record in records)}."
         )
     everywhere: Any = 1.0 if rates is None or isinstance(rates, Mapping) else rates
-    held = {module.name: module.synapse for _, module in nnx.iter_graph(network) if isinstance(module, Block)}
+    held = synapses(network)
     filled = []
     for record in records:
-        synapse = held[record.name]
+        synapse = held[record.name.removesuffix("_again")]
         filled.append(
             dataclasses.replace(
                 record,

@@ -34,8 +34,8 @@ def checked(
     **Arguments:** `shape`: of a frame. `sort`: put events that run backwards in order, those of one time
     staying as they stand.
 
-    **Raises:** `ValueError`, which begins with `where`, for no events, and with the number of the event for an
-    address outside the frame and for a time before that of the event before.
+    **Raises:** `ValueError`, which begins with `where`, for no events, and with the number of the event for
+    an address outside the frame and for a time before that of the event before.
     """
     if len(t_us) == 0:
         raise ValueError(f"{where} holds no events; leave the recording out.")
@@ -45,16 +45,16 @@ def checked(
         names = ("row", "column", "polarity") if len(shape) == 3 else ("unit",)
         place = ", ".join(f"{name} {value}" for name, value in zip(names, address[first], strict=True))
         raise ValueError(
-            f"{where}, event {first}: {place} lies outside the sensor of shape {shape}; the file is damaged or of "
-            "another sensor."
+            f"{where}, event {first}: {place} lies outside the sensor of shape {shape}; the file is damaged "
+            "or of another sensor."
         )
     backwards = np.diff(t_us) < 0
     if backwards.any():
         if not sort:
             first = int(np.argmax(backwards)) + 1
             raise ValueError(
-                f"{where}, event {first}: its time {t_us[first]} µs lies before {t_us[first - 1]} µs of the event "
-                "before; the file is damaged, or pass sort=True to put its events in order."
+                f"{where}, event {first}: its time {t_us[first]} µs lies before {t_us[first - 1]} µs of the "
+                "event before; the file is damaged, or pass sort=True to put its events in order."
             )
         order = np.argsort(t_us, kind="stable")
         t_us, address = t_us[order], address[order]
@@ -77,7 +77,8 @@ def read_nmnist(path: Path, *, sort: bool = False) -> Events:
     content = np.frombuffer(path.read_bytes(), np.uint8)
     if len(content) % 5:
         raise ValueError(
-            f"{path} is truncated: {len(content)} bytes are no multiple of the five of an event; fetch it again."
+            f"{path} is truncated: {len(content)} bytes are no multiple of the five of an event; fetch it "
+            "again."
         )
     column, row, *late = content.reshape(-1, 5).astype(np.int64).T
     t_us = (late[0] & 127) << 16 | late[1] << 8 | late[2]
@@ -112,8 +113,8 @@ def read_aedat2(path: Path, *, sort: bool = False) -> Events:
     if beyond.any():
         first = int(np.argmax(beyond > 0))
         raise ValueError(
-            f"{path}, event {first}: address {address[first]:#x} is none of a DVS128, whose addresses have 15 "
-            "bits; the file is damaged or of another sensor."
+            f"{path}, event {first}: address {address[first]:#x} is none of a DVS128, whose addresses have "
+            "15 bits; the file is damaged or of another sensor."
         )
     place = np.stack([127 - (address >> 1 & 127), 127 - (address >> 8 & 127), 1 - (address & 1)], axis=1)
     return checked(t_us, place, DVS128_SENSOR, str(path), sort=sort)
@@ -157,8 +158,8 @@ def _packets(path: Path, content: bytes) -> Iterator[tuple[int, np.ndarray]]:
         start += _PACKET.size
         if count > capacity or size == 0:
             raise ValueError(
-                f"{where}: a header of {count} events of {size} bytes in room for {capacity} is damaged; fetch "
-                "the file again."
+                f"{where}: a header of {count} events of {size} bytes in room for {capacity} is damaged; "
+                "fetch the file again."
             )
         if start + size * capacity > len(content):
             raise ValueError(
@@ -210,7 +211,8 @@ class SpikeFile:
             for name in ("spikes/times", "spikes/units"):
                 if len(self._dataset(file, name)) != count:
                     raise ValueError(
-                        f"{path}: {name} holds {len(file[name])} recordings and labels {count}; they must agree."
+                        f"{path}: {name} holds {len(file[name])} recordings and labels {count}; they must "
+                        "agree."
                     )
             self.class_names: tuple[str, ...] | None = None
             if "extra/keys" in file:
@@ -223,7 +225,7 @@ class SpikeFile:
         return len(self.labels)
 
     def read(self, index: int, *, sort: bool = False) -> Events:
-        """One recording; the times are rounded to whole microseconds.
+        """One recording; the times are cut to whole microseconds.
 
         **Raises:** `ValueError` for times that are not finite or negative, and as for [`checked`][].
         """
@@ -235,25 +237,25 @@ class SpikeFile:
                 raise ValueError(f"{where}: it is damaged and cannot be read ({error}).") from error
         if times.shape != units.shape or times.ndim != 1 or times.dtype.kind not in "fiu":
             raise ValueError(
-                f"{where}: times {times.dtype} {times.shape} and units {units.dtype} {units.shape} must be numbers, "
-                "as many of both."
+                f"{where}: times {times.dtype} {times.shape} and units {units.dtype} {units.shape} must be "
+                "numbers, as many of both."
             )
         seconds = times.astype(np.float64)
         wrong = ~(np.isfinite(seconds) & (seconds >= 0))
         if wrong.any() or units.dtype.kind not in "iu":
             first = int(np.argmax(wrong))
             raise ValueError(
-                f"{where}, event {first}: time {times[first]} s and unit {units[first]} must be a number that is "
-                "not negative and a whole number."
+                f"{where}, event {first}: time {times[first]} s and unit {units[first]} must be a number "
+                "that is not negative and a whole number."
             )
-        t_us = np.rint(seconds * 1e6).astype(np.int64)
+        t_us = (seconds * 1e6).astype(np.int64)
         return checked(t_us, units.astype(np.int64)[:, None], (self.units,), where, sort=sort)
 
     def _open(self):
         try:
             import h5py
         except ImportError as error:
-            raise ValueError("reading HDF5 needs h5py: pip install 'jaxsnn[events]'.") from error
+            raise ValueError("reading HDF5 needs h5py: pip install 'spikechip[data]'.") from error
         try:
             return h5py.File(self.path, "r")
         except OSError as error:
@@ -263,6 +265,7 @@ class SpikeFile:
         found = file.get(name)
         if found is None or not hasattr(found, "shape") or len(found.shape) != 1:
             raise ValueError(
-                f"{self.path} has no list {name!r}; the Heidelberg sets hold spikes/times, spikes/units, labels."
+                f"{self.path} has no list {name!r}; the Heidelberg sets hold spikes/times, spikes/units, "
+                "labels."
             )
         return found

@@ -28,7 +28,7 @@ def read_state_dict(path: str | PathLike) -> dict[str, np.ndarray]:
         try:
             from safetensors.numpy import load_file
         except ImportError as error:
-            raise ValueError("reading .safetensors needs: pip install 'jaxsnn[interop]'.") from error
+            raise ValueError("reading .safetensors needs: pip install 'spikechip[interop]'.") from error
         try:
             return load_file(path)
         except Exception as error:

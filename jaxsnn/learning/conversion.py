@@ -12,11 +12,11 @@ from jaxtyping import Array
 
 from jaxsnn.composite import Residual
 from jaxsnn.data.pixels import check_images
-from jaxsnn.encoding import Encoding, Poisson
+from jaxsnn.encoding import Encoding, Poisson, inputs_of
 from jaxsnn.layers import Block
 from jaxsnn.learning.quantile import streamed_quantile
 from jaxsnn.network import Network
-from jaxsnn.neuron import IF, Neuron, ReLU, Reset
+from jaxsnn.neuron import IF, Identity, ReLU, Reset
 from jaxsnn.normalization import BatchNorm
 
 
@@ -24,23 +24,12 @@ class SilentLayerError(ValueError):
     """No image gave a layer a positive current, so that it has no threshold."""
 
 
-class _Current(Neuron):
-    """Lets the current through, so that it can be measured."""
-
-    spiking = False
-
-    def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
-        return jnp.zeros((), dtype)
-
-    def __call__(self, current: Array, state: Array) -> tuple[Array, Array]:
-        return current, state
-
-
 @partial(jax.jit, static_argnames=("graphdef", "timesteps"))
 def _currents(graphdef, state, images, key, timesteps):
     """The network's output at every step."""
     network = nnx.merge(graphdef, state)
-    signal = network.encoding(images, start=0, steps=timesteps, key=key)
+    inputs = inputs_of(network.encoding, images, timesteps)
+    signal = network.encoding(inputs, start=0, steps=timesteps, key=key)
     for layer in network.layers:
         signal, _, _ = layer(signal, None, start=0)
     return signal.values
@@ -107,7 +96,7 @@ def convert(
     **Arguments:**
 
     - `ann`: blocks and residual blocks with [`jaxsnn.neuron.ReLU`][], and a readout last; it is not changed.
-    - `images`: to find the thresholds on, of a type that [`jaxsnn.data.pixels.unit_pixels`][] names.
+    - `images`: to find the thresholds on, as for [`jaxsnn.learning.evaluation.evaluate`][].
     - `timesteps`: T of the search, at least 1.
     - `key`: for Poisson encoding.
     - `quantile`: of all currents of a layer, in (0, 1]; 1 takes the maximum. A smaller one runs the images
@@ -145,7 +134,7 @@ def convert(
             block.synapse.bias[...] = block.synapse.bias[...] * factor
 
     def balance(block: Block, layers: Sequence[Any]) -> float:
-        pool, block.neuron, block.pool = block.pool, _Current(), 1
+        pool, block.neuron, block.pool = block.pool, Identity(), 1
         threshold = _search(Network(layers, encoding), images, timesteps, key, quantile, batch_size)
         if threshold <= 0:
             raise SilentLayerError(

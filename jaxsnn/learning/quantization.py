@@ -165,11 +165,15 @@ class MintLIF(LIF):
         super().__init__(leak=leak, threshold=threshold, **options)
         self.quantizer = quantizer
 
+    def rescale(self, factor: float) -> None:
+        Neuron.rescale(self, factor)  # The levels of q would have to scale along.
+
     def __call__(
         self, current: Float[Array, "*shape"], state: Float[Array, "*shape"]
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        spikes, potential = self._step(current, state)
-        return spikes, self.quantizer(self.leak * potential)
+        leak, threshold = self._constants(state.dtype)
+        spikes, potential = self._fire(state + self._drive(leak, current, state.dtype), threshold)
+        return spikes.astype(current.dtype), self.quantizer(leak * potential)
 
 
 def to_mint(network: Network, bits: int) -> Network:

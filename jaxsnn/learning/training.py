@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
-from importlib import metadata
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,10 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxsnn import __version__
 from jaxsnn.data.augmentation import augment
 from jaxsnn.data.datasets import Dataset
+from jaxsnn.encoding import Frames, inputs_of
 from jaxsnn.layers import Conv, Linear
 from jaxsnn.learning.checkpoint import Checkpoints, digest
 from jaxsnn.learning.config import TrainConfig
@@ -89,20 +90,21 @@ class TrainResult:
         return self.history[-1].test_accuracy
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # Sources on the path, not installed.
-        return "unknown"
-
-
 def _check_outputs(network: Network, dataset: Dataset, timesteps: int) -> None:
+    given = isinstance(network.encoding, Frames)
+    if given != dataset.timed:
+        holds, encoding = ("frames", "Frames()") if dataset.timed else ("images", "Direct() or Poisson()")
+        raise ValueError(
+            f"data set {dataset.name!r} holds {holds} and the network's encoding is {network.encoding}; make "
+            f"the network with encoding={encoding}."
+        )
     graphdef, state = nnx.split(network)
 
-    def logits(state, images, key):
-        return nnx.merge(graphdef, state)(images, timesteps=timesteps, key=key)[0]
+    def logits(state, examples, key):
+        network = nnx.merge(graphdef, state)
+        return network(inputs_of(network.encoding, examples, timesteps), timesteps=timesteps, key=key)[0]
 
-    image = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, *dataset.train_images.shape[1:]), jnp.float32)
     outputs = jax.eval_shape(logits, state, image, jax.random.key(0)).shape[-1]
     if outputs != dataset.classes:
         raise ValueError(
@@ -146,8 +148,8 @@ def _identity(
         "transform": _described(transform),
         "penalty": _described(penalty),
         "dataset": f"{dataset.name} {dataset.fingerprint[:16]}",
-        "jaxsnn": _version("jaxsnn"),
-        "jax": _version("jax"),
+        "jaxsnn": __version__,
+        "jax": jax.__version__,
     }
     return json.loads(json.dumps(identity))
 
@@ -160,6 +162,7 @@ class _Step:
     config: TrainConfig
     optimizer: optax.GradientTransformation
     scale: Callable[[jax.Array], jax.Array]
+    timed: bool
     transform: Transform | None
     penalty: Penalty | None
     sharding: NamedSharding | None
@@ -172,7 +175,7 @@ class _Step:
         if self.transform is not None:
             network = self.transform.apply(network, transform_state, transform_key)
         outputs, record = network.outputs(
-            batch,
+            inputs_of(network.encoding, batch, config.timesteps),
             timesteps=config.timesteps,
             key=encode_key,
             chunk=config.chunk,
@@ -204,9 +207,12 @@ def _train_step(step, params, rest, opt_state, transform_state, images, labels, 
     targets = jnp.take(labels, indices, axis=0).astype(jnp.int32)
     if step.sharding is not None:
         batch, targets = jax.lax.with_sharding_constraint((batch, targets), step.sharding)
-    if step.config.crop or step.config.flip:
+    config = step.config
+    if config.crop or config.flip or config.drop:
         key, augment_key = jax.random.split(key)
-        batch = augment(batch, augment_key, crop=step.config.crop, flip=step.config.flip)
+        batch = augment(
+            batch, augment_key, crop=config.crop, flip=config.flip, drop=config.drop, timed=step.timed
+        )
     keys = jax.random.split(key)
     if step.transform is not None:
         network = nnx.merge(step.graphdef, params, rest, copy=True)
@@ -384,16 +390,25 @@ def _fit(
     params, rest, opt_state, transform_state = jax.tree.map(
         jnp.array, (params, rest, opt_state, transform_state)
     )
-    images, labels = jnp.asarray(training.train_images), jnp.asarray(training.train_labels)
+    # Recordings, and arrays that lie on disk, may be larger than memory.
+    whole = isinstance(training.train_images, np.ndarray) and not isinstance(training.train_images, np.memmap)
+    images: Any = training.train_images
+    labels: Any = training.train_labels
+    if whole:
+        images, labels = jnp.asarray(images), jnp.asarray(labels)
+
+    def place(arrays: Any) -> Any:
+        return arrays if sharding is None else jax.device_put(arrays, everywhere)
+
     sharding = None
     if config.devices > 1 or jax.process_count() > 1:
         mesh = _mesh(config.devices)
         sharding = NamedSharding(mesh, PartitionSpec("data"))
         everywhere = NamedSharding(mesh, PartitionSpec())
-        params, rest, opt_state, transform_state, images, labels = jax.device_put(
-            (params, rest, opt_state, transform_state, images, labels), everywhere
-        )
-    step = _Step(graphdef, config, optimizer, dataset.scale, chosen, penalty, sharding)
+        params, rest, opt_state, transform_state = place((params, rest, opt_state, transform_state))
+        if whole:
+            images, labels = place((images, labels))
+    step = _Step(graphdef, config, optimizer, dataset.scale, dataset.timed, chosen, penalty, sharding)
 
     with (
         Progress(progress and first_process, config.epochs, batches, batch_size) as bar,
@@ -407,15 +422,20 @@ def _fit(
             order = jax.random.permutation(epoch_key, len(images))
             totals = []
             for batch in range(batches):
+                indices = order[batch * batch_size : (batch + 1) * batch_size]
+                source = images, labels
+                if not whole:
+                    now = np.asarray(indices)
+                    source = place((jnp.asarray(images[now]), jnp.asarray(labels[now])))
+                    indices = jnp.arange(batch_size)
                 params, rest, opt_state, transform_state, metrics = _train_step(
                     step,
                     params,
                     rest,
                     opt_state,
                     transform_state,
-                    images,
-                    labels,
-                    order[batch * batch_size : (batch + 1) * batch_size],
+                    *source,
+                    indices,
                     jax.random.fold_in(epoch_key, 1 + batch),
                 )
                 totals.append(metrics)

@@ -12,14 +12,8 @@ from jaxsnn.encoding import Direct, Encoding
 from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.models._parts import normalization, scaled
 from jaxsnn.network import Network
-from jaxsnn.neuron import LIF, Neuron, Readout
+from jaxsnn.neuron import LIF, Identity, Neuron, Readout
 from jaxsnn.normalization import Normalization, TdBN
-
-
-class _Projection(Neuron):
-    """Stands where a projection has no neurons."""
-
-    spiking = False
 
 
 def resnet(
@@ -102,7 +96,7 @@ def resnet(
             if stride != 1 or channels != out:
                 synapse = Conv(channels, out, 1, stride=stride, padding=0, **options)
                 fitting = normalization(norm, out, second.neuron, branches=2)
-                projection = Block(f"shortcut{count}", synapse, _Projection(), norm=fitting)
+                projection = Block(f"shortcut{count}", synapse, Identity(), norm=fitting)
             stage.append(Residual(first, second, projection))
             channels = out
         layers += [SharedMembrane(stage)] if shared else stage

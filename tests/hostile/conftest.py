@@ -22,7 +22,7 @@ def pytest_terminal_summary(terminalreporter, config):
     total = {name: dict(counts) | {"tried": sum(counts.values())} for name, counts in TALLY.items()}
     everything = {key: sum(c.get(key, 0) for c in total.values()) for key in ("tried", "right", "refused")}
     terminalreporter.section("situations")
-    for name, counts in sorted(total.items()) + [("all", everything)]:
+    for name, counts in [*sorted(total.items()), ("all", everything)]:
         terminalreporter.line(f"{name:<22}" + "  ".join(f"{key} {counts.get(key, 0)}" for key in everything))
     stored = config.cache.mkdir("hostile") / "tally.json"
     stored.write_text(json.dumps(total | {"all": everything}, indent=1) + "\n")

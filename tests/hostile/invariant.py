@@ -28,16 +28,18 @@ EITHER = object()
 def check(act: Callable[[], Any], expected: Any, *names: str, rtol: float = 1e-9, atol: float = 0.0) -> str:
     """Runs a situation and says how it came out.
 
-    **Arguments:** `act`: what the user does. `expected`: the right answer, [`REFUSED`][] or `EITHER`. `names`:
-    words of which a refusal must have one.
+    **Arguments:** `act`: what the user does. `expected`: the right answer, [`REFUSED`][] or `EITHER`.
+    `names`: words of which a refusal must have one.
 
-    **Raises:** `AssertionError` for a wrong answer, one where there is none, and an error that is no sentence.
+    **Raises:** `AssertionError` for a wrong answer, one where there is none, and an error that is no
+    sentence.
     """
     try:
         found = jax.tree.map(np.asarray, act())
     except Exception as error:
         require_sentence(error, names)
-        assert expected is REFUSED or expected is EITHER, f"refused, though the answer is {expected}: {error}"
+        if expected is not REFUSED and expected is not EITHER:
+            raise AssertionError(f"refused, though the answer is {expected}: {error}") from error
         return "refused"
     assert expected is not REFUSED, f"accepted, and the answer was {found}"
     if expected is not EITHER:

@@ -1,4 +1,4 @@
-"""The situations: for each subject a strategy, and a check against a reference that shares no code with us."""
+"""The situations: for each subject a strategy, and a check against a reference without our code."""
 
 import functools
 import math

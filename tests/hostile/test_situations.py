@@ -1,4 +1,4 @@
-"""Generated situations over the public surface: right, or refused in one sentence; a sample, or all of them."""
+"""Generated situations: right, or refused in one sentence; a sample of them, or all."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings

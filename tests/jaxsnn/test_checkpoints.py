@@ -8,14 +8,15 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict, replace
-from importlib import metadata
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
 
 from jaxsnn.layers import Block
+from jaxsnn.learning import training
 from jaxsnn.learning.checkpoint import Checkpoints, load_checkpoint
 from jaxsnn.learning.training import TrainConfig, evaluate, fit
 from jaxsnn.models.digits import digits_convnet
@@ -26,6 +27,7 @@ FOUR = TrainConfig(epochs=4, timesteps=1, batch_size=32, learning_rate=1e-3, see
 SUICIDE = """
 import os, signal, sys
 from pathlib import Path
+from jaxsnn.learning import training
 from jaxsnn.learning import training
 from jaxsnn.learning.checkpoint import Checkpoints
 from jaxsnn.learning.training import fit
@@ -276,10 +278,11 @@ def test_a_checkpoint_of_another_format_is_refused(finished, tmp_path):
 
 @pytest.mark.parametrize("package", ["jaxsnn", "jax"])
 def test_a_checkpoint_of_another_version_is_refused(finished, monkeypatch, package):
-    version = metadata.version
-    monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == package else version(name))
+    owner = {"jaxsnn": training, "jax": jax}[package]
+    version = owner.__version__
+    monkeypatch.setattr(owner, "__version__", "99.0")
     config = TrainConfig(epochs=1, timesteps=1, batch_size=32)
-    message = f"another run: {package} was '{version(package)}' and is '99.0'"
+    message = f"another run: {package} was '{version}' and is '99.0'"
     with pytest.raises(ValueError, match=re.escape(message)):
         fit(network(), few_digits(), config, checkpoint_dir=finished)
 

@@ -138,44 +138,6 @@ def test_what_nir_cannot_express_is_named(make, message):
         to_nir(make(), (4, 4, 3))
 
 
-def changed(change):
-    graph = to_nir(network([LIF(leak=0.7), LIF(leak=0.5), LIF()]), (6, 4, 2), dt=DT)
-    change(graph.nodes)
-    return graph
-
-
-def replaced(name, node):
-    return lambda nodes: nodes.__setitem__(name, node)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda nodes: nodes["b_neuron"].v_leak.__iadd__(0.1), "'b_neuron': v_leak must be 0"),
-        (lambda nodes: nodes["b_neuron"].r.__imul__(1.7), "'b_neuron': r is .* and must be 1 or tau/dt"),
-        (lambda nodes: nodes["c_neuron"].tau.__setitem__(0, 5.0), "'c_neuron': tau differs between neurons"),
-        (lambda nodes: nodes["d_neuron"].r.__imul__(2.0), "'d_neuron': r is .* and must be 1/dt"),
-        (replaced("a_pool", nir.SumPool2d(*(np.array([2, 2]),) * 3)), "'a_pool': a SumPool2d cannot be read"),
-        (replaced("a_pool", nir.AvgPool2d(*(np.array([2, 2]),) * 3)), "'a_pool': only a square average"),
-        (replaced("c_neuron", nir.Scale(np.ones(7))), "'c_neuron': a Scale cannot be read"),
-        (
-            replaced("d_neuron", nir.IF(np.full(5, 1 / DT), np.ones(5))),
-            "'d_neuron': the last neurons must be",
-        ),
-    ],
-)
-def test_nodes_that_cannot_be_read_are_named(change, message):
-    with pytest.raises(ValueError, match=message):
-        from_nir(changed(change), dt=DT)
-
-
-def test_only_chains_are_read():
-    graph = changed(lambda nodes: None)
-    graph.edges.append(("a", "c"))
-    with pytest.raises(ValueError, match="node 'a': only chains can be read"):
-        from_nir(graph, dt=DT)
-
-
 VGG9 = {"image_size": 8, "width": 1 / 16, "kernel_init": nnx.initializers.zeros}
 
 

@@ -122,21 +122,3 @@ def test_another_leak_gives_other_spikes(peer, name):
     node.tau = 1e-4 / (1 - (leak - 0.1))
     node.r = node.tau / 1e-4
     assert not np.array_equal(spikes(from_nir(graph), x)[name], np.load(peer / "spikes.npz")[name])
-
-
-def test_a_node_of_the_peer_that_we_lack_is_named(peer):
-    """A recurrent snnTorch layer exports as a graph inside the graph."""
-    graph = nir.read(peer / "snntorch.nir")
-    size = np.array([10])
-    inner = nir.NIRGraph(
-        {
-            "input": nir.Input({"input": size}),
-            "lif": graph.nodes["b_neuron"],
-            "output": nir.Output({"output": size}),
-        },
-        [("input", "lif"), ("lif", "output")],
-        type_check=False,
-    )
-    graph.nodes["b_neuron"] = inner
-    with pytest.raises(ValueError, match="node 'b_neuron': a NIRGraph cannot be read"):
-        from_nir(graph)

@@ -257,7 +257,9 @@ def test_the_leak_gets_its_gradient():
 @pytest.mark.parametrize("reset", list(Reset))
 def test_the_threshold_gets_its_gradient(monkeypatch, reset):
     """With a smooth spike in place of the step, through softplus, the spikes and every reset."""
-    monkeypatch.setattr("jaxsnn.neuron.spike", lambda u, threshold, _: jax.nn.sigmoid(3 * (u - threshold)))
+    monkeypatch.setattr(
+        "jaxsnn.neuron._lif.spike", lambda u, threshold, *_: jax.nn.sigmoid(3 * (u - threshold))
+    )
     options = {"leak": 0.3, "threshold": 0.7, "learn_leak": False, "detach_reset": False}
     graphdef, params = nnx.split(ParametricLIF(reset=reset, **options))
 

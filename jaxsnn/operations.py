@@ -1,0 +1,130 @@
+"""Layers without weights and neurons: pooling, scaling, another order of the values."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from jaxsnn.neuron._constants import Values, as_constant, read
+from jaxsnn.signal import LayerRecord, Signal
+
+
+class Operation(nnx.Module):
+    """Subclasses define `of`, the signal that a signal becomes; they keep no state and leave no record."""
+
+    accumulates = False
+
+    def of(self, signal: Signal) -> Signal:
+        raise NotImplementedError
+
+    def __call__(
+        self, signal: Signal, state: Any, *, start: int | Array, training: bool = False
+    ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
+        return self.of(signal), None, ()
+
+
+def _pair(value: Any, name: str, least: int) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(int(v) for v in value)
+    if len(pair) != 2 or min(pair) < least:
+        raise ValueError(f"{name} of a pooling must be an int or a pair, at least {least}; got {value!r}.")
+    return pair[0], pair[1]
+
+
+class Pool(Operation):
+    """The mean, the sum or the largest of each window of channels-last maps; zeros around the map count.
+
+    **Arguments:** `kernel`, `stride` (by default the kernel), `padding`: ints or (vertical, horizontal);
+    windows that do not fit are left out. `kind`: "mean", "sum" or "max".
+
+    **Raises:** `ValueError` for sizes below one, an unknown kind, and a window larger than the map.
+    """
+
+    def __init__(
+        self,
+        kernel: int | Sequence[int],
+        *,
+        stride: int | Sequence[int] | None = None,
+        padding: int | Sequence[int] = 0,
+        kind: Literal["mean", "sum", "max"] = "mean",
+    ):
+        self.kernel = _pair(kernel, "kernel", 1)
+        self.stride = self.kernel if stride is None else _pair(stride, "stride", 1)
+        self.padding = _pair(padding, "padding", 0)
+        if kind not in ("mean", "sum", "max"):
+            raise ValueError(f"kind of a pooling must be 'mean', 'sum' or 'max', got {kind!r}.")
+        self.kind = kind
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the mean of square patches side by side, as a block's own pooling."""
+        side = self.kernel[0]
+        square = self.kernel == self.stride == (side, side)
+        return self.kind == "mean" and square and self.padding == (0, 0)
+
+    def of(self, signal: Signal) -> Signal:
+        values = self._windows(signal.values, jax.lax.max if self.kind == "max" else jax.lax.add)
+        if self.kind == "mean":
+            values = values / math.prod(self.kernel)
+        activity = signal.activity
+        if activity is not None:
+            activity = jnp.minimum(self._windows(activity, jax.lax.add), 1)
+        pooled = signal.with_values(values, activity)
+        return dataclasses.replace(pooled, pool=signal.pool * self.stride[0])
+
+    def _windows(self, x: Array, combine: Callable[[Any, Any], Any]) -> Array:
+        padded = [side + 2 * pad for side, pad in zip(x.shape[2:4], self.padding, strict=True)]
+        if x.ndim != 5 or any(side < kernel for side, kernel in zip(padded, self.kernel, strict=True)):
+            raise ValueError(f"a pooling of {self.kernel} does not fit values of shape {x.shape[2:]}.")
+        start = -jnp.inf if combine is jax.lax.max else 0.0
+        return jax.lax.reduce_window(
+            x,
+            jnp.asarray(start, x.dtype) if start == 0 else -jnp.inf,
+            combine,
+            (1, 1, *self.kernel, 1),
+            (1, 1, *self.stride, 1),
+            ((0, 0), (0, 0), *((pad, pad) for pad in self.padding), (0, 0)),
+        )
+
+
+class Scale(Operation):
+    """Every value times a constant of its own, which is neither trained nor put on a chip.
+
+    **Arguments:** `factor`: a number, or an array that broadcasts against (batch, ...).
+    """
+
+    def __init__(self, factor: Values):
+        self.factor = as_constant(factor)
+
+    def of(self, signal: Signal) -> Signal:
+        return signal.with_values(signal.values * read(self.factor, signal.values.dtype), signal.activity)
+
+
+class Rearrange(Operation):
+    """The values of every input in another order: cut into axes, the axes put in order, and a new shape.
+
+    **Arguments:** `cut`: the shape of an input, or one of as many values; `axes`: their new order; `shape`:
+    of the result. All without time and batch.
+    """
+
+    def __init__(self, cut: Sequence[int], axes: Sequence[int], shape: Sequence[int]):
+        self.cut, self.axes, self.shape = tuple(cut), tuple(axes), tuple(shape)
+
+    @property
+    def keeps_order(self) -> bool:
+        return self.axes == tuple(range(len(self.axes)))
+
+    def of(self, signal: Signal) -> Signal:
+        activity = None if signal.activity is None else self._arranged(signal.activity)
+        return signal.with_values(self._arranged(signal.values), activity)
+
+    def _arranged(self, x: Array) -> Array:
+        if math.prod(x.shape[2:]) != math.prod(self.cut):
+            raise ValueError(f"values of shape {x.shape[2:]} came where {self.cut} were expected.")
+        x = x.reshape(*x.shape[:2], *self.cut)
+        x = x.transpose(0, 1, *(axis + 2 for axis in self.axes))
+        return x.reshape(*x.shape[:2], *self.shape)

@@ -1,4 +1,4 @@
-"""The wheel and the sdist: what they hold, and that they work in a clean environment, far from the sources."""
+"""Wheel and sdist: what they hold, and that they work in a clean environment, far from the sources."""
 
 import os
 import subprocess

@@ -2,6 +2,7 @@
 
 python3 bootstrap.py run [options]     the main job: images to a chip report
 python3 bootstrap.py test [options]    the tests
+python3 bootstrap.py docs [options]    the documentation, built and served at http://127.0.0.1:8000
 python3 bootstrap.py python ARGS       anything else, e.g. `python3 bootstrap.py python -m experiments list`
 
 Needs Python 3.11 or newer and nothing else. The environment lies in `.venv`; it is made on the first call and
@@ -20,9 +21,13 @@ STAMP = ENVIRONMENT / "installed.json"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
-    "run": ([], ["-m", "experiments", "run", "digits"]),
-    "test": (["data", "dev", "interop", "notebook", "tensorboard", "test"], ["-m", "pytest"]),
-    "python": ([], []),
+    "run": (["experiments", "interop"], ["-m", "experiments", "run", "digits"]),
+    "test": (
+        ["data", "dev", "docs", "experiments", "interop", "notebook", "tensorboard", "test"],
+        ["-m", "pytest"],
+    ),
+    "docs": (["docs"], ["-m", "mkdocs", "serve"]),
+    "python": (["experiments", "interop"], []),
 }
 
 
@@ -85,9 +90,9 @@ def main(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    # The tests need their folder; everything else runs where the user stands.
+    # Tests and documentation need their folder; everything else runs where the user stands.
     process = subprocess.Popen(
-        [PYTHON, *command, *arguments[1:]], cwd=ROOT if command[1:] == ["pytest"] else None
+        [PYTHON, *command, *arguments[1:]], cwd=ROOT if command[1:2] in (["pytest"], ["mkdocs"]) else None
     )
     try:
         return process.wait()

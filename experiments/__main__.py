@@ -1,4 +1,4 @@
-"""`python -m experiments list` and `python -m experiments run NAME [--set binding=value ...]`."""
+"""Train spiking networks, put them on modelled chips, and report what survives and what it costs."""
 
 import argparse
 import hashlib
@@ -11,30 +11,68 @@ from rich.console import Console
 
 from experiments import (
     energy_aware,
+    events,
     mitigation,
     mnist,
     noise_aware,
     output,
     pipeline,
     registry,
+    retention,
     scale,
     search,
     sensitivity,
 )
+from experiments.chip_file import read_chip_file
 from experiments.figures.png import png
+from jaxsnn.codesign import cli
+from jaxsnn.codesign.cli import sentence
 from jaxsnn.codesign.page import render
-from jaxsnn.codesign.provenance import all_or_nothing, machine, write_json
+from jaxsnn.codesign.provenance import all_or_nothing, machine, write_csv, write_json
+from jaxsnn.codesign.report import CSV, chip_rows, has_chips
 from jaxsnn.codesign.table import console as terminal
+from jaxsnn.compilation import remember_compiled
+from jaxsnn.learning.lock import locked
 
-CATALOGUE = (pipeline, mnist, energy_aware, noise_aware, mitigation, search, sensitivity, scale)
+CATALOGUE = (
+    pipeline,
+    mnist,
+    events,
+    energy_aware,
+    noise_aware,
+    mitigation,
+    search,
+    sensitivity,
+    retention,
+    scale,
+)
 """Modules whose import registers experiments."""
 
 
+_RUN_EXAMPLES = """examples:
+  python -m experiments run digits
+  python -m experiments run digits --set TrainConfig.epochs=10 --set digits.draws=3
+  python -m experiments run noise_aware --config experiments/configs/noise_aware_mnist.gin --out result
+
+A run that was stopped goes on from its last checkpoint; --fresh starts over.
+"""
+_EXAMPLES = """examples:
+  python -m experiments list
+  python -m experiments run digits
+  python -m experiments evaluate --network model.nir --data mnist --chip my_chip.gin --out result
+  python -m experiments compare runs/digits result
+  python -m experiments describe Chip
+"""
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
-    commands = top.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="what can be run")
-    run = commands.add_parser("run", help="run one experiment")
+    raw = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser(
+        prog="python -m experiments", description=__doc__, epilog=_EXAMPLES, formatter_class=raw
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("list", help="what can be run, and how long it took")
+    run = commands.add_parser("run", help="run one experiment", epilog=_RUN_EXAMPLES, formatter_class=raw)
     run.add_argument("name", help="an experiment of the list")
     run.add_argument(
         "--set",
@@ -50,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         "--fresh", action="store_true", help="forget this folder's checkpoints and train from the start"
     )
     run.add_argument("--debug", action="store_true", help="show where an error came from")
+    cli.add_commands(commands, "python -m experiments", read_chip_file)
     return top
 
 
@@ -63,14 +102,21 @@ def default_folder(name: str, bindings: list[str], config: Path | None) -> Path:
 
 def list_experiments(console: Console) -> None:
     for item in registry.EXPERIMENTS.values():
-        console.print(f"[bold]{item.name:<14}[/bold] {item.summary}", soft_wrap=True)
+        took = f" [dim]({item.took})[/dim]" if item.took else ""
+        console.print(f"[bold]{item.name:<14}[/bold] {item.summary}{took}", soft_wrap=True, highlight=False)
 
 
 def run_experiment(options: argparse.Namespace, console: Console) -> None:
     chosen = registry.find_experiment(options.name)
     registry.load(chosen, options.bindings, options.config)
     folder = options.out or default_folder(options.name, options.bindings, options.config)
-    run = output.Run(folder=folder, console=console)
+    with locked(folder, "give another folder with --out"):
+        _run_in(folder, chosen, options, console)
+
+
+def _run_in(folder: Path, chosen: registry.Experiment, options: argparse.Namespace, console: Console) -> None:
+    shared = None if options.out else Path("runs") / "checkpoints"
+    run = output.Run(folder=folder, console=console, shared=shared, fresh=options.fresh)
     if options.fresh:
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     started = time.perf_counter()
@@ -87,29 +133,37 @@ def run_experiment(options: argparse.Namespace, console: Console) -> None:
         for name, content in figures.items():
             (scratch / f"{name}.png").write_bytes(content)
         (scratch / "operative_config.gin").write_text(config)
-        page = render(result.title, result.tables, provenance, figures=figures, config=config)
+        page = render(
+            result.title,
+            result.tables,
+            provenance,
+            figures=figures,
+            charts=result.charts,
+            config=config,
+            verdict=result.verdict,
+            links=["result.json", *([CSV] if has_chips(result.numbers) else [])],
+        )
+        if has_chips(result.numbers):
+            write_csv(scratch / CSV, chip_rows(result.numbers))
         (scratch / "report.html").write_text(page, encoding="utf-8")
         write_json(scratch / "result.json", provenance | {"config": config, "numbers": result.numbers})
+    if result.verdict:
+        console.print(result.verdict, soft_wrap=True)
     for table in result.tables:
         table.print(console)
     console.print(f"{provenance['wall_time_s']:.0f} s. Report: {folder / 'report.html'}", soft_wrap=True)
 
 
-def _sentence(error: Exception) -> str:
-    # gin appends where in the config it was; the first line says what is wrong.
-    text = str(error).strip().split("\n")[0]
-    if isinstance(error, ValueError | OSError):
-        return text
-    return f"{type(error).__name__}: {text} (run with --debug to see where)"
-
-
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments, argparse.Namespace(debug=False))
+    if hasattr(options, "function"):
+        return cli.run(options)
     console = terminal()
     try:
         if options.command == "list":
             list_experiments(console)
         else:
+            remember_compiled()
             run_experiment(options, console)
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on from the last checkpoint.", file=sys.stderr)
@@ -117,7 +171,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             raise
-        print(f"error: {_sentence(error)}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -11,7 +11,7 @@ from flax import nnx
 from experiments import registry
 from experiments.figures.energy_aware import pareto_figure
 from experiments.output import Result, Run, inputs
-from experiments.pipeline import (
+from experiments.parts import (
     make_accelerator,
     make_chip,
     make_dataset,

@@ -16,7 +16,7 @@ from rich.progress import Progress
 from experiments import registry
 from experiments.figures.mitigation import mitigation_figure
 from experiments.output import Result, Run, inputs
-from experiments.pipeline import (
+from experiments.parts import (
     make_crossbar,
     make_dataset,
     make_device,

@@ -7,7 +7,7 @@ from flax import nnx
 from experiments import registry
 from experiments.figures.accuracy import training_figure
 from experiments.output import Result, Run, inputs
-from experiments.pipeline import make_dataset, make_neuron, make_training
+from experiments.parts import make_dataset, make_neuron, make_training
 from jaxsnn.codesign.table import Table
 from jaxsnn.learning.training import evaluate, fit
 from jaxsnn.models.vgg import vgg

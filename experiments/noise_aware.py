@@ -10,7 +10,7 @@ from flax import nnx
 from experiments import registry
 from experiments.figures.noise_aware import noise_aware_figure
 from experiments.output import Result, Run, inputs
-from experiments.pipeline import (
+from experiments.parts import (
     make_crossbar,
     make_dataset,
     make_device,
@@ -20,7 +20,6 @@ from experiments.pipeline import (
     make_wires,
 )
 from hwmodels.chip import Analog
-from hwmodels.crossbar import Converters
 from jaxsnn.codesign.folding import folded, undisturbed
 from jaxsnn.codesign.noise_aware import NoiseAware
 from jaxsnn.codesign.robustness import Robustness, on_hardware
@@ -29,7 +28,6 @@ from jaxsnn.learning.training import EpochMetrics, evaluate, fit
 from jaxsnn.network import Network
 
 make_noise_aware = registry.register(NoiseAware)
-registry.register(Converters)
 
 _WEIGHTS, _CHIPS = 0, 1
 

@@ -1,16 +1,23 @@
 """What an experiment returns, and how it is written: all of it, or nothing."""
 
+import hashlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flax import nnx
 from matplotlib.figure import Figure
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from jaxsnn.codesign.charts import Chart
 from jaxsnn.codesign.table import Table
-from jaxsnn.data.datasets import Dataset
-from jaxsnn.learning.training import TrainConfig
+from jaxsnn.data.dataset import Dataset
+from jaxsnn.learning.checkpoint import digest
+from jaxsnn.learning.training import TrainConfig, TrainResult, fit
+from jaxsnn.network import Network
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,8 @@ class Result:
 
     - `inputs`: what the numbers depend on beside the config, such as a data set's fingerprint.
     - `numbers`: JSON-able, units in the names, fractions never percent.
-    - `tables`, `figures` (by file name): the same for people.
+    - `tables`, `figures` (by file name), `charts`: the same for people.
+    - `verdict`: what was found, in plain words.
     """
 
     title: str
@@ -27,18 +35,46 @@ class Result:
     numbers: dict[str, Any]
     tables: Sequence[Table]
     figures: dict[str, Figure] = field(default_factory=dict)
+    charts: Sequence[Chart] = ()
+    verdict: str | None = None
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run keeps its files, and how it talks: the one argument of every experiment."""
+    """Where a run keeps its files, and how it talks: the one argument of every experiment.
+
+    `shared` is a folder of checkpoints that other runs may go on from; None keeps them in `folder`. `fresh`
+    forgets them.
+    """
 
     folder: Path
     console: Console
+    shared: Path | None = None
+    fresh: bool = False
 
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
+
+    def fitted(self, network: Network, dataset: Dataset, training: TrainConfig) -> TrainResult:
+        """[`fit`][jaxsnn.learning.training.fit], with checkpoints that belong to what they depend on: the
+        initial network, the data and the training, whatever else a config says."""
+        parts = (digest(nnx.state(network)), dataset.fingerprint, repr(training))
+        place = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        folder = (self.shared or self.checkpoints) / place
+        if self.fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        return fit(network, dataset, training, checkpoint_dir=folder, progress=True)
+
+    def progress(self) -> Progress:
+        """A progress bar that fits 80 columns."""
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
 
 
 def inputs(dataset: Dataset, seed: int | Sequence[int], **trainings: TrainConfig) -> dict[str, Any]:

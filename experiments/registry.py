@@ -4,9 +4,11 @@ The packages know nothing of gin: `register` makes their classes and functions b
 beats every default, because experiments call registered names without the arguments that a config may set.
 """
 
+import contextlib
 import difflib
 import enum
 import inspect
+import json
 import re
 import typing
 from collections.abc import Callable, Iterable
@@ -18,6 +20,7 @@ import gin
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 CONFIGS = Path(__file__).parent / "configs"
+RESULTS = Path(__file__).parent / "results"
 
 
 class ConfigError(ValueError):
@@ -36,9 +39,22 @@ class Experiment:
     def config(self) -> Path:
         return CONFIGS / f"{self.name}.gin"
 
+    @property
+    def took(self) -> str:
+        """How long the run took whose result is kept, and on what; "" where none is."""
+        path = RESULTS / f"{self.name}.json"
+        if not path.is_file():
+            return ""
+        kept = json.loads(path.read_text())
+        seconds = kept["wall_time_s"]
+        time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        return f"{time} on {kept['cores']} cores"
+
 
 EXPERIMENTS: dict[str, Experiment] = {}
 _PARAMETERS: dict[str, list[str]] = {}
+_ORIGINS: dict[str, tuple[str, str]] = globals().get("_ORIGINS", {})  # kept when this module is reloaded
+"""By name, the module and the qualified name of what is registered."""
 
 
 def experiment(name: str, summary: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -71,8 +87,18 @@ def register(target: Callable[..., Any], name: str | None = None) -> Callable[..
     checked.__name__ = checked.__qualname__ = name
     checked.__doc__ = target.__doc__
     checked.__signature__ = inspect.signature(target)  # type: ignore[attr-defined]
-    gin.external_configurable(checked, name=name)
+    origin = (target.__module__, target.__qualname__)
+    # A module that is loaded again, as notebooks do, registers its own anew.
+    again = _ORIGINS.get(name) == origin
+    _ORIGINS[name] = origin
+    with gin.config.interactive_mode() if again else contextlib.nullcontext():
+        gin.external_configurable(checked, name=name)
     return gin.get_configurable(name)
+
+
+def constant(name: str, value: Any) -> None:
+    """Make a value bindable as `%NAME`."""
+    gin.constant(name, value)
 
 
 def find_experiment(name: str) -> Experiment:
@@ -84,14 +110,30 @@ def find_experiment(name: str) -> Experiment:
 
 def load(chosen: Experiment, bindings: Iterable[str] = (), config: Path | None = None) -> None:
     """Read an experiment's config (or the one given), then the bindings, and lock it."""
+    load_file(config or chosen.config, bindings)
+
+
+def load_file(path: Path, bindings: Iterable[str] = ()) -> None:
+    """Read a gin file, then the bindings, and lock the config."""
     gin.clear_config()
-    path = config or chosen.config
     if not path.is_file():
         raise ConfigError(f"there is no config file {path}.")
+    gin.add_config_file_search_path(str(path.resolve().parent))
     try:
-        gin.parse_config_files_and_bindings([str(path)], list(bindings), finalize_config=True)
+        gin.parse_config_files_and_bindings([str(path)], list(map(quoted, bindings)), finalize_config=True)
     except (ValueError, SyntaxError, RuntimeError, OSError) as error:
         raise ConfigError(_explain(error)) from error
+
+
+_WORD = re.compile(r"\s*([\w./]+)\s*=\s*([A-Za-z_~/.][\w./~+-]*)\s*")
+
+
+def quoted(binding: str) -> str:
+    """A binding whose value is a plain word or path, such as `load.name=mnist`, with the quotes gin needs."""
+    found = _WORD.fullmatch(binding)
+    if found is None or found[2] in ("True", "False", "None"):
+        return binding
+    return f"{found[1]} = {found[2]!r}"
 
 
 def require_all_used() -> None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from experiments import registry
 from experiments.figures.scale import scale_figure
 from experiments.output import Result, Run
-from experiments.pipeline import make_crossbar, make_device, make_wires
+from experiments.parts import make_crossbar, make_device, make_wires
 from experiments.timing import seconds_of
 from hwmodels.crossbar import Crossbar, effective_conductance
 from hwmodels.crossbar.mapping import layout

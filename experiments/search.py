@@ -12,7 +12,7 @@ from rich.progress import Progress
 from experiments import registry
 from experiments.figures.search import search_figure
 from experiments.output import Result, Run, inputs
-from experiments.pipeline import (
+from experiments.parts import (
     make_chip,
     make_dataset,
     make_device,

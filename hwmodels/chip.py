@@ -6,6 +6,8 @@ A chip is a pytree with three things, from which accuracy and cost are both deri
 - `arithmetic()`: [`Analog`][], crossbars behind converters, or [`Digital`][], operands of so many bits.
 - `cost(workload, conventions)`: energy, latency and area with their breakdowns, a [`Cost`][].
 
+It may have `facts`, texts by name ("node", "size", "bits"), which tables show in columns of their own.
+
 [`hwmodels.spikeflow.Chip`][] and [`hwmodels.sata.Accelerator`][] are two; any other class with these is a
 third and needs no registration.
 """
@@ -37,7 +39,8 @@ class Analog(eqx.Module):
     def random(self) -> bool:
         """Whether two chips of this design differ."""
         device = self.crossbar.device
-        sources = (device.variation, device.faults, device.drift, device.read_noise)
+        sources: list[Any] = [device.variation, device.faults, device.drift, device.read_noise]
+        sources += [each.adc for each in (self.converters, self.encoder) if each is not None]
         return any(source is not None for source in sources)
 
 

@@ -1,7 +1,9 @@
 """What a network asks of a chip: its layers, their spike rates, and the number of timesteps."""
 
 import math
+import warnings
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 import equinox as eqx
@@ -12,15 +14,26 @@ from hwmodels.checks import is_traced
 
 Norm = Literal["none", "shared", "timestep"]
 
+Whole = int | np.integer
+
 Scalar = int | float | np.number | Float[Array | np.ndarray, ""] | Int[Array | np.ndarray, ""]
 """A number that stays as it was given: a Python float keeps its 64 bits on the host, an array is traced."""
 
 
-def _pair(value: int | Sequence[int], name: str, layer: str) -> tuple[int, int]:
-    values = (value, value) if isinstance(value, int) else tuple(value)
-    if len(values) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+def _pair(value: Any, name: str, layer: str) -> tuple[int, int]:
+    values = tuple(value) if isinstance(value, Sequence | np.ndarray) and np.ndim(value) else (value, value)
+    if len(values) != 2 or not all(_is_whole(v) for v in values):
         raise ValueError(f"layer {layer!r}: {name} must be an int or a pair of ints, got {value!r}.")
-    return values[0], values[1]
+    return int(values[0]), int(values[1])
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> Any:
+    """A Python int in place of NumPy's; what is no whole number is left to the checks."""
+    return int(value) if isinstance(value, np.integer) else value
 
 
 class Layer(eqx.Module):
@@ -54,10 +67,10 @@ class Layer(eqx.Module):
 
     name: str = eqx.field(static=True)
     kind: Literal["conv", "linear"] = eqx.field(static=True)
-    height: int = eqx.field(static=True)
-    width: int = eqx.field(static=True)
-    in_channels: int = eqx.field(static=True)
-    out_channels: int = eqx.field(static=True)
+    height: int = eqx.field(static=True, converter=_plain)
+    width: int = eqx.field(static=True, converter=_plain)
+    in_channels: int = eqx.field(static=True, converter=_plain)
+    out_channels: int = eqx.field(static=True, converter=_plain)
     kernel: tuple[int, int] = eqx.field(static=True)
     stride: tuple[int, int] = eqx.field(static=True)
     padding: tuple[int, int] = eqx.field(static=True)
@@ -65,7 +78,7 @@ class Layer(eqx.Module):
     weight_sparsity: Scalar
     analog_input: bool = eqx.field(static=True)
     spiking: bool = eqx.field(static=True)
-    pool: int = eqx.field(static=True)
+    pool: int = eqx.field(static=True, converter=_plain)
     residual_add: bool = eqx.field(static=True)
     weight_bits: Scalar | None = None
     bias: bool = eqx.field(static=True, default=False)
@@ -85,8 +98,10 @@ class Layer(eqx.Module):
             "pool": self.pool,
         }
         for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"layer {self.name!r}: {name} must be at least 1, got {value}.")
+            if not _is_whole(value) or value < 1:
+                raise ValueError(
+                    f"layer {self.name!r}: {name} must be at least 1 and a whole number, got {value!r}."
+                )
         if self.norm not in get_args(Norm):
             raise ValueError(
                 f"layer {self.name!r}: norm must be one of {', '.join(map(repr, get_args(Norm)))}, "
@@ -100,6 +115,11 @@ class Layer(eqx.Module):
                 f"layer {self.name!r}: kernel {self.kernel} is larger than the padded map {padded}; "
                 "use a smaller kernel or more padding."
             )
+        if self.pool > min(self.out_height, self.out_width):
+            raise ValueError(
+                f"layer {self.name!r}: average pooling of side {self.pool} does not fit its output map of "
+                f"{self.out_height} × {self.out_width}; use a smaller pool."
+            )
         for name in ("input_rate", "weight_sparsity"):
             value = getattr(self, name)
             if not is_traced(value) and not bool(np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1))):
@@ -112,18 +132,18 @@ class Layer(eqx.Module):
         cls,
         name: str,
         *,
-        height: int,
-        width: int,
-        in_channels: int,
-        out_channels: int,
-        kernel: int | Sequence[int] = 3,
-        stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] = 0,
+        height: Whole,
+        width: Whole,
+        in_channels: Whole,
+        out_channels: Whole,
+        kernel: Whole | Sequence[Whole] | np.ndarray = 3,
+        stride: Whole | Sequence[Whole] | np.ndarray = 1,
+        padding: Whole | Sequence[Whole] | np.ndarray = 0,
         input_rate: Scalar = 1.0,
         weight_sparsity: Scalar = 0.0,
         analog_input: bool = False,
         spiking: bool = True,
-        pool: int = 1,
+        pool: Whole = 1,
         residual_add: bool = False,
         **facts: Any,
     ) -> "Layer":
@@ -132,10 +152,10 @@ class Layer(eqx.Module):
         return cls(
             name=name,
             kind="conv",
-            height=height,
-            width=width,
-            in_channels=in_channels,
-            out_channels=out_channels,
+            height=_plain(height),
+            width=_plain(width),
+            in_channels=_plain(in_channels),
+            out_channels=_plain(out_channels),
             kernel=_pair(kernel, "kernel", name),
             stride=_pair(stride, "stride", name),
             padding=_pair(padding, "padding", name),
@@ -143,7 +163,7 @@ class Layer(eqx.Module):
             weight_sparsity=weight_sparsity,
             analog_input=analog_input,
             spiking=spiking,
-            pool=pool,
+            pool=_plain(pool),
             residual_add=residual_add,
             **facts,
         )
@@ -153,8 +173,8 @@ class Layer(eqx.Module):
         cls,
         name: str,
         *,
-        in_features: int,
-        out_features: int,
+        in_features: Whole,
+        out_features: Whole,
         input_rate: Scalar = 1.0,
         weight_sparsity: Scalar = 0.0,
         analog_input: bool = False,
@@ -169,8 +189,8 @@ class Layer(eqx.Module):
             kind="linear",
             height=1,
             width=1,
-            in_channels=in_features,
-            out_channels=out_features,
+            in_channels=_plain(in_features),
+            out_channels=_plain(out_features),
             kernel=(1, 1),
             stride=(1, 1),
             padding=(0, 0),
@@ -190,6 +210,14 @@ class Layer(eqx.Module):
     @property
     def out_width(self) -> int:
         return (self.width + 2 * self.padding[1] - self.kernel[1]) // self.stride[1] + 1
+
+    def _follows(self, other: "Layer") -> bool:
+        """Whether the other's outputs, perhaps pooled once more or averaged, can be its inputs."""
+        pixels, rest = divmod(self.height * self.width * self.in_channels, other.out_channels)
+        if self.kind == "linear":
+            return rest == 0 and pixels <= other.out_height * other.out_width
+        fits = self.height <= other.out_height and self.width <= other.out_width
+        return self.in_channels == other.out_channels and fits
 
     @property
     def weights(self) -> int:
@@ -216,7 +244,9 @@ class Workload(eqx.Module):
     - `timesteps`: number of timesteps T of one inference, at least 1. A leaf: costs differentiate to it, and
       it may be fractional where it stands for a relaxation.
 
-    **Raises:** `ValueError` for no layers, for repeated layer names, and for fewer timesteps than one.
+    **Raises:** `ValueError` for no layers, for repeated layer names, for a `source` whose outputs cannot be
+    the layer's inputs, and for fewer timesteps than one. Warns of layers without a `source` whose inputs are
+    the outputs of no layer before them.
     """
 
     layers: tuple[Layer, ...] = eqx.field(converter=tuple)
@@ -242,6 +272,20 @@ class Workload(eqx.Module):
                         f"layer {layer.name!r}: its {fact} {told!r} is no layer of this workload; "
                         f"there are {', '.join(map(repr, names))}, and '' for the input."
                     )
+        for index, layer in enumerate(self.layers):
+            before = [other for other in self.layers[:index] if layer.source in (None, other.name)]
+            if not before or any(map(layer._follows, before)):
+                continue
+            last = before[-1]
+            problem = (
+                f"layer {layer.name!r} takes {layer.height} × {layer.width} × {layer.in_channels} values and "
+                f"layer {last.name!r} before it gives {last.out_height} × {last.out_width} × "
+                f"{last.out_channels} (pooled by {last.pool}), as does no other that it could follow"
+            )
+            if layer.source is not None:
+                raise ValueError(f"{problem}; correct its size or its `source`.")
+            # Layers that are only priced together have no order; a chain has, and then this is a mistake.
+            warnings.warn(f"{problem}; correct its size if this is one network.", stacklevel=3)
 
     @property
     def macs(self) -> int:

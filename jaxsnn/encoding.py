@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Num
 
-from jaxsnn.data.pixels import unit_pixels
+from jaxsnn.data.pixels import is_float, unit_pixels
 from jaxsnn.signal import Signal
 
 
@@ -83,7 +83,8 @@ class Poisson:
 class Frames:
     """Inputs that have a time axis of their own, (time, batch, ...), as events binned into frames do.
 
-    Frame t is the input of timestep t; a run of fewer timesteps takes the first ones.
+    Frame t is the input of timestep t; a run of fewer timesteps takes the first ones. Values are counts of
+    spikes, which are used as they are, whatever their type.
     """
 
     constant = False
@@ -97,13 +98,41 @@ class Frames:
         steps: int,
         key: Array | None,
     ) -> Signal:
-        if isinstance(start, int) and start + steps > images.shape[0]:
-            raise ValueError(
-                f"the inputs have {images.shape[0]} frames and {start + steps} timesteps were asked for; bin "
-                f"the events into as many frames, or run at most {images.shape[0]} timesteps."
-            )
+        if isinstance(start, int):
+            check_frames(images.shape[0], start + steps)
         values = jax.lax.dynamic_slice_in_dim(images, start, steps)
+        if not is_float(values.dtype):
+            values = values.astype(jnp.float32)
         return Signal(values=values, steps=steps, analog=False)
 
 
 Encoding = Direct | Poisson | Frames
+
+
+def check_frames(frames: int, timesteps: int) -> None:
+    """**Raises:** `ValueError` for more timesteps than there are frames."""
+    if timesteps > frames:
+        raise ValueError(
+            f"the inputs have {frames} frames and {timesteps} timesteps were asked for; bin the events into "
+            f"as many frames, or run at most {frames} timesteps."
+        )
+
+
+def inputs_of(encoding: Encoding, examples: Array, timesteps: int) -> Array:
+    """A batch of examples, as data sets and their batches have them, as the network takes it.
+
+    **Arguments:** `examples`: (batch, ...), or for [`Frames`][] (batch, time, ...).
+
+    **Returns:** the examples; for `Frames` with time in front.
+
+    **Raises:** `ValueError` for frames without a time axis, and for fewer than timesteps.
+    """
+    if not isinstance(encoding, Frames):
+        return examples
+    if examples.ndim < 3:
+        raise ValueError(
+            f"the network's encoding is Frames and takes (count, timesteps, ...), got shape "
+            f"{examples.shape}; of images make the network with encoding=Direct()."
+        )
+    check_frames(examples.shape[1], timesteps)
+    return jnp.moveaxis(examples, 1, 0)

@@ -126,7 +126,7 @@ class Graph(nnx.Module):
         """
         values: list[Signal | None] = []
         after: dict[str, Any] = {}
-        for step in self.steps:
+        for index, step in enumerate(self.steps):
             parts = [signal if index == INPUT else values[index] for index in step.now]
             parts += [self._heard(name, signal, before) for name in step.before]
             present = [part for part in parts if part is not None]
@@ -143,8 +143,8 @@ class Graph(nnx.Module):
                     if shapes is not None:
                         shapes[step.name] = joined.values.shape[1:], joined.values.dtype
                     state = None if states is None else states[step.name]
-                    out, after[step.name] = run_neuron(node, joined, state, self._origin(step.name, signal))
-                    values.append(out)
+                    fired, after[step.name] = run_neuron(node, joined, state, self._origin(step.name, signal))
+                    values.append(fired)
                 elif isinstance(node, Operation):
                     values.append(node.of(joined))
                 else:

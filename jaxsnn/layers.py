@@ -250,7 +250,10 @@ def layer_record(
     norm: Normalization | None = None,
     recurrent: bool = False,
 ) -> LayerRecord:
-    """What weights ask of a chip, given their input and the output of the neurons that they drive."""
+    """What weights ask of a chip, given their input and the output of the neurons that they drive.
+
+    A shortcut of known origin is an addition, too.
+    """
     conv = synapse.kind == "conv"
     return LayerRecord(
         name=name,

@@ -1,7 +1,8 @@
 """A stack of layers, its unrolling in time, and the record it leaves."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsnn.encoding import Direct, Encoding, Frames
+from jaxsnn.encoding import Direct, Encoding, Frames, check_frames
 from jaxsnn.layers import Block, draws
 from jaxsnn.neuron import Neuron
 from jaxsnn.normalization import Normalization
@@ -18,6 +19,17 @@ from jaxsnn.recompute import recomputed
 from jaxsnn.signal import LayerRecord, Signal
 
 __all__ = ["LayerRecord", "Network", "Signal"]
+
+
+def _broadcasting(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, whose shapes broadcast whatever a user's `jax_numpy_rank_promotion` says."""
+
+    @functools.wraps(method)
+    def allowed(*arguments, **settings):
+        with jax.numpy_rank_promotion("allow"):
+            return method(*arguments, **settings)
+
+    return allowed
 
 
 class Network(nnx.Module):
@@ -85,6 +97,7 @@ class Network(nnx.Module):
         )
         return outputs[-1], record
 
+    @_broadcasting
     def outputs(
         self,
         images: Array,
@@ -101,6 +114,8 @@ class Network(nnx.Module):
                 raise ValueError("timesteps says how long an image is shown; give it, e.g. timesteps=8.")
             timesteps = images.shape[0]
         self.check_timesteps(timesteps)
+        if isinstance(self.encoding, Frames):
+            check_frames(images.shape[0], timesteps)
         chunk = timesteps if chunk is None else chunk
         if chunk < 1:
             raise ValueError(f"chunk must be at least 1 timestep, got {chunk}.")
@@ -175,6 +190,7 @@ class Network(nnx.Module):
                     f"for at most {norm.timesteps}, or train with BNTT(timesteps={timesteps})."
                 )
 
+    @_broadcasting
     def stem(self, images: Array) -> Array | None:
         """The first layer's currents where they are equal at every timestep (direct encoding without read
         noise), else None."""
@@ -191,6 +207,7 @@ class Network(nnx.Module):
             return None
         return self.layers[0].drive(self.encoding(images, start=0, steps=1, key=None), start=0).values
 
+    @_broadcasting
     def advance(
         self,
         images: Array,
@@ -223,6 +240,7 @@ class Network(nnx.Module):
             count = total[-1]
         return total, (states, count), records
 
+    @_broadcasting
     def run(
         self,
         signal: Signal,

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from jaxsnn.data.pixels import check_images
+from jaxsnn.encoding import inputs_of
 
 
 class Normalization(nnx.Module):
@@ -126,7 +127,8 @@ class BNTT(Normalization):
 @partial(jax.jit, static_argnames=("graphdef", "timesteps"))
 def _statistics_after(graphdef, state, images, key, timesteps):
     network = nnx.merge(graphdef, state)
-    network(images, timesteps=timesteps, key=key, training=True)
+    inputs = inputs_of(network.encoding, images, timesteps)
+    network(inputs, timesteps=timesteps, key=key, training=True)
     return nnx.state(network, nnx.BatchStat)
 
 
@@ -147,7 +149,7 @@ def adapt_statistics(
     **Arguments:**
 
     - `network`: a network with normalisation; changed in place.
-    - `images`: of a type that [`jaxsnn.data.pixels.unit_pixels`][] names. Each full batch moves the
+    - `images`: as for [`jaxsnn.learning.evaluation.evaluate`][]. Each full batch moves the
       averages once.
     - `means_only`: keep the variances, as the paper's text has it ("updating the average mean").
 

@@ -4,20 +4,19 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from jaxsnn.codesign.robustness import Robustness
+from jaxsnn.codesign.report import OnChip
 
 
-def hardware_accuracy_figure(software: float, chips: Mapping[str, Robustness]) -> Figure:
-    """Accuracy of each crossbar design: a dot for each programmed chip, a bar for their mean."""
+def hardware_accuracy_figure(software: float, chips: Mapping[str, OnChip]) -> Figure:
+    """Accuracy on each chip: a dot for each programmed one, a bar for their mean."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.axhline(100 * software, color="black", linewidth=1, label="software")
-    for position, robustness in enumerate(chips.values()):
-        axes.bar(position, 100 * robustness.mean, width=0.6, color="#9ecae1")
-        axes.plot(
-            [position] * len(robustness.chips), 100 * robustness.accuracies, ".", color="#08519c", alpha=0.6
-        )
-    axes.set_xticks(range(len(chips)), list(chips))
+    for position, chip in enumerate(chips.values()):
+        axes.bar(position, 100 * chip.accuracy, width=0.6, color="#9ecae1")
+        dots = 100 * chip.by_network.ravel()
+        axes.plot([position] * len(dots), dots, ".", color="#08519c", alpha=0.6)
+    axes.set_xticks(range(len(chips)), list(chips), rotation=20, ha="right")
     axes.set_ylabel("test accuracy [%]")
     axes.set_ylim(0, 102)
     axes.set_title("One dot per programmed chip")

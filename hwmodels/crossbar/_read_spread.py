@@ -21,12 +21,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hwmodels.crossbar.circuit import Wires, checked
+from hwmodels.crossbar.laws import StateLaw
 
 
 class ReadSpread(eqx.Module):
     """The variance of the currents per σ², `Σ_i w_ij²·(κ_ij·V_i − ρ_ij·(I_j − s_j·Ī))²`.
 
-    Here `w = G·y`, and Ī is the mean of the tile's currents; s_j is how far it lifts the rows.
+    Here `w = G·y`, or `law(G)·y` for noise that depends on the state, and Ī is the mean of the tile's
+    currents; s_j is how far it lifts the rows.
 
     **Arguments:**
 
@@ -42,8 +44,8 @@ class ReadSpread(eqx.Module):
     share: Float[Array, "*tiles 1 columns"]
 
     @staticmethod
-    def of(G: Float[Array, "*tiles rows columns"], wires: Wires) -> "ReadSpread":
-        """That of tiles of conductances `G`."""
+    def of(G: Float[Array, "*tiles rows columns"], wires: Wires, law: StateLaw | None = None) -> "ReadSpread":
+        """That of tiles of conductances `G`; `law` as for [`hwmodels.crossbar.ReadNoise`][]."""
         G, (driver, row, column, sense) = checked(G, wires)
         of_row = _over(G, G.sum(-1, keepdims=True))
         along_row = _along(G, driver, row)
@@ -52,6 +54,8 @@ class ReadSpread(eqx.Module):
         along_column = _turned(_along(_turned(seen), sense, column))
         weight = seen * along_column
         ohm = _over(1 - along_column, weight.sum(-2, keepdims=True))
+        if law is not None:
+            weight = weight * _over(law(G), G)
         lifted = (1 - along_row) * jnp.sum(of_row * ohm, axis=-1, keepdims=True)
         products = weight**2 * along_row * ohm
         total = G.sum((-2, -1), keepdims=True)

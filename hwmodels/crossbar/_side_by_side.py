@@ -4,11 +4,37 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from hwmodels.checks import jit_with_checks
+from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._read_spread import ReadSpread
+from hwmodels.crossbar.cells import Cell
+from hwmodels.crossbar.circuit import Wires
+from hwmodels.crossbar.device import ReadNoise
+from hwmodels.crossbar.encoding import silent
 from hwmodels.crossbar.mapping import Layout
+from hwmodels.crossbar.nonlinear import sense_currents
 from hwmodels.crossbar.programming import ProgrammedKernel
+
+
+class NonlinearTiles(eqx.Module):
+    """Cells side by side in siemens, their law and wires, and the voltage of an input of one."""
+
+    held: Float[Array, "blocks rows currents"]
+    cell: Cell
+    wires: Wires
+    read_voltage_v: Float[Array, ""]
+
+    def read(
+        self, held: Float[Array, "rows currents"], inputs: Float[Array, "vectors rows"], width: int
+    ) -> Float[Array, "vectors currents"]:
+        """The currents of one block's tiles, each `width` columns, per volt of an input of one."""
+        rows, _ = held.shape
+        tiles = held.reshape(rows, -1, width).swapaxes(0, 1)
+        volt = self.read_voltage_v.astype(held.dtype)
+        found = sense_currents(tiles, volt * inputs[:, None, :], self.wires, self.cell)
+        return found.reshape(len(inputs), -1) / volt
 
 
 class SideBySide(eqx.Module):
@@ -23,7 +49,8 @@ class SideBySide(eqx.Module):
     - `correction`: weights that the digital logic subtracts; None if nothing is.
     - `greatest`: the greatest sum of a column, siemens.
     - `spreads`: of the read noise; None without any.
-    - `plan`, `planes`, `reference`: of the encoded kernel.
+    - `nonlinear`: cells that are solved for each input; None if `effective` says it all.
+    - `dead`, `plan`, `planes`, `reference`: of the encoded kernel.
     """
 
     effective: Float[Array, "blocks rows currents"]
@@ -31,24 +58,33 @@ class SideBySide(eqx.Module):
     correction: Float[Array, "blocks rows weights"] | None
     greatest: Float[Array, ""]
     spreads: ReadSpread | None
+    nonlinear: NonlinearTiles | None
+    dead: Bool[Array, ""]
     plan: Layout = eqx.field(static=True)
     planes: int = eqx.field(static=True)
     reference: bool = eqx.field(static=True)
 
     @staticmethod
-    @eqx.filter_jit
-    def of(chip: ProgrammedKernel, *, noisy: bool) -> "SideBySide":
-        """The tiles of `chip`; `noisy`, with what read noise needs."""
+    @jit_with_checks
+    @with_exact_products
+    def of(chip: ProgrammedKernel, noise: ReadNoise | None) -> "SideBySide":
+        """The tiles of `chip`, with what this read noise needs."""
         encoded = chip.encoded
         worth = encoded.coefficients[:, None, None, None, None, None] * chip.gain
         correction = encoded.correction
-        spreads = ReadSpread.of(chip.conductances, chip.wires) if noisy else None
+        spreads = None if noise is None else ReadSpread.of(chip.conductances, chip.wires, noise.law)
+        nonlinear = None
+        if chip.cell is not None:
+            volt = jnp.asarray(chip.read_voltage_v)
+            nonlinear = NonlinearTiles(_blocked(chip.conductances), chip.cell, chip.wires, volt)
         return SideBySide(
             effective=_blocked(chip.effective),
             worth=_blocked(worth)[:, 0, :],
             correction=None if correction is None else _blocked(correction[None]),
             greatest=jnp.max(jnp.sum(chip.effective, axis=-2)),
             spreads=jax.tree.map(_blocked, spreads),
+            nonlinear=nonlinear,
+            dead=encoded.dead,
             plan=encoded.plan,
             planes=len(encoded.coefficients),
             reference=encoded.reference,
@@ -92,7 +128,7 @@ class SideBySide(eqx.Module):
         total = total.reshape(len(total), -1)
         if self.correction is not None:
             total = total - jnp.einsum("bvr,brw->vw", inputs, self.correction)
-        return total[:, : self.plan.outputs]
+        return silent(total[:, : self.plan.outputs], self.dead)
 
 
 def _blocked(tiles: Float[Array, "planes groups down across rows columns"]) -> Float[Array, "..."]:

@@ -4,8 +4,10 @@ from typing import Literal
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from hwmodels.adc import Adc, DrawnAdc
+from hwmodels.checks import error_if
 from hwmodels.crossbar._checks import Scalar, require, require_integer, require_traced
 from hwmodels.rounding import rounded
 
@@ -30,9 +32,12 @@ class Converters(eqx.Module):
       [`hwmodels.crossbar.TileProduct.calibrate`][].
     - `percentile`: a fraction, above 0, at most 1.
     - `signed`: whether inputs may be negative.
+    - `adc`: the ADC, for its errors as built: [`hwmodels.adc.Adc.build`][]. The same object prices
+      conversions in [`hwmodels.spikeflow.Chip`][]. Ideal if it is None, or its `build` is.
+    - `columns_per_adc`: neighbouring columns of a tile that share one ADC and so its errors.
 
-    **Raises:** `ValueError` for zero bits, a full scale of zero or less, a percentile outside (0, 1], and an
-    unknown rule.
+    **Raises:** `ValueError` for zero bits, a full scale of zero or less, a percentile outside (0, 1], an
+    unknown rule, and an ADC as built without `adc_bits`.
     """
 
     dac_bits: int | None = eqx.field(static=True, default=None)
@@ -41,6 +46,8 @@ class Converters(eqx.Module):
     full_scale: FullScale = eqx.field(static=True, default="worst-case")
     percentile: float = eqx.field(static=True, default=0.999)
     signed: bool = eqx.field(static=True, default=False)
+    adc: Adc | None = None
+    columns_per_adc: int = eqx.field(static=True, default=1)
 
     def __check_init__(self):
         least = {"dac_bits": 1, "adc_bits": 1 + self.signed}
@@ -54,12 +61,32 @@ class Converters(eqx.Module):
             raise ValueError(
                 f"Converters.percentile is a fraction above 0 and at most 1, got {self.percentile}."
             )
+        require_integer("Converters.columns_per_adc", self.columns_per_adc, 1)
+        if self.as_built and self.adc_bits is None:
+            raise ValueError("an ADC as built has codes: Converters(adc=...) needs adc_bits.")
         message = "Converters.input_full_scale must be above zero and finite, got {}."
         require(_is_scale, message, self.input_full_scale)
+
+    @property
+    def as_built(self) -> bool:
+        """Whether the ADCs have errors: these are drawn for every chip, and noise at every read."""
+        return self.adc is not None and self.adc.build is not None
+
+    def draw(self, key: PRNGKeyArray, blocks: int, currents: int, width: int, dtype) -> DrawnAdc | None:
+        """The ADCs of `blocks` rows of tiles side by side, each `width` columns; None if they are ideal."""
+        if self.adc is None or not self.as_built:
+            return None
+        assert self.adc_bits is not None
+        tiles, each = currents // width, -(-width // self.columns_per_adc)
+        drawn = self.adc.draw(key, self.adc_bits, self.signed, (blocks, tiles), each, dtype)
+        return drawn.spread(self.columns_per_adc, width)
 
     def input_limit(self, dtype) -> Float[Array, ""]:
         """`input_full_scale`, checked also when it is traced."""
         limit = jnp.asarray(self.input_full_scale).astype(dtype)
+        require_integer("Converters.columns_per_adc", self.columns_per_adc, 1)
+        if self.as_built and self.adc_bits is None:
+            raise ValueError("an ADC as built has codes: Converters(adc=...) needs adc_bits, got None.")
         message = "Converters.input_full_scale must be above zero and finite."
         return require_traced(limit, _is_scale, message, self.input_full_scale)
 
@@ -67,18 +94,28 @@ class Converters(eqx.Module):
         """Inputs as the DAC makes them; an error for negative ones unless `signed`."""
         if not self.signed:
             message = "crossbar: a negative input; Converters(signed=True) allows them."
-            x = eqx.error_if(x, jnp.any(x < 0), message)
+            x = error_if(x, jnp.any(x < 0), message)
         if self.dac_bits is None:
             return x
         return _converted(x, self.input_limit(x.dtype), 2**self.dac_bits - 1, self.signed)
 
     def digital_current(
-        self, current: Float[Array, "*shape"], full_scale: Float[Array, ""]
+        self,
+        current: Float[Array, "*shape"],
+        full_scale: Float[Array, ""],
+        drawn: DrawnAdc | None = None,
+        key: PRNGKeyArray | None = None,
     ) -> Float[Array, "*shape"]:
-        """Currents as the ADC reports them, for a full scale in the same unit."""
+        """Currents as the ADC reports them, for a full scale in the same unit.
+
+        **Arguments:** `drawn`: the converters of these columns, if as built. `key`: of their noise.
+        """
         if self.adc_bits is None:
             return current
         steps = 2 ** (self.adc_bits - self.signed) - 1
+        if drawn is not None:
+            step = jnp.where(full_scale > 0, full_scale, 1) / steps
+            return drawn.codes(current / step, key) * step
         return _converted(current, full_scale, steps, self.signed)
 
 

@@ -1,11 +1,13 @@
 """Parameters of a network in, parameters of the network on programmed crossbars out."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar.circuit import effective_conductance
 from hwmodels.crossbar.encoding import encode
 from hwmodels.crossbar.mapping import Crossbar
@@ -25,7 +27,7 @@ def is_kernel(path: tuple[Any, ...], leaf: Any) -> bool:
     return getattr(leaf, "ndim", 0) >= 2 and "kernel" in map(_component, path)
 
 
-def _batches(params: Any) -> list[dict[int, Array]]:
+def kernel_batches(params: Any) -> list[dict[int, Array]]:
     """Kernels by their place among the leaves, one batch for each dtype that circuits are solved in."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     kernels = {index: jnp.asarray(leaf) for index, (path, leaf) in enumerate(leaves) if is_kernel(path, leaf)}
@@ -48,7 +50,24 @@ def _batches(params: Any) -> list[dict[int, Array]]:
     ]
 
 
-def target_tiles(params: Any, crossbar: Crossbar) -> dict[str, Float[Array, "tiles rows columns"]]:
+Groups = Mapping[str, int] | Sequence[tuple[str, int]]
+"""Of grouped convolutions, by the path of the kernel as `jax.tree_util.keystr` writes it."""
+
+
+def _groups(params: Any, batch: Mapping[int, Array], groups: Groups) -> list[int]:
+    """Those of the kernels of a batch, 1 where nothing is said."""
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    given = dict(groups)
+    unknown = sorted(set(given) - set(paths))
+    if unknown:
+        raise ValueError(f"groups name {unknown[0]!r}, which is no leaf; there are {', '.join(paths)}.")
+    return [given.get(paths[index], 1) for index in batch]
+
+
+@with_exact_products
+def target_tiles(
+    params: Any, crossbar: Crossbar, *, groups: Groups = ()
+) -> dict[str, Float[Array, "tiles rows columns"]]:
     """The conductances meant for all kernels of a parameter pytree, before any imperfection, in siemens.
 
     **Returns:** by dtype ("float32"), the tiles in the order in which [`deploy`][] solves them.
@@ -56,16 +75,21 @@ def target_tiles(params: Any, crossbar: Crossbar) -> dict[str, Float[Array, "til
     return {
         str(next(iter(batch.values())).dtype): jnp.concatenate(
             [
-                encode(kernel, crossbar).targets.reshape(-1, crossbar.rows, crossbar.columns)
-                for kernel in batch.values()
+                encode(kernel, crossbar, parts).targets.reshape(-1, crossbar.rows, crossbar.columns)
+                for kernel, parts in zip(batch.values(), _groups(params, batch, groups), strict=True)
             ]
         )
-        for batch in _batches(params)
+        for batch in kernel_batches(params)
     }
 
 
 def program_kernels(
-    params: Any, crossbar: Crossbar, key: PRNGKeyArray, *, solve: Solve = effective_conductance
+    params: Any,
+    crossbar: Crossbar,
+    key: PRNGKeyArray,
+    *,
+    groups: Groups = (),
+    solve: Solve = effective_conductance,
 ) -> dict[str, ProgrammedKernel]:
     """Programs every kernel of a parameter pytree; all circuits are solved in one batch.
 
@@ -76,16 +100,22 @@ def program_kernels(
     **Raises:** as [`deploy`][].
     """
     chips: dict[int, ProgrammedKernel] = {}
-    for batch in _batches(params):
+    for batch in kernel_batches(params):
         keys = [jax.random.fold_in(key, index) for index in batch]
-        found = program_all(list(batch.values()), crossbar, keys, solve=solve)
+        parts = _groups(params, batch, groups)
+        found = program_all(list(batch.values()), crossbar, keys, groups=parts, solve=solve)
         chips.update(zip(batch, found, strict=True))
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     return {jax.tree_util.keystr(paths[index]): chips[index] for index in sorted(chips)}
 
 
 def deploy(
-    params: Any, crossbar: Crossbar, key: PRNGKeyArray, *, solve: Solve = effective_conductance
+    params: Any,
+    crossbar: Crossbar,
+    key: PRNGKeyArray,
+    *,
+    groups: Groups = (),
+    solve: Solve = effective_conductance,
 ) -> Any:
     """Replaces every kernel of a parameter pytree by what programmed crossbars make of it.
 
@@ -95,16 +125,20 @@ def deploy(
 
     - `params`: any pytree of arrays. A leaf with two axes or more and with "kernel" in its path is mapped:
       (in, out) or (kernel height, kernel width, in, out). Every other leaf passes through. All axes but the
-      last two are taken for those of a convolution: three are a convolution in one dimension.
+      last two are taken for those of a convolution: three are a convolution in one dimension. No shape tells
+      a grouped or depthwise convolution, whose kernel is (height, width, in/groups, out): name it in
+      `groups`.
     - `crossbar`: the design.
     - `key`: of the devices; each kernel gets its own stream.
+    - `groups`: of grouped convolutions, by the kernel's path as `jax.tree_util.keystr` writes it; see
+      [`hwmodels.crossbar.program`][].
     - `solve`: `(G, wires) -> G_eff` of a batch of tiles, by default the exact circuit; see
       [`hwmodels.crossbar.expansion`][] for cheaper ones.
 
     **Returns:** a pytree of the same structure, shapes and dtypes.
 
-    **Raises:** `ValueError` if no leaf is a kernel, and for devices with read noise, which no plain matrix
-    holds; an error, also under `jit`, for weights that are NaN or infinite.
+    **Raises:** `ValueError` if no leaf is a kernel, and for devices with read noise or cells solved
+    exactly, which no plain matrix holds; an error, also under `jit`, for weights that are NaN or infinite.
     """
     if crossbar.device.read_noise is not None:
         raise ValueError(
@@ -112,7 +146,12 @@ def deploy(
             "(for a network, jaxsnn.codesign.program.programmed), which draw it at each read, or set "
             "read_noise=None."
         )
-    chips = program_kernels(params, crossbar, key, solve=solve)
+    if crossbar.reads_exactly:
+        raise ValueError(
+            "deploy returns plain matrices, which cannot hold nonlinear cells (Crossbar.cell) exactly: "
+            'multiply by tile_products, or set Crossbar.cell_model="read-voltage" or "mean-activity".'
+        )
+    chips = program_kernels(params, crossbar, key, groups=groups, solve=solve)
 
     def replaced(path, leaf):
         name = jax.tree_util.keystr(path)

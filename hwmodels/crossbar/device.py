@@ -1,5 +1,6 @@
 """What a memory cell does to a conductance, and when."""
 
+import dataclasses
 from typing import Literal
 
 import equinox as eqx
@@ -8,6 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hwmodels.crossbar._checks import Scalar, require, require_integer, require_traced
+from hwmodels.crossbar.laws import StateLaw
+from hwmodels.crossbar.retention import ProgrammingError, Relaxation, StateDrift
+from hwmodels.crossbar.write_verify import WriteVerify
 from hwmodels.rounding import rounded
 
 _SIGMA = "{name} is σ/µ, a finite fraction of zero or more; got {{}}."
@@ -133,7 +137,10 @@ class Drift(eqx.Module):
         require(_is_drift, message, self.time_s, self.reference_s, self.exponent)
         require(_is_sigma, _SIGMA.format(name="Drift.spread"), self.spread)
 
-    def __call__(self, G: Float[Array, "*shape"], key: PRNGKeyArray) -> Float[Array, "*shape"]:
+    def __call__(
+        self, G: Float[Array, "*shape"], key: PRNGKeyArray, target: Float[Array, "*shape"] | None = None
+    ) -> Float[Array, "*shape"]:
+        """What is left of `G`; its exponents do not depend on the `target`, unlike [`StateDrift`][]'s."""
         values = (self.time_s, self.reference_s, self.exponent)
         time, reference, exponent = (jnp.asarray(value).astype(G.dtype) for value in values)
         time = require_traced(time, _is_drift, f"{_DRIFT}.", *values)
@@ -162,11 +169,13 @@ class ReadNoise(eqx.Module):
     **Arguments:**
 
     - `sigma`: σ/µ of one device from read to read, a fraction, zero or more.
+    - `law`: if given, one device reads as `G + σ·law(G)·ε` instead, the law in siemens; `sigma` scales it.
 
     **Raises:** `ValueError` for a negative `sigma`; a traced one, when it is used.
     """
 
     sigma: Scalar = 0.01
+    law: StateLaw | None = None
 
     def __check_init__(self):
         require(_is_sigma, _SIGMA.format(name="ReadNoise.sigma"), self.sigma)
@@ -182,11 +191,17 @@ class ReadNoise(eqx.Module):
         return current + sigma * root * jax.random.normal(key, current.shape, current.dtype)
 
 
-def _as_variation(value) -> Variation | None:
-    if value is None or isinstance(value, Variation):
+Programming = Variation | ProgrammingError | WriteVerify
+"""What of the conductance meant programming leaves: `(G, key) -> G`."""
+
+
+def _as_variation(value) -> Programming | None:
+    if value is None or isinstance(value, Programming):
         return value
-    if isinstance(value, bool | str) or jnp.ndim(value):
-        raise ValueError(f"Device.variation is a Variation, the σ/µ of one, or None; got {value!r}.")
+    if isinstance(value, bool | str | eqx.Module) or jnp.ndim(value):
+        raise ValueError(
+            f"Device.variation is a Variation, the σ/µ of one, a ProgrammingError, or None; got {value!r}."
+        )
     return Variation(value)
 
 
@@ -196,10 +211,12 @@ class Device(eqx.Module):
     **Arguments:**
 
     - `g_min_siemens`, `g_max_siemens`: the conductances of the least and the greatest level.
-    - `variation`: device-to-device variation; a number is the σ/µ of a Gaussian; None for none.
+    - `variation`: device-to-device variation; a number is the σ/µ of a Gaussian; None for none. A
+      [`ProgrammingError`][] depends on the state; a [`WriteVerify`][] programs by pulses, at a cost.
     - `bits`: a cell holds one of `2^bits` equally spaced conductances; None for any conductance between.
       Rounding is straight-through: its derivative is 1.
-    - `faults`, `drift`, `read_noise`: see [`Faults`][], [`Drift`][], [`ReadNoise`][]; None for none.
+    - `faults`, `drift`, `read_noise`: see [`Faults`][]; [`Drift`][], [`StateDrift`][] or [`Relaxation`][];
+      [`ReadNoise`][]; None for none.
 
     **Raises:** `ValueError` unless `0 ≤ g_min < g_max < ∞`, and for bits that are not 1 to 16.
 
@@ -209,10 +226,10 @@ class Device(eqx.Module):
 
     g_min_siemens: Scalar = 1 / 200e3
     g_max_siemens: Scalar = 1 / 20e3
-    variation: Variation | None = eqx.field(converter=_as_variation, default=0.1)
+    variation: Programming | None = eqx.field(converter=_as_variation, default=0.1)
     bits: int | None = eqx.field(static=True, default=None)
     faults: Faults | None = None
-    drift: Drift | None = None
+    drift: Drift | StateDrift | Relaxation | None = None
     read_noise: ReadNoise | None = None
 
     def __check_init__(self):
@@ -228,6 +245,15 @@ class Device(eqx.Module):
             on_off_ratio,
         )
         return Device(g_max_siemens / on_off_ratio, g_max_siemens, **settings)
+
+    def at(self, time_s: Scalar) -> "Device":
+        """The same device `time_s` seconds after programming.
+
+        **Raises:** `ValueError` for a device without drift, and for times that its drift does not allow.
+        """
+        if self.drift is None:
+            raise ValueError("Device.at needs a device with drift; this one keeps what it holds.")
+        return dataclasses.replace(self, drift=dataclasses.replace(self.drift, time_s=time_s))
 
     @property
     def on_off_ratio(self) -> Scalar:
@@ -260,11 +286,12 @@ class Device(eqx.Module):
 
         Variation, then drift; cells with a fault do neither.
         """
+        target = G
         if self.variation is not None:
             G = self.variation(G, key)
         # Streams of their own: adding one imperfection leaves the draws of the others as they were.
         if self.drift is not None:
-            G = self.drift(G, jax.random.fold_in(key, 1))
+            G = self.drift(G, jax.random.fold_in(key, 1), target)
         if self.faults is not None:
             G = self.faults(G, *self.limits(G.dtype), jax.random.fold_in(key, 2))
         return G
@@ -292,9 +319,9 @@ class BitResistors(Device):
         bits: int = 4,
         unit_ohm: Scalar = 19.139e3,
         clear_ohm: Scalar = 100e6,
-        variation: Variation | float | None = None,
+        variation: Programming | float | None = None,
         faults: Faults | None = None,
-        drift: Drift | None = None,
+        drift: Drift | StateDrift | Relaxation | None = None,
         read_noise: ReadNoise | None = None,
     ):
         require_integer("BitResistors.bits", bits, 1, 16)

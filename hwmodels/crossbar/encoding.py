@@ -13,7 +13,7 @@ With x = w / w_max in −1 to 1, levels from 0 to 1, and L = 2^bits − 1 steps 
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from hwmodels.crossbar._checks import require_memory
 from hwmodels.crossbar.mapping import Crossbar, Layout, layout
@@ -31,6 +31,9 @@ class Encoded(eqx.Module):
     - `correction`: weights that the digital logic subtracts; None if nothing is.
     - `reference`: whether the last column of a tile is subtracted from the others.
     - `plan`: the layout of the kernel.
+    - `dead`: whether all weights are zero. The digital scale of such a kernel is zero, and so is every
+      output, whatever its cells conduct. Zeros of other kernels, whole columns and tiles too, are cells at
+      the lowest level, which vary as others do.
     """
 
     targets: Float[Array, "planes groups down across rows columns"]
@@ -39,19 +42,33 @@ class Encoded(eqx.Module):
     correction: Float[Array, "groups down across rows weights"] | None
     reference: bool = eqx.field(static=True)
     plan: Layout = eqx.field(static=True)
+    dead: Bool[Array, ""]
 
     def without_reference(self, columns: Float[Array, "*any columns"]) -> Float[Array, "*any weights"]:
         """Sums over planes, less those of the reference column if there is one."""
         return columns[..., :-1] - columns[..., -1:] if self.reference else columns
 
 
-def encode(kernel: Float[Array, "*kernel"], crossbar: Crossbar) -> Encoded:
+def silent(outputs: Float[Array, "*shape"], dead: Bool[Array, ""]) -> Float[Array, "*shape"]:
+    """Zeros in place of the outputs of a dead kernel; its derivatives stay, so that it can come to life."""
+    return jnp.where(dead, straight_through(jnp.zeros_like(outputs), outputs), outputs)
+
+
+def encode(kernel: Float[Array, "*kernel"], crossbar: Crossbar, groups: int = 1) -> Encoded:
     """The conductances that a design means for a kernel of shape (in, out) or (height, width, in, out).
 
-    **Raises:** `ValueError` for a tile larger than memory.
+    A kernel of a grouped convolution has shape (height, width, in/groups, out).
+
+    **Raises:** `ValueError` for a tile larger than memory, for groups that do not divide the outputs, and for
+    groups behind a reference column.
     """
     require_memory(crossbar.rows, crossbar.columns, kernel.dtype)
-    plan = layout(kernel.shape, crossbar)
+    if groups > 1 and crossbar.signs == "offset":
+        raise ValueError(
+            'signs="offset" subtracts one reference column from all columns of a tile, which those of a '
+            'grouped kernel do not fill alike; put it on signs="differential" or "nice".'
+        )
+    plan = layout(kernel.shape, crossbar, groups)
     largest = jnp.max(jnp.abs(kernel))
     scale = jnp.where(largest > 0, largest, 1)
     x = plan.cut(kernel / scale)
@@ -87,6 +104,7 @@ def encode(kernel: Float[Array, "*kernel"], crossbar: Crossbar) -> Encoded:
         correction=correction,
         reference=crossbar.signs == "offset",
         plan=plan,
+        dead=largest == 0,
     )
 
 

@@ -7,13 +7,16 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hwmodels.crossbar._checks import require_integer
+from hwmodels.crossbar._checks import Scalar, require, require_integer
+from hwmodels.crossbar.cells import Cell
 from hwmodels.crossbar.circuit import Wires
 from hwmodels.crossbar.device import Device
+from hwmodels.crossbar.settling import Settling
 
 Partition = Literal["flatten", "kernel-split"]
 Signs = Literal["differential", "offset", "nice"]
-Calibration = Literal["none", "tile", "column"]
+Calibration = Literal["none", "kernel", "tile", "column"]
+CellModel = Literal["exact", "read-voltage", "mean-activity"]
 
 
 class Crossbar(eqx.Module):
@@ -28,13 +31,24 @@ class Crossbar(eqx.Module):
     - `signs`: how a weight of either sign becomes conductances, see [`hwmodels.crossbar.encoding`][]:
       "differential" (two devices per weight), "offset" (one, and one reference column in every tile) or
       "nice" (one, and a digital correction; SpikeSim).
-    - `calibration`: digital gain on the measured currents, intended `ΣG` over `ΣG_eff`: "none", one per
-      "tile", or one per "column".
+    - `calibration`: digital gain on the measured currents, intended `ΣG` over `ΣG_eff`: "none", one for all
+      tiles of a "kernel", one per "tile", or one per "column". It is measured when the chip is read, after
+      [`hwmodels.crossbar.Device.at`][] has aged its cells, so it also makes up for drift: "kernel" is the
+      global drift compensation of Joshi et al. (2020), "column" the one per column.
     - `slices`: cells per weight and sign, each of `device.bits` bits; their currents are shifted and added
       digitally, each slice on tiles of its own.
+    - `settling`: when currents are sampled after the inputs step, see [`hwmodels.crossbar.Settling`][]; None
+      for tiles that have settled. Without `solve=` of its own alone.
+    - `cell`: the law of its cells, see [`hwmodels.crossbar.cells`][]; None is linear.
+    - `read_voltage_v`: of a spike (an input of one), in volt; only nonlinear cells depend on it.
+    - `cell_model`: how products with nonlinear cells are found: "exact" solves each tile for each input
+      vector, "read-voltage" and "mean-activity" replace cells by resistors, see
+      [`hwmodels.crossbar.linearised`][].
+    - `activity`: the share of rows that spike, which "mean-activity" linearises at.
 
     **Raises:** `ValueError` for sizes that are no integers of at least one, unknown names, slices of devices
-    without `bits`, and for signs that the levels or the columns do not suffice for.
+    without `bits`, for signs that the levels or the columns do not suffice for, a `cell` that is none, and
+    for a read voltage or an activity out of range.
     """
 
     rows: int = eqx.field(static=True, default=64)
@@ -45,6 +59,11 @@ class Crossbar(eqx.Module):
     signs: Signs = eqx.field(static=True, default="differential")
     calibration: Calibration = eqx.field(static=True, default="none")
     slices: int = eqx.field(static=True, default=1)
+    settling: Settling | None = None
+    cell: Cell | None = None
+    read_voltage_v: Scalar = 0.1
+    cell_model: CellModel = eqx.field(static=True, default="exact")
+    activity: Scalar = 0.2
 
     def __check_init__(self):
         for name in ("rows", "columns", "slices"):
@@ -52,13 +71,22 @@ class Crossbar(eqx.Module):
         for name, allowed in (
             ("partition", ("flatten", "kernel-split")),
             ("signs", ("differential", "offset", "nice")),
-            ("calibration", ("none", "tile", "column")),
+            ("calibration", ("none", "kernel", "tile", "column")),
+            ("cell_model", ("exact", "read-voltage", "mean-activity")),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"Crossbar.{name} must be one of {', '.join(map(repr, allowed))}, "
                     f"got {getattr(self, name)!r}."
                 )
+        if self.cell is not None and not isinstance(self.cell, Cell):
+            raise ValueError(
+                f"Crossbar.cell must be None or a cell such as Sinh(v0=0.25), got {self.cell!r}."
+            )
+        message = "Crossbar.read_voltage_v is the voltage of a spike and must be above {1} V, got {0}."
+        require(lambda volt, zero: volt > zero, message, self.read_voltage_v, 0)
+        message = "Crossbar.activity is the share of rows that spike, above {1} and at most 1, got {0}."
+        require(lambda share, zero: (share > zero) & (share <= 1), message, self.activity, 0)
         if self.slices > 1 and self.device.bits is None:
             raise ValueError(
                 f"Crossbar.slices is the number of cells per weight, and above 1 the cells need levels "
@@ -71,6 +99,11 @@ class Crossbar(eqx.Module):
                 'signs="offset" needs a reference column beside the weights (columns of at least 2) and, '
                 f"around its level, at least 2 bits per weight; got {self.columns} and {self.weight_bits}."
             )
+
+    @property
+    def reads_exactly(self) -> bool:
+        """Whether no matrix holds its products: nonlinear cells, solved for each input."""
+        return self.cell is not None and self.cell_model == "exact"
 
     @property
     def weight_bits(self) -> int | None:
@@ -86,7 +119,8 @@ class Crossbar(eqx.Module):
 class Layout(eqx.Module):
     """How one kernel is cut into tiles: `groups` matrices of (inputs, outputs), each a grid of tiles.
 
-    `columns` are the columns of weights in a tile.
+    `columns` are the columns of weights in a tile. A grouped kernel, of shape (positions ..., in/`parts`,
+    out), is laid out as the block-diagonal matrix that it is; nothing is put off the diagonal.
     """
 
     shape: tuple[int, ...] = eqx.field(static=True)
@@ -95,6 +129,12 @@ class Layout(eqx.Module):
     outputs: int = eqx.field(static=True)
     rows: int = eqx.field(static=True)
     columns: int = eqx.field(static=True)
+    parts: int = eqx.field(static=True, default=1)
+
+    @property
+    def channels(self) -> int:
+        """Input channels of the layer."""
+        return self.shape[-2] * self.parts
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -104,7 +144,7 @@ class Layout(eqx.Module):
     def cut(self, kernel: Float[Array, "*kernel"]) -> Float[Array, "groups down across rows columns"]:
         """Tiles of a kernel, ragged edges filled with zeros."""
         down, across = self.grid
-        matrices = kernel.reshape(self.groups, self.inputs, self.outputs)
+        matrices = self._diagonal(kernel).reshape(self.groups, self.inputs, self.outputs)
         matrices = jnp.pad(
             matrices, ((0, 0), (0, down * self.rows - self.inputs), (0, across * self.columns - self.outputs))
         )
@@ -114,20 +154,41 @@ class Layout(eqx.Module):
         """The kernel of these tiles: undoes [`Layout.cut`][]."""
         down, across = self.grid
         matrices = tiles.swapaxes(2, 3).reshape(self.groups, down * self.rows, across * self.columns)
-        return matrices[:, : self.inputs, : self.outputs].reshape(self.shape)
+        matrices = matrices[:, : self.inputs, : self.outputs]
+        if self.parts == 1:
+            return matrices.reshape(self.shape)
+        *positions, inputs, outputs = self.shape
+        blocks = matrices.reshape(*positions, self.parts, inputs, self.parts, outputs // self.parts)
+        part = jnp.arange(self.parts)
+        # Indexed by two arrays apart from each other, the parts come first.
+        return jnp.moveaxis(blocks[..., part, :, part, :], 0, -2).reshape(self.shape)
+
+    def _diagonal(self, kernel):
+        if self.parts == 1:
+            return kernel
+        *positions, inputs, outputs = self.shape
+        blocks = kernel.reshape(*positions, 1, inputs, self.parts, outputs // self.parts)
+        own = jnp.eye(self.parts, dtype=kernel.dtype)[:, None, :, None]
+        return (blocks * own).reshape(*positions, self.parts * inputs, outputs)
 
 
-def layout(shape: tuple[int, ...], crossbar: Crossbar) -> Layout:
+def layout(shape: tuple[int, ...], crossbar: Crossbar, parts: int = 1) -> Layout:
     """The layout of a kernel of `shape`: (positions ..., in, out).
 
     The positions are those of a convolution, any number of axes: none for a linear layer. No shape tells
-    another kernel from a convolution's, so give others, such as (heads, in, out), one matrix at a time.
+    another kernel from a convolution's, so give others, such as (heads, in, out), one matrix at a time; nor
+    does it tell a grouped convolution, whose in is that of one of `parts` groups.
+
+    **Raises:** `ValueError` for shapes without inputs or outputs, and for groups that do not divide out.
     """
     if len(shape) < 2 or 0 in shape:
         raise ValueError(f"a kernel has at least two axes and none of length zero, got shape {shape}.")
     *positions, inputs, outputs = shape
+    if parts < 1 or outputs % parts:
+        raise ValueError(f"the groups of a kernel divide its {outputs} outputs, got {parts} groups.")
+    inputs *= parts
     if crossbar.partition == "kernel-split":
         groups, fan_in = math.prod(positions), inputs
     else:
         groups, fan_in = 1, math.prod(positions) * inputs
-    return Layout(shape, groups, fan_in, outputs, crossbar.rows, crossbar.weight_columns)
+    return Layout(shape, groups, fan_in, outputs, crossbar.rows, crossbar.weight_columns, parts)

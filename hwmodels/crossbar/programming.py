@@ -7,13 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hwmodels.checks import error_if
+from hwmodels.crossbar._checks import Scalar
 from hwmodels.crossbar._inverse import with_exact_products
+from hwmodels.crossbar.cells import Cell
 from hwmodels.crossbar.circuit import Wires, effective_conductance
-from hwmodels.crossbar.encoding import Encoded, encode
+from hwmodels.crossbar.encoding import Encoded, encode, silent
+from hwmodels.crossbar.linearised import linearised
 from hwmodels.crossbar.mapping import Crossbar
 
 Solve = Callable[[Array, Wires], Array]
 """Conductances of tiles (tiles, rows, columns) and their wires to what inputs see of them, in siemens."""
+
+# Of (planes, groups, down, across, rows, columns).
+_SUMMED: dict[str, tuple[int, ...]] = {"kernel": (0, 1, 2, 3, 4, 5), "tile": (-2, -1), "column": (-2,)}
 
 
 class ProgrammedKernel(eqx.Module):
@@ -22,11 +29,12 @@ class ProgrammedKernel(eqx.Module):
     **Arguments:**
 
     - `conductances`: what the cells hold, siemens, shape (planes, groups, down, across, rows, columns).
-    - `effective`: the same tiles as their inputs see them, siemens.
+    - `effective`: the same tiles as their inputs see them, siemens; of nonlinear cells, linearised.
     - `gain`: the digital gain of every column's current; it has one row.
     - `encoded`: what was meant.
     - `weights`: the kernel that the tiles realise.
     - `wires`: of the tiles.
+    - `cell`, `read_voltage_v`: of nonlinear cells that are solved for each input; None for all others.
     """
 
     conductances: Float[Array, "planes groups down across rows columns"]
@@ -35,6 +43,8 @@ class ProgrammedKernel(eqx.Module):
     encoded: Encoded
     weights: Float[Array, "*kernel"]
     wires: Wires
+    cell: Cell | None = None
+    read_voltage_v: Scalar | None = None
 
     @property
     def targets(self) -> Float[Array, "planes groups down across rows columns"]:
@@ -47,7 +57,9 @@ class ProgrammedKernel(eqx.Module):
         return self.encoded.used
 
 
-def program(kernel: Float[Array, "*kernel"], crossbar: Crossbar, key: PRNGKeyArray) -> ProgrammedKernel:
+def program(
+    kernel: Float[Array, "*kernel"], crossbar: Crossbar, key: PRNGKeyArray, *, groups: int = 1
+) -> ProgrammedKernel:
     """Puts one kernel on tiles and solves their circuits.
 
     **Arguments:**
@@ -55,23 +67,41 @@ def program(kernel: Float[Array, "*kernel"], crossbar: Crossbar, key: PRNGKeyArr
     - `kernel`: shape (in, out) or (kernel height, kernel width, in, out), float32 or float64.
     - `crossbar`: the design.
     - `key`: of everything that is drawn at programming.
+    - `groups`: of a grouped convolution, whose kernel has shape (height, width, in/groups, out). It takes
+      height·width·in rows, as the block-diagonal matrix that it is; a depthwise one has groups = in.
 
-    **Raises:** an error, also under `jit`, for weights that are NaN or infinite.
+    **Raises:** an error, also under `jit`, for weights that are NaN, infinite or too large for the dtype;
+    `ValueError` for groups that do not divide the outputs.
     """
-    return program_all([jnp.asarray(kernel)], crossbar, [key])[0]
+    return program_all([jnp.asarray(kernel)], crossbar, [key], groups=[groups])[0]
 
 
+@with_exact_products
 def program_all(
     kernels: Sequence[Float[Array, "..."]],
     crossbar: Crossbar,
     keys: Sequence[PRNGKeyArray],
     *,
+    groups: Sequence[int] | None = None,
     solve: Solve = effective_conductance,
 ) -> list[ProgrammedKernel]:
-    """Puts kernels of one dtype on tiles, each from its own key; one batch solves all their circuits."""
-    written = [_write(kernel, crossbar, key) for kernel, key in zip(kernels, keys, strict=True)]
+    """Puts kernels of one dtype on tiles, each from its own key; one batch solves all their circuits.
+
+    **Raises:** `ValueError` for a `solve` of one's own on tiles that are read before they settle.
+    """
+    if crossbar.settling is not None:
+        if solve is not effective_conductance:
+            raise ValueError(
+                "Crossbar.settling solves the circuits at the time of the read: leave out `solve`, or make "
+                "settling None."
+            )
+        solve = crossbar.settling
+    groups = [1] * len(kernels) if groups is None else groups
+    written = [
+        _write(kernel, crossbar, key, parts) for kernel, key, parts in zip(kernels, keys, groups, strict=True)
+    ]
     tiles = [held.reshape(-1, crossbar.rows, crossbar.columns) for held, _ in written]
-    effective = solve(jnp.concatenate(tiles), crossbar.wires)
+    effective = solve(linearised(jnp.concatenate(tiles), crossbar), crossbar.wires)
     cuts = np.cumsum([len(tile) for tile in tiles])[:-1]
     return [
         _read(held, encoded, found.reshape(held.shape), crossbar)
@@ -79,15 +109,18 @@ def program_all(
     ]
 
 
-def _write(kernel, crossbar, key):
-    kernel = eqx.error_if(
-        kernel,
-        ~jnp.all(jnp.isfinite(kernel)),
-        "crossbar: a kernel to be programmed holds a weight that is NaN or infinite.",
-    )
-    encoded = encode(kernel, crossbar)
+def _write(kernel, crossbar, key, groups):
+    encoded = encode(kernel, crossbar, groups)
+    # What a siemens is worth grows with the greatest weight, and past the dtype's range it is infinite.
+    sound = jnp.all(jnp.isfinite(kernel)) & jnp.all(jnp.isfinite(encoded.coefficients))
     # Cells outside the kernel are deselected, whatever their fault.
-    return crossbar.device.program(encoded.targets, key) * encoded.used, encoded
+    held = crossbar.device.program(encoded.targets, key) * encoded.used
+    return error_if(
+        held,
+        ~sound,
+        "crossbar: a kernel to be programmed holds a weight that is NaN or infinite, or so large that its "
+        "scale overflows the dtype; such weights come from training that diverged.",
+    ), encoded
 
 
 @with_exact_products
@@ -95,13 +128,13 @@ def _read(conductances, encoded, effective, crossbar):
     if crossbar.calibration == "none":
         gain = jnp.ones_like(effective[..., :1, :])
     else:
-        axes = (-2, -1) if crossbar.calibration == "tile" else (-2,)
+        axes = _SUMMED[crossbar.calibration]
         total = effective.sum(axes, keepdims=True)
         gain = encoded.targets.sum(axes, keepdims=True) / jnp.where(total > 0, total, 1)
         gain = jnp.broadcast_to(gain, effective[..., :1, :].shape)
     weights = encoded.without_reference(jnp.tensordot(encoded.coefficients, effective * gain, 1))
     if encoded.correction is not None:
         weights = weights - encoded.correction
-    return ProgrammedKernel(
-        conductances, effective, gain, encoded, encoded.plan.join(weights), crossbar.wires
-    )
+    weights = silent(encoded.plan.join(weights), encoded.dead)
+    exact = (crossbar.cell, crossbar.read_voltage_v) if crossbar.reads_exactly else (None, None)
+    return ProgrammedKernel(conductances, effective, gain, encoded, weights, crossbar.wires, *exact)

@@ -6,6 +6,7 @@ rounding of every tile's currents and read noise.
 
 import functools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,18 +15,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
+from hwmodels.adc import DrawnAdc
+from hwmodels.checks import error_if, is_traced, jit_with_checks
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._side_by_side import SideBySide
 from hwmodels.crossbar._views import views
 from hwmodels.crossbar.circuit import effective_conductance
 from hwmodels.crossbar.converter import Converters
-from hwmodels.crossbar.deploy import program_kernels
+from hwmodels.crossbar.deploy import Groups, program_kernels
 from hwmodels.crossbar.device import ReadNoise
 from hwmodels.crossbar.mapping import Crossbar
 from hwmodels.crossbar.programming import ProgrammedKernel, Solve
 
 # Vectors at a time: their currents on a layer of some ten tiles are about a megabyte.
 _CHUNK = 1024
+# Far from the indices of kernels, whose streams are drawn from the same key.
+_CONVERTERS = 2**31 - 1
+# Each has the currents of all cells for itself.
+_NONLINEAR_CHUNK = 64
 
 
 class _Window(NamedTuple):
@@ -48,7 +55,7 @@ class _hook:
 
 
 class TileProduct(eqx.Module):
-    """The products of one layer on its programmed tiles, with converters and read noise.
+    """The products of one layer on its programmed tiles, with converters, read noise and nonlinear cells.
 
     `y = Σ_tiles gain·ADC(G_effᵀ·DAC(x) + noise)`, put together digitally as the signs ask for. The methods
     have the signatures of the hooks that layers offer: `dot_general` and `conv_general_dilated` those of
@@ -67,12 +74,16 @@ class TileProduct(eqx.Module):
       of it are its `tiles`, laid out for the products of these converters and this read noise.
     - `converters`: None for ideal ones.
     - `read_noise`: of the cells.
-    - `key`: of the read noise.
+    - `key`: of the read noise, and of that of converters as built.
     - `adc_full_scale`: in siemens times the inputs' unit; set by [`TileProduct.calibrate`][].
+    - `converter_key`: of the errors of converters as built, drawn once, here.
 
-    **Raises:** `ValueError` for read noise without a key, a full scale that is still to be calibrated, and a
-    kernel of another shape; an error, also under `jit`, for negative inputs unless the converters are
-    `signed`.
+    Warns of inputs beyond the converters' full scale, which are clipped, and says how many there are; under
+    `jit` when the program runs.
+
+    **Raises:** `ValueError` for read noise without a key, converters as built without a `converter_key`, a
+    full scale that is still to be calibrated, and a kernel of another shape; an error, also under `jit`, for
+    negative inputs unless the converters are `signed`.
     """
 
     tiles: SideBySide
@@ -80,6 +91,7 @@ class TileProduct(eqx.Module):
     read_noise: ReadNoise | None
     key: PRNGKeyArray | None
     adc_full_scale: Float[Array, ""] | None
+    drawn: DrawnAdc | None
 
     def __init__(
         self,
@@ -88,13 +100,23 @@ class TileProduct(eqx.Module):
         read_noise: ReadNoise | None = None,
         key: PRNGKeyArray | None = None,
         adc_full_scale: Float[Array, ""] | None = None,
+        converter_key: PRNGKeyArray | None = None,
     ):
         # Laid out here, once: for a large layer that takes longer than a product.
-        self.tiles = SideBySide.of(chip, noisy=read_noise is not None)
+        self.tiles = SideBySide.of(chip, read_noise)
         self.converters = converters
         self.read_noise = read_noise
         self.key = key
         self.adc_full_scale = adc_full_scale
+        self.drawn = None
+        if converters is not None and converters.as_built:
+            if converter_key is None:
+                raise ValueError(
+                    "converters as built differ: TileProduct needs a converter_key to draw them."
+                )
+            blocks, _, currents = self.tiles.effective.shape
+            dtype = self.tiles.effective.dtype
+            self.drawn = converters.draw(converter_key, blocks, currents, self.tiles.width, dtype)
 
     def with_key(self, key: PRNGKeyArray) -> "TileProduct":
         """The same tiles, whose next reads draw from `key`."""
@@ -106,6 +128,7 @@ class TileProduct(eqx.Module):
         *,
         stride: Sequence[int] = (1, 1),
         padding: Sequence[int] = (0, 0),
+        dilation: Sequence[int] = (1, 1),
     ) -> "TileProduct":
         """The same tiles with the ADC's full scale at a percentile of the currents that inputs `x` cause.
 
@@ -115,7 +138,7 @@ class TileProduct(eqx.Module):
         **Arguments:**
 
         - `x`: shape (..., in), or for a convolution (batch, height, width, in).
-        - `stride`, `padding`: of the convolution.
+        - `stride`, `padding`, `dilation`: of the convolution.
 
         **Raises:** `ValueError` for no inputs, for inputs that are not the kernel's, or without converters;
         an error, also under `jit`, for inputs that are NaN, and if the percentile is at no current at all.
@@ -124,7 +147,7 @@ class TileProduct(eqx.Module):
             raise ValueError("there are no converters to calibrate.")
         window = None
         if self.tiles.plan.shape[:-2]:
-            window = _Window(stride, [(pad, pad) for pad in padding], (1,) * len(stride))
+            window = _Window(stride, [(pad, pad) for pad in padding], dilation)
         else:
             x = x.reshape(-1, x.shape[-1])
         if x.size == 0:
@@ -150,6 +173,7 @@ class TileProduct(eqx.Module):
             raise ValueError(f"tiles of a kernel of {inputs} inputs got {x.shape[-1]} features.")
         if keys is not None:
             keys = keys.reshape(-1, *keys.shape[x.ndim - 1 :])
+        _warn_of_clipping(self.converters, x)
         out = _products(self, x.reshape(-1, inputs), None, keys)
         return out.reshape(*x.shape[:-1], self.tiles.plan.shape[-1])
 
@@ -161,11 +185,14 @@ class TileProduct(eqx.Module):
         stride: Sequence[int],
         padding: Sequence[int],
         *,
+        groups: int = 1,
+        dilation: Sequence[int] = (1, 1),
         keys: Shaped[Array, "..."] | None = None,
     ) -> Float[Array, "batch height2 width2 channels2"]:
         """The convolution of channels-last maps with zero padding; `keys`, (batch,), of the read noise."""
         self._check_kernel(kernel)
-        window = _Window(stride, [(pad, pad) for pad in padding], (1, 1))
+        self._check_groups(groups)
+        window = _Window(stride, [(pad, pad) for pad in padding], dilation)
         return self._convolution(x, window, keys).astype(self._dtype(x))
 
     @_hook
@@ -214,12 +241,12 @@ class TileProduct(eqx.Module):
                 f"dimension_numbers {dimension_numbers}."
             )
         dilated = lhs_dilation is not None and any(step != 1 for step in lhs_dilation)
-        if dilated or feature_group_count != 1 or batch_group_count != 1:
+        if dilated or batch_group_count != 1:
             raise ValueError(
-                "TileProduct.conv_general_dilated has neither groups nor dilated inputs; got "
-                f"lhs_dilation={lhs_dilation}, feature_group_count={feature_group_count}, "
-                f"batch_group_count={batch_group_count}."
+                "TileProduct.conv_general_dilated has neither groups of the batch nor dilated inputs; got "
+                f"lhs_dilation={lhs_dilation}, batch_group_count={batch_group_count}."
             )
+        self._check_groups(feature_group_count)
         self._check_kernel(rhs)
         dilation = tuple(rhs_dilation or (1,) * spatial)
         # Inputs as (batch, spatial ..., channels), whatever order they come in.
@@ -241,16 +268,24 @@ class TileProduct(eqx.Module):
                 f"these tiles hold a kernel of shape {self.tiles.plan.shape}, not {kernel.shape}."
             )
 
+    def _check_groups(self, groups):
+        if groups != self.tiles.plan.parts:
+            raise ValueError(
+                f"these tiles hold a kernel of {self.tiles.plan.parts} groups and were asked for {groups}; "
+                "program it with groups=."
+            )
+
     def _dtype(self, x):
         """Of the result: spikes may be whole numbers or booleans, currents are not."""
         return x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else self.tiles.effective.dtype
 
     def _convolution(self, x, window, keys=None):
-        *_, channels, _ = self.tiles.plan.shape
+        channels = self.tiles.plan.channels
         if x.shape[-1] != channels:
             raise ValueError(
                 f"tiles of a kernel of shape {self.tiles.plan.shape} got maps of {x.shape[-1]} channels."
             )
+        _warn_of_clipping(self.converters, x)
         return _products(self, x, window, keys)
 
     def _seen(self, x, window):
@@ -269,7 +304,8 @@ class TileProduct(eqx.Module):
         dtype = self.tiles.effective.dtype
         converters = self.converters
         values = x.astype(dtype) if converters is None else converters.digital_input(x.astype(dtype))
-        size = max(1, min(len(x), _CHUNK // each))
+        most = _CHUNK if self.tiles.nonlinear is None else _NONLINEAR_CHUNK
+        size = max(1, min(len(x), most // each))
         chunks = -(-len(x) // size)
         values = jnp.pad(values, ((0, chunks * size - len(x)), *((0, 0),) * (x.ndim - 1)))
         return values.reshape(chunks, size, *values.shape[1:])
@@ -284,9 +320,9 @@ class TileProduct(eqx.Module):
         return self.tiles.greatest * self.converters.input_limit(self.tiles.greatest.dtype)
 
     def _keys(self, given, count):
-        """A key for the reads of each of `count` entries; None without read noise."""
+        """A key for the reads of each of `count` entries; None without noise."""
         own = self.key
-        if self.read_noise is None:
+        if self.read_noise is None and self.drawn is None:
             return None
         if own is None:
             raise ValueError("read noise is drawn at each read: TileProduct needs a key.")
@@ -308,6 +344,21 @@ class TileProduct(eqx.Module):
         cut = (len(keys), -1, currents.shape[-1])
         return jax.vmap(read)(currents.reshape(cut), squares.reshape(cut), keys).reshape(currents.shape)
 
+    def _converted(self, currents, full_scale, drawn, keys, block):
+        """Currents as the converters report them; `drawn` are those of this block, if as built."""
+        converters = self.converters
+        assert converters is not None
+        if drawn is None:
+            return converters.digital_current(currents, full_scale)
+
+        def convert(currents, key):
+            # A stream of its own: converters leave the draws of the read noise as they were.
+            key = jax.random.fold_in(jax.random.fold_in(key, block), 1)
+            return converters.digital_current(currents, full_scale, drawn, key)
+
+        cut = (len(keys), -1, currents.shape[-1])
+        return jax.vmap(convert)(currents.reshape(cut), keys).reshape(currents.shape)
+
     @with_exact_products
     def _product(self, inputs, full_scale, keys):
         """Inputs of the blocks to (vectors, outputs)."""
@@ -315,23 +366,29 @@ class TileProduct(eqx.Module):
         blocks, vectors, _ = inputs.shape
 
         def read(total, block):
-            index, inputs, effective, worth, spread = block
-            currents = inputs @ effective
+            index, inputs, effective, worth, spread, drawn, held = block
+            if tiles.nonlinear is None:
+                currents = inputs @ effective
+            else:
+                currents = tiles.nonlinear.read(held, inputs, tiles.width)
             if self.read_noise is not None:
                 squares = spread(inputs, currents, tiles.width)
                 currents = self._noisy(self.read_noise, currents, squares, keys, index)
             if self.converters is not None:
-                currents = self.converters.digital_current(currents, full_scale)
+                currents = self._converted(currents, full_scale, drawn, keys, index)
             return total + currents * worth, None
 
         start = jnp.zeros((vectors, tiles.effective.shape[-1]), inputs.dtype)
         numbers = jnp.arange(blocks, dtype=jnp.uint32)
-        total, _ = jax.lax.scan(read, start, (numbers, inputs, tiles.effective, tiles.worth, tiles.spreads))
+        held = None if tiles.nonlinear is None else tiles.nonlinear.held
+        each = (numbers, inputs, tiles.effective, tiles.worth, tiles.spreads, self.drawn, held)
+        total, _ = jax.lax.scan(read, start, each)
         return tiles.outputs(total, inputs)
 
 
 # Compiled here, once for each shape: hooks are also called without `jit`, in notebooks.
-@eqx.filter_jit
+@jit_with_checks
+@with_exact_products
 def _products(product, x, window, keys):
     """The products of what the positions of the kernel see of `x`.
 
@@ -357,7 +414,7 @@ def _products(product, x, window, keys):
     return out.reshape(-1, *out.shape[2:])[: len(x)]
 
 
-@eqx.filter_jit
+@jit_with_checks
 @with_exact_products
 def _percentile(product, x, window):
     """The converters' percentile of the currents that `x` causes."""
@@ -375,15 +432,40 @@ def _percentile(product, x, window):
         return jax.lax.top_k(found, len(greatest))[0], None
 
     greatest, _ = jax.lax.scan(keep, jnp.zeros(count - below, effective.dtype), product._chunks(x, each))
-    greatest = eqx.error_if(greatest, jnp.isnan(greatest[:1]), "crossbar: inputs to calibrate with are NaN.")
+    greatest = error_if(greatest, jnp.isnan(greatest[:1]), "crossbar: inputs to calibrate with are NaN.")
     above = greatest[max(len(greatest) - 2, 0)]
     reached = greatest[-1] + (place - below) * (above - greatest[-1])
-    return eqx.error_if(
+    return error_if(
         reached,
         (reached <= 0) & jnp.any(effective > 0),
         "crossbar: the calibrated full scale is zero, since too many currents are; calibrate with inputs "
         "that are active, or with a greater Converters.percentile.",
     )
+
+
+def _warn_of_clipping(converters, x):
+    """Counts inputs beyond the full scale of converters that hold them to it."""
+    if converters is None or (converters.dac_bits is None and converters.full_scale != "worst-case"):
+        return
+    if converters.dac_bits is None and converters.adc_bits is None:
+        return
+    limit = converters.input_limit(jnp.result_type(float))
+    # Means of spikes may be a rounding above 1.
+    count = jnp.sum(jnp.abs(x.astype(limit.dtype)) > limit * (1 + 1e-6))
+    warn = functools.partial(_warn, total=x.size)
+    if is_traced(count):
+        jax.lax.cond(count > 0, lambda: jax.debug.callback(warn, count, limit), lambda: None)
+    else:
+        warn(count, limit)
+
+
+def _warn(count, limit, total):
+    if count > 0:
+        warnings.warn(
+            f"crossbar: {int(count)} of {total} inputs are beyond the converters' full scale of "
+            f"{float(limit):g} and are clipped; set Converters.input_full_scale to their greatest magnitude.",
+            stacklevel=2,
+        )
 
 
 def _is_none(leaf):
@@ -397,25 +479,33 @@ def tile_products(
     *,
     converters: Converters | None = None,
     read_key: PRNGKeyArray | None = None,
+    groups: Groups = (),
     solve: Solve = effective_conductance,
 ) -> dict[str, TileProduct]:
     """Programs every kernel of a parameter pytree and returns the products of its layers.
 
     **Arguments:**
 
-    - `params`, `crossbar`, `key`, `solve`: as for [`hwmodels.crossbar.deploy`][], and with the same draws.
+    - `params`, `crossbar`, `key`, `groups`, `solve`: as for [`hwmodels.crossbar.deploy`][], and with the same
+      draws.
     - `converters`: of all tiles; None for ideal ones.
-    - `read_key`: of the read noise, if the device has any; each kernel gets its own stream.
+    - `read_key`: of the read noise, if the device or the converters have any; each kernel gets its own
+      stream.
 
     **Returns:** a [`TileProduct`][] for each kernel, by its path as `jax.tree_util.keystr` writes it.
 
     **Raises:** as `deploy`.
     """
-    chips = program_kernels(params, crossbar, key, solve=solve)
+    chips = program_kernels(params, crossbar, key, groups=groups, solve=solve)
     noise = crossbar.device.read_noise
     return {
         name: TileProduct(
-            chip, converters, noise, None if read_key is None else jax.random.fold_in(read_key, index)
+            chip,
+            converters,
+            noise,
+            None if read_key is None else jax.random.fold_in(read_key, index),
+            # The converters are as much of this chip as its cells.
+            converter_key=jax.random.fold_in(jax.random.fold_in(key, _CONVERTERS), index),
         )
         for index, (name, chip) in enumerate(chips.items())
     }

@@ -90,6 +90,15 @@ class Accelerator(eqx.Module):
         other = "" if self.dataflow == "sata" else f", dataflow {self.dataflow}"
         return f"SATA, 28 nm, {array} elements, {_plain(self.precision.weight)}-bit weights{other}"
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """The same for columns of tables."""
+        return {
+            "node": "28 nm",
+            "size": f"{_plain(self.array.rows)}×{_plain(self.array.columns)} elements",
+            "bits": f"{_plain(self.precision.weight)}-bit weights",
+        }
+
     def arithmetic(self) -> Digital:
         """Operands of `precision`: SATA's products are exact."""
         bits = self.precision

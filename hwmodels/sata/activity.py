@@ -140,10 +140,8 @@ def _other_activity(
     counts["sram_filter_writes"] = counts["dram_filter_reads"]
     shortcut = _shortcut_words(layer, updates, chip, 8)
     counts["sram_ofmap_reads"] = counts["dram_ofmap_writes"] + shortcut
-    # SpinalFlow sees no zeros, so its slots are filled by spikes alone
-    busy = counts["macs"] if chip.dataflow == "spinalflow" else layer.macs * timesteps
     elements = whole(chip.array.rows) * whole(chip.array.columns)
-    return counts | {"slots": counts["cycles"] * elements, "dense_macs": busy}
+    return counts | {"slots": counts["cycles"] * elements}
 
 
 def _additions(layer: Layer, updates: Any) -> Any:
@@ -185,8 +183,14 @@ def _output_pixels(layer: Layer, corrections: frozenset[str]) -> int:
 def _input_bits(layer: Layer, chip: Accelerator, corrections: frozenset[str]) -> Any:
     """Spikes, or their averages after pooling: what [`_output_bits`][] of the source wrote."""
     bits = rounding.as_scalar(chip.precision.activation)
-    pool = layer.input_pool if layer.input_pool is not None and "neurons" in corrections else 1
-    return bits + average_bits(pool)
+    if layer.input_pool is None or "pooled_inputs" not in corrections:
+        return bits
+    return bits + _average_bits(layer.input_pool, chip)
+
+
+def _average_bits(pool: int, chip: Accelerator) -> float:
+    """What an average of spikes has beyond a spike; activations are rounded to their bits again."""
+    return average_bits(pool) if chip.element == "spiking" else 0.0
 
 
 def _output_bits(layer: Layer, chip: Accelerator, corrections: frozenset[str]) -> Any:
@@ -194,7 +198,7 @@ def _output_bits(layer: Layer, chip: Accelerator, corrections: frozenset[str]) -
     if "neurons" not in corrections:
         return chip.precision.output
     bits = chip.precision.output if layer.spiking else chip.precision.accumulator
-    return rounding.as_scalar(bits) + average_bits(layer.pool)
+    return rounding.as_scalar(bits) + _average_bits(layer.pool, chip)
 
 
 def _cycles(

@@ -22,9 +22,10 @@ CORRECTIONS: dict[str, str] = {
     "analog_input": "A directly encoded layer computes its products once, for all timesteps, with a "
     "multiplier. Published: at every timestep, as if the image were spikes.",
     "neurons": "Only spiking layers update neurons and send spikes (the others send partial sums); residual "
-    "additions, pooling, biases and normalisation are charged, pooled maps leave smaller, and a pooled "
-    "average has its bits when it is written and when it is read. Published: every layer has neurons, "
-    "and nothing else is charged.",
+    "additions, pooling, biases and normalisation are charged, and pooled maps leave smaller. "
+    "Published: every layer has neurons, and nothing else is charged.",
+    "pooled_inputs": "A pooled average of spikes is read with the bits that it was written with. Published: "
+    "every operand has the same bits.",
     "rounding": "Powers and operation counts are not rounded. Published: powers to a nanowatt per group, "
     "operations to whole numbers.",
 }

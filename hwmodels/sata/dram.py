@@ -257,16 +257,36 @@ def _input_reads(geometry: Geometry, rows: int, columns: int, size_bytes: int, d
     return flush_misses(input_order(geometry, rows, columns, dataflow), passes, capacity)
 
 
+REPLAYED = 2**25
+"""Demands of the input map in one pass whose order is replayed: more would take gigabytes and minutes."""
+
+
+def is_replayed(geometry: Geometry, size_bytes: int) -> bool:
+    """Whether reads of the input map are counted exactly: few enough to replay, or all held at once."""
+    held = geometry.distinct_inputs < read_capacity(size_bytes)
+    return held or geometry.pixels * geometry.taps <= REPLAYED
+
+
 def dram_counts(
-    geometry: Geometry, rows: int, columns: int, buffers: tuple[int, int, int], dataflow: str
+    geometry: Geometry,
+    rows: int,
+    columns: int,
+    buffers: tuple[int, int, int],
+    dataflow: str,
+    input_reads: int | None = None,
 ) -> tuple[int, int, int]:
-    """Exact DRAM words (ifmap reads, filter reads, ofmap writes) of one layer under "os", "ws" or "is"."""
+    """Exact DRAM words (ifmap reads, filter reads, ofmap writes) of one layer under "os", "ws" or "is".
+
+    `input_reads`, if given, stands for the first of them, which is the only one that is replayed.
+    """
     g = geometry
     row_extent = g.pixels if dataflow == "os" else g.taps
     column_extent = g.pixels if dataflow == "is" else g.filters
     row_folds, column_folds = -(-row_extent // rows), -(-column_extent // columns)
 
-    ifmap = _input_reads(g, rows, columns, buffers[0], dataflow)
+    ifmap = input_reads
+    if ifmap is None:
+        ifmap = _input_reads(g, rows, columns, buffers[0], dataflow)
     capacity = read_capacity(buffers[1])
     if dataflow == "os":
         full, rest = divmod(g.filters, columns)

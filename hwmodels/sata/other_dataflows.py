@@ -61,6 +61,8 @@ def spinalflow_counts(layer: Layer, timesteps: Any, chip: Any) -> dict[str, Any]
     written = written / layer.pool**2
     return {
         "macs": spikes * g.filters * (1 - pruned),
+        # It sees no zeros, so that its slots are filled by spikes alone.
+        "dense_macs": spikes * g.filters * (1 - pruned),
         "neuron_updates": outputs if layer.spiking else 0,
         "cycles": blocks * (spikes + g.pixels * timesteps),
         "sram_ifmap_reads": blocks * spikes * entry,
@@ -96,6 +98,8 @@ def ptb_counts(layer: Layer, timesteps: Any, chip: Any, dram: str) -> dict[str, 
     written = outputs * bits / 8 / layer.pool**2
     return {
         "macs": words * g.filters * rate * timesteps * (1 - pruned),
+        # What is skipped takes no cycle, and its products are not done.
+        "dense_macs": layer.macs * timesteps * active,
         "neuron_updates": outputs if layer.spiking else 0,
         "cycles": folds * (g.taps * active * window + rows + columns - 2),
         "sram_ifmap_reads": words * rounding.ceil_divide(g.filters, columns) * timesteps * spike,

@@ -4,10 +4,11 @@ Figures 4b, 5a and 5b and Table II of "Are SNNs Truly Energy-efficient?", and th
 paper.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from hwmodels.sata.accelerator import Accelerator
+from hwmodels.sata.conventions import CORRECTIONS
 from hwmodels.sata.early_exit import early_exit_cost
 from hwmodels.sata.inference import InferenceCost, inference_energy
 from hwmodels.sata.technology import SPIKING_ELEMENT, Precision, element_power
@@ -63,7 +64,13 @@ def movement_j(cost: InferenceCost) -> float:
     )
 
 
-def figure_5a(timesteps: Sequence[int] = (1, 2, 4, 8), conventions: str = "corrected") -> dict[int, float]:
+OF_SPIKES = tuple(name for name in CORRECTIONS if name != "pooled_inputs")
+"""Conventions of figure 5a, whose dataflows fetch spikes: all corrections but the bits of pooled averages."""
+
+
+def figure_5a(
+    timesteps: Sequence[int] = (1, 2, 4, 8), conventions: str | Collection[str] = OF_SPIKES
+) -> dict[int, float]:
     """Data movement that SATA's dataflow saves against plain output-stationary: VGG9, 64×64 input, by T."""
     savings = {}
     for steps in timesteps:

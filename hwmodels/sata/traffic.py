@@ -17,7 +17,7 @@ from hwmodels.sata.array import (
     schedule,
     simulator_geometry,
 )
-from hwmodels.sata.dram import Geometry, dram_counts
+from hwmodels.sata.dram import Geometry, dram_counts, is_replayed
 from hwmodels.sata.relaxation import relaxed_dram_counts
 from hwmodels.workload import Layer, Scalar
 
@@ -78,10 +78,13 @@ def _statistics(ifmap: Schedule, weights: Schedule, dram: Any, merged: bool) -> 
 def _exact_dram(
     geometry: Geometry, rows: int, columns: int, buffers: tuple[int, int, int], dataflow: str
 ) -> tuple[int, int, int]:
+    inputs = None
+    if not is_replayed(geometry, buffers[0]):
+        inputs = round(float(relaxed_dram_counts(geometry, rows, columns, buffers, dataflow)[0]))
     if dataflow == "sata":  # weights come once and in order
-        ifmap, _, ofmap = dram_counts(geometry, rows, columns, buffers, "os")
+        ifmap, _, ofmap = dram_counts(geometry, rows, columns, buffers, "os", inputs)
         return ifmap, geometry.taps * geometry.filters, ofmap
-    return dram_counts(geometry, rows, columns, buffers, dataflow)
+    return dram_counts(geometry, rows, columns, buffers, dataflow, inputs)
 
 
 @lru_cache(maxsize=65536)
@@ -162,7 +165,11 @@ def cycle_statistics(
     - `corrected`: see the layer's own padding and output size, fetch no null words and write each result
       once. Without it, the simulator's view: the unpadded map with its overhanging windows.
     - `dram`: "exact" replays the address order on the host; "closed_form" approximates the three DRAM counts
-      by formulas that compile and vectorise, for sweeps.
+      by formulas that compile and vectorise, for sweeps. Above [`REPLAYED`][hwmodels.sata.dram.REPLAYED]
+      demands of the input map in one pass (output pixels times kernel times channels, 2²⁵) the reads of the
+      input map that do not fit the buffer come from the closed form in both: on the published layers it is
+      within 20 % of the replay, on maps of 96×160 to 128×256 with 16 to 64 channels within 7 %. The other
+      counts stay exact.
 
     **Returns:** a [`CycleStatistics`][].
 

@@ -1,7 +1,7 @@
 """Area of the chip, by component."""
 
 from hwmodels.rounding import maximum, minimum
-from hwmodels.routes import average_bits, input_pools, is_projection
+from hwmodels.routes import input_pools, is_projection
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import Components
 from hwmodels.spikeflow.conventions import Conventions
@@ -12,6 +12,7 @@ from hwmodels.spikeflow.energy import (
     converters,
     input_width,
     keeps_potential,
+    pooled_bits,
     serial_cycles,
 )
 from hwmodels.spikeflow.placement import Placement, columns_per_weight
@@ -88,7 +89,7 @@ def _tile_area(workload: Workload, chip: Chip, conventions: Conventions) -> dict
         tree = width * pes / REFERENCE_PES
     area: dict[str, Scalar] = dict.fromkeys(AREA_COMPONENTS, 0.0)
     area["crossbar"] = pes * kernel * kernel * chip.cell.area_um2 * size
-    area["adc"] = pes * adcs * chip.adc.area_um2 * chip.adc.growth(chip.adc_bits)
+    area["adc"] = pes * adcs * chip.adc.area_um2 * chip.adc.area_growth(chip.adc_bits)
     area["mux"] = pes * adcs * parts.mux_um2
     area["diff"] = adcs * parts.subtractor_um2
     area["pe_buffer"] = parts.pe_buffer_um2
@@ -107,7 +108,7 @@ def _tile_area(workload: Workload, chip: Chip, conventions: Conventions) -> dict
     area["neuron"] = columns / chip.channel_sharing * unit
     if any(layer.pool > 1 for layer in workload.layers):
         area["pooling"] = columns * parts.adder_8_bit_um2
-    if chip.calibration != "none":
+    if chip.calibration in ("tile", "column"):
         area["gain"] = pes * adcs * parts.multiplier_8_bit_um2
     if any(layer.bias or layer.norm != "none" for layer in workload.layers):
         area["normalisation"] = columns * parts.adder_16_bit_um2
@@ -140,7 +141,7 @@ def _map_bits(workload: Workload, index: int, chip: Chip, conventions: Conventio
     if is_projection(layer, workload):
         return 0.0  # a projection reads the map of the branch that it runs beside
     shortcut = float(layer.outputs) if layer.residual_add else 0.0  # it waits for its branch
-    each = input_width(layer, chip) + average_bits(input_pools(workload)[index])
+    each = input_width(layer, chip) + pooled_bits(input_pools(workload)[index], chip)
     return inputs * each + shortcut + _constant_bits(layer, workload, chip)
 
 

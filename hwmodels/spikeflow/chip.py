@@ -7,9 +7,10 @@ from typing import Any, Literal, get_args
 import equinox as eqx
 import numpy as np
 
+from hwmodels.adc import Kind
 from hwmodels.checks import is_traced
 from hwmodels.chip import Analog
-from hwmodels.crossbar import Converters, Crossbar, Device, Wires
+from hwmodels.crossbar import Converters, Crossbar, Device, Settling, Wires
 from hwmodels.crossbar.converter import FullScale
 from hwmodels.crossbar.mapping import Calibration, Signs
 from hwmodels.spikeflow import ranges
@@ -22,7 +23,6 @@ Partition = Literal["kernel-split", "flatten"]
 Schedule = Literal["overlapped", "pipelined", "sequential"]
 Activity = Literal["dense", "spikes"]
 Neuron = Literal["lif", "relu"]
-AdcKind = Literal["flash", "sar"]
 
 _RANGES: dict[str, tuple[int | float, int | float]] = {
     "crossbar_rows": (1, 4096),
@@ -86,14 +86,16 @@ class Chip(eqx.Module):
     - `cell`, `adc`, `components`, `mesh`: constants with their sources.
     - `wires`, `device`: the circuit of a crossbar, in ohm and siemens. A device without `bits` has the levels
       of `cell.bits`.
+    - `settling`: when currents are sampled after the rows step, see [`hwmodels.crossbar.Settling`][]; its
+      `read_s` is added to every read round, whose published time has no such part. None: settled, in no time.
     - `full_scale_percentile`: of the converters, see [`hwmodels.crossbar.Converters`][].
     - `constants_nm`: node at which those constants hold.
     - `node_rule`: how they are scaled, see [`scaling`][].
     - `signs`: how a weight of either sign becomes conductances, see [`hwmodels.crossbar.encoding`][].
       `"nice"` is SpikeSim's; `"differential"` takes two columns for each of its columns, `"offset"` one
       column of every crossbar.
-    - `calibration`: digital gain on the currents, `"none"` as published, one per `"tile"` or per `"column"`;
-      a gain costs a multiplication for every conversion.
+    - `calibration`: digital gain on the currents, `"none"` as published, one per `"kernel"`, which scales
+      thresholds, or one per `"tile"` or `"column"`, which multiplies every conversion.
     - `full_scale`: of the converters: `"worst-case"`, or `"calibrated"` on images that are seen at
       programming.
     - `partition`: how a kernel is cut. `"kernel-split"`: one crossbar per kernel position and per
@@ -135,17 +137,18 @@ class Chip(eqx.Module):
     adc: Adc = Adc()
     components: Components = Components()
     mesh: Mesh = Mesh()
+    settling: Settling | None = None
     constants_nm: Scalar = 65.0
     wires: Wires = Wires()
     device: Device = Device()
     full_scale_percentile: float = eqx.field(static=True, default=0.999)
-    signs: Signs = eqx.field(static=True, default="nice")
-    calibration: Calibration = eqx.field(static=True, default="none")
-    full_scale: FullScale = eqx.field(static=True, default="worst-case")
+    signs: str = eqx.field(static=True, default="nice")
+    calibration: str = eqx.field(static=True, default="none")
+    full_scale: str = eqx.field(static=True, default="worst-case")
     node_rule: str = eqx.field(static=True, default="nominal-voltage")
-    partition: Partition = eqx.field(static=True, default="kernel-split")
+    partition: str = eqx.field(static=True, default="kernel-split")
     schedule: str = eqx.field(static=True, default="overlapped")
-    activity: Activity | None = eqx.field(static=True, default=None)
+    activity: str | None = eqx.field(static=True, default=None)
     neuron: str = eqx.field(static=True, default="lif")
     entropy_module: bool = eqx.field(static=True, default=False)
 
@@ -164,7 +167,7 @@ class Chip(eqx.Module):
             ("activity", self.activity or "dense", Activity),
             ("neuron", self.neuron, Neuron),
             ("node_rule", self.node_rule, Rule),
-            ("adc.kind", self.adc.kind, AdcKind),
+            ("adc.kind", self.adc.kind, Kind),
             ("signs", self.signs, Signs),
             ("calibration", self.calibration, Calibration),
             ("full_scale", self.full_scale, FullScale),
@@ -196,6 +199,15 @@ class Chip(eqx.Module):
             f"{_plain(self.weight_bits)}-bit weights, {_plain(self.adc_bits)}-bit ADC, {self.signs}, {gain}"
         )
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """The same for columns of tables."""
+        return {
+            "node": f"{_plain(self.node_nm)} nm",
+            "size": f"{self.cell.name.upper()} {_plain(self.crossbar_rows)}×{_plain(self.crossbar_columns)}",
+            "bits": f"{_plain(self.weight_bits)}-bit weights, {_plain(self.adc_bits)}-bit ADC",
+        }
+
     def crossbar(self) -> Crossbar:
         """The array design that this chip programs: the one place where its sizes, leaves of the cost, become
         the static sizes of a circuit.
@@ -214,18 +226,20 @@ class Chip(eqx.Module):
             columns=self._whole("crossbar_columns"),
             wires=self.wires,
             device=device,
-            partition=self.partition,
-            signs=self.signs,
-            calibration=self.calibration,
             slices=slices,
+            **self._words("partition", "signs", "calibration"),
+            settling=self.settling,
         )
 
     def converters(self) -> Converters:
-        """The converters of tiles that spikes drive."""
+        """The converters of tiles that spikes drive: their errors as built are those of `adc`, which prices
+        them."""
         return Converters(
             adc_bits=self._whole("adc_bits"),
-            full_scale=self.full_scale,
             percentile=self.full_scale_percentile,
+            **self._words("full_scale"),
+            adc=self.adc if self.adc.build is not None else None,
+            columns_per_adc=self._whole("mux_ratio") if self.adc.build is not None else 1,
         )
 
     def arithmetic(self) -> Analog:
@@ -242,6 +256,10 @@ class Chip(eqx.Module):
         from hwmodels.spikeflow.cost import evaluate
 
         return evaluate(workload, self, conventions)
+
+    def _words(self, *names: str) -> dict[str, Any]:
+        """Words that `check` has seen."""
+        return {name: getattr(self, name) for name in names}
 
     def _whole(self, name: str) -> int:
         value: Any = self

@@ -11,6 +11,7 @@ Sources, by their letter in the comments below:
 
 import equinox as eqx
 
+from hwmodels.adc import Adc as Adc
 from hwmodels.spikeflow.technology import scaling
 from hwmodels.workload import Scalar
 
@@ -62,43 +63,6 @@ SRAM = Cell(
 bank. Energy (pJ) and area (µm²) are digit for digit the same number in the script, and as an area it makes
 sense (102.4 F² a cell at F = 40 nm): the energy is most likely a slip, and stands where conventions are
 published."""
-
-
-class Adc(eqx.Module):
-    r"""The converter of a column, and how it scales with its resolution b.
-
-    `flash` has $2^b - 1$ comparators that decide at once: energy and area grow as $2^b - 1$, and one clock is
-    enough. `sar` decides one bit a clock: its comparator and logic work b times, its capacitor array has
-    $2^b$ units, and the conversion takes b clocks. Both rules are anchored at the published converter
-    (b = 4), so at four bits they differ in time alone; how SAR divides between logic and capacitors there is
-    `capacitor_share`.
-
-    **Arguments:**
-
-    - `kind`: `"flash"` or `"sar"`.
-    - `energy_j`, `area_um2`: one conversion and one converter at `reference_bits`.
-    - `reference_bits`: resolution at which they hold.
-    - `capacitor_share`: share of the SAR converter's energy and area that its capacitors take at
-      `reference_bits`, in [0, 1]. An assumption, not a measurement.
-    """
-
-    kind: str = eqx.field(static=True, default="flash")
-    energy_j: Scalar = 2.03084e-12  # E
-    area_um2: Scalar = 693.633  # E
-    reference_bits: Scalar = 4  # `--ADC_precision 4` of the same repository
-    capacitor_share: Scalar = 0.5
-
-    def growth(self, bits: Scalar) -> Scalar:
-        """Energy and area at `bits`, relative to `reference_bits`."""
-        if self.kind == "flash":
-            return (2.0**bits - 1.0) / (2.0**self.reference_bits - 1.0)
-        logic = bits / self.reference_bits
-        capacitors = 2.0 ** (bits - self.reference_bits)
-        return (1.0 - self.capacitor_share) * logic + self.capacitor_share * capacitors
-
-    def conversion_clocks(self, bits: Scalar) -> Scalar:
-        """Clocks of one conversion: one for flash, one per bit for SAR."""
-        return bits if self.kind == "sar" else 1
 
 
 class Mesh(eqx.Module):

@@ -133,7 +133,7 @@ def layer_energy(
     energy: dict[str, Scalar] = dict.fromkeys(ENERGY_COMPONENTS, 0.0)
     energy["crossbar"] = crossbar_cycles * rounds * cell_read_j(chip, conventions) * size * driven
     conversions = pe_cycles * rounds * adcs * converting
-    energy["adc"] = conversions * chip.adc.energy_j * chip.adc.growth(chip.adc_bits)
+    energy["adc"] = conversions * chip.adc.energy_j * chip.adc.energy_growth(chip.adc_bits)
     energy["mux"] = conversions * parts.mux_j
     subtraction_j = parts.adder_8_bit_j if conventions.diff_energy else parts.subtractor_j
     subtractions = pe_cycles * rounds * parts.subtractors_per_round * lanes
@@ -158,7 +158,7 @@ def layer_energy(
             energy["membrane"] = 2 * kept * timesteps * chip.membrane_bits * parts.global_buffer_bit_j
     if conventions.whole_chip:
         _add_whole_chip(energy, workload, index, chip, placement, route, input_pool, conventions)
-        if chip.calibration != "none":
+        if chip.calibration in ("tile", "column"):  # One of a whole kernel scales its thresholds.
             energy["gain"] = conversions * parts.multiplier_8_bit_j * converting
     return energy
 
@@ -191,13 +191,13 @@ def _add_whole_chip(
     last = layer is workload.layers[-1]
     width = chip.activation_bits if chip.neuron == "relu" else 1
     inputs = float(layer.height * layer.width * layer.in_channels)
-    each = input_width(layer, chip) + average_bits(input_pool)
+    each = input_width(layer, chip) + pooled_bits(input_pool, chip)
     read_bits = inputs * each * evaluated
     if index == 0:
         read_bits = read_bits + inputs * each  # the input is loaded once
     # A projection's sums go on to the addition, and no map of them is kept.
     no_map = last or is_projection(layer, workload)
-    sent = width + average_bits(layer.pool)
+    sent = width + pooled_bits(layer.pool, chip)
     written_bits = 0.0 if no_map else outputs / layer.pool**2 * sent * timesteps
     travelling = inputs * each * evaluated * mean_hops(placement, route.source, index)
     if route.shortcut is not None:
@@ -223,6 +223,11 @@ def _add_whole_chip(
         energy["pooling"] = outputs * timesteps * parts.adder_4_bit_j
     if last and chip.entropy_module:
         energy["entropy"] = layer.out_channels * timesteps * entropy_class_j(parts)
+
+
+def pooled_bits(pool: int, chip: Chip) -> float:
+    """What an average of spikes has beyond a spike; activations are rounded to their bits again."""
+    return 0.0 if chip.neuron == "relu" else average_bits(pool)
 
 
 def entropy_class_j(parts: Components) -> Scalar:

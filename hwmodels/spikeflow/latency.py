@@ -27,7 +27,7 @@ LATENCY_COMPONENTS = ("read", "mux", "adc", "bit_serial")
 - `read`: one read round for each output position: crossbar, flash conversion, DIFF, H-tree and buffers. The
   tool times a PE cycle as a whole, 26 clocks, so these cannot be told apart.
 - `mux`: the further read rounds, which columns take because they share a converter.
-- `adc`: the further clocks of a SAR conversion.
+- `adc`: the further clocks of a SAR or ramp conversion.
 - `bit_serial`: the further PE cycles of an input of several bits that enter one by one.
 """
 
@@ -36,8 +36,8 @@ def cycle_parts_s(chip: Chip, conventions: Conventions) -> tuple[Scalar, dict[st
     """Time of one PE cycle in second, and its shares by [`LATENCY_COMPONENTS`][], which sum to one.
 
     Published: `cycle_clocks` whatever the chip. Scaled: the clocks are spent on read rounds, so they grow
-    with `mux_ratio`, and a SAR converter adds the clocks of its further bits to every round. All rounds are
-    taken to last equally long.
+    with `mux_ratio`, and a SAR or ramp converter adds its further clocks to every round. All rounds are
+    taken to last equally long. `Chip.settling` adds the time of its read to every round.
     """
     rounds = read_rounds(chip, conventions)
     clocks = chip.cycle_clocks
@@ -46,6 +46,9 @@ def cycle_parts_s(chip: Chip, conventions: Conventions) -> tuple[Scalar, dict[st
         clocks = clocks * rounds / REFERENCE_MUX
         serial = rounds * (chip.adc.conversion_clocks(chip.adc_bits) - 1)
     whole = clocks + serial
+    if chip.settling is not None:
+        settling = rounds * chip.settling.read_s * chip.clock_hz
+        clocks, whole = clocks + settling, whole + settling
     reading = clocks / whole
     first = reading / maximum(rounds, 1)
     return whole / chip.clock_hz, {

@@ -3,6 +3,8 @@
 from jaxsnn.codesign.evaluate import evaluate as evaluate
 from jaxsnn.codesign.folding import folded as folded
 from jaxsnn.codesign.folding import undisturbed as undisturbed
+from jaxsnn.codesign.metrics import Metrics as Metrics
+from jaxsnn.codesign.metrics import metrics as metrics
 from jaxsnn.codesign.noise_aware import NoiseAware as NoiseAware
 from jaxsnn.codesign.penalties import EnergyPenalty as EnergyPenalty
 from jaxsnn.codesign.penalties import SpikePenalty as SpikePenalty

@@ -9,8 +9,10 @@ from jaxtyping import Array
 
 from hwmodels.chip import Digital
 from hwmodels.rounding import rounded
+from jaxsnn.codesign.synapses import entry_synapses
 from jaxsnn.convolution import convolve
-from jaxsnn.layers import Conv, Linear
+from jaxsnn.graph import Graph
+from jaxsnn.layers import Block, Conv, Linear, Neurons
 from jaxsnn.learning.quantization import MintLIF, Settled, settled, uniform
 from jaxsnn.network import Network
 from jaxsnn.neuron import LIF, Neuron, ReLU
@@ -36,6 +38,9 @@ class FixedPoint(Neuron):
     def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
         return self.neuron.initial_state(shape, dtype)
 
+    def potential(self, state: Any) -> Array:
+        return self.neuron.potential(state)
+
     def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
         spikes, state = self.neuron(current, state)
         return spikes, jax.tree.map(self._kept, state)
@@ -59,6 +64,9 @@ class Activation(Neuron):
 
     def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
         return self.neuron.initial_state(shape, dtype)
+
+    def potential(self, state: Any) -> Array:
+        return self.neuron.potential(state)
 
     def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
         out, state = self.neuron(current, state)
@@ -84,27 +92,14 @@ def in_digits(network: Network, digital: Digital, *, image_full_scale: Any = 1.0
     for _, module in nnx.iter_graph(chip):
         if isinstance(module, Conv | Linear):
             _round_synapse(module, digital, image_full_scale if id(module) in entry else None)
-    for path, module in nnx.iter_graph(chip):
-        neuron = getattr(module, "neuron", None)
-        # A neuron inside a neuron belongs to it.
-        if isinstance(neuron, Neuron) and not isinstance(module, Neuron):
-            module.neuron = _rounded_neuron(getattr(module, "name", str(path)), neuron, digital)
+    for _, module in nnx.iter_graph(chip):
+        if isinstance(module, Block | Neurons):
+            module.neuron = _rounded_neuron(module.name, module.neuron, digital)
+        elif isinstance(module, Graph):
+            for index, (name, node) in enumerate(zip(module.names, module.modules, strict=True)):
+                if isinstance(node, Neuron):
+                    module.modules[index] = _rounded_neuron(name, node, digital)
     return chip
-
-
-def entry_synapses(network: Network) -> list[Conv | Linear]:
-    """The synapses that see the network's input."""
-    waiting, found = [network.layers[0]], []
-    while waiting:
-        layer = waiting.pop()
-        if hasattr(layer, "synapse"):
-            found.append(layer.synapse)
-        elif hasattr(layer, "blocks"):
-            waiting.append(layer.blocks[0])
-        else:
-            inner = (getattr(layer, name, None) for name in ("first", "projection", "block"))
-            waiting += [part for part in inner if part is not None]
-    return found
 
 
 def _round_synapse(synapse: Conv | Linear, digital: Digital, image_full_scale: Any) -> None:

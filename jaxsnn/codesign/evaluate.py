@@ -12,6 +12,7 @@ import numpy as np
 
 from hwmodels.chip import Chip, arithmetic, require_chip
 from hwmodels.flops import estimated_energy
+from jaxsnn.codesign.metrics import metrics
 from jaxsnn.codesign.provenance import machine
 from jaxsnn.codesign.report import OnChip, Report
 from jaxsnn.codesign.robustness import on_hardware
@@ -24,6 +25,8 @@ from jaxsnn.network import LayerRecord, Network
 Progress = Callable[[str, int, int], None]
 
 _DATA, _CHIPS = 0, 1
+_COUNTED = 256
+"""Test inputs that the metrics are counted on."""
 
 
 def evaluate(
@@ -105,6 +108,9 @@ def evaluate(
         timesteps=timesteps,
         estimated_energy_j=float(estimated_energy(to_workload(record, timesteps))),
         chips=found,
+        metrics=metrics(
+            networks[0], inputs[:_COUNTED], **fixed | {"batch_size": min(batch_size, _COUNTED)}, key=data_key
+        ),
         inputs={
             "dataset": dataset.name,
             "dataset_sha256": dataset.fingerprint,
@@ -145,6 +151,7 @@ def _on_chip(
     return OnChip(
         name=name,
         label=chip.label,
+        facts=dict(getattr(chip, "facts", {})),
         by_network=accuracies,
         software=np.array([one.accuracy for one in software]),
         record=record,

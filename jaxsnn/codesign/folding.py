@@ -12,7 +12,6 @@ from hwmodels.crossbar import Crossbar
 from jaxsnn.codesign.program import program
 from jaxsnn.layers import Block
 from jaxsnn.network import Network
-from jaxsnn.neuron import IF, LIF, CubaLIF, SharedLIF
 
 
 def scaled_as(params: Any, on_chip: Any) -> Any:
@@ -58,13 +57,13 @@ def folded(network: Network, chip: Network) -> Network:
                 f"layer {layer.name!r}: its kernel's scale on the chip is {factor}, for which no threshold "
                 "can stand; its devices or wires let nothing through."
             )
-        # A potential in few bits, or a learnt threshold, does not scale along.
-        if type(layer.neuron) in (LIF, IF, CubaLIF, SharedLIF):
-            layer.neuron.rescale(1 / float(factor))
-        elif layer.neuron.spiking:
-            raise ValueError(f"layer {layer.name!r} has no plain threshold: {type(layer.neuron).__name__}.")
-        else:
+        if not layer.neuron.spiking:
             kernel[...] = kernel[...] * factor
+            continue
+        try:
+            layer.neuron.rescale(1 / float(factor))
+        except ValueError as error:
+            raise ValueError(f"layer {layer.name!r}: {error}") from error
     return software
 
 

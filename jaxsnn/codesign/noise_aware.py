@@ -17,7 +17,7 @@ from hwmodels.crossbar.lumped import Lumped
 from hwmodels.crossbar.programming import Solve
 from hwmodels.sharding import distributed
 from jaxsnn.codesign.folding import scaled_as
-from jaxsnn.codesign.program import program
+from jaxsnn.codesign.program import groups_of, program
 from jaxsnn.learning.evaluation import split_parameters
 from jaxsnn.learning.quantization import settled
 from jaxsnn.learning.transform import Transform
@@ -79,7 +79,8 @@ class NoiseAware(Transform):
             )
 
     def _solution(self, network: Network) -> dict[str, Any]:
-        tiles = target_tiles(split_parameters(settled(network))[1], self.crossbar)
+        params = split_parameters(settled(network))[1]
+        tiles = target_tiles(params, self.crossbar, groups=groups_of(network, params))
         at = self._cut(EXPANSIONS[self.between].at)
         return {dtype: at(G, self.crossbar.wires) for dtype, G in tiles.items()}
 
@@ -108,7 +109,8 @@ class NoiseAware(Transform):
         graph, params, rest = split_parameters(settled(network))
 
         def on_chip(params: Any) -> Any:
-            return deploy(params, self.crossbar, key, solve=solve)
+            groups = groups_of(network, params)
+            return deploy(params, self.crossbar, key, groups=groups, solve=solve)
 
         def in_software(params: Any) -> Any:
             return scaled_as(params, on_chip(jax.lax.stop_gradient(params)))

@@ -1,7 +1,8 @@
 """A network on a chip: the one verb."""
 
 import dataclasses
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from hwmodels.checks import at_edge
 from hwmodels.chip import Analog, Arithmetic, Chip, Digital, arithmetic
 from hwmodels.crossbar import (
     Converters,
@@ -19,13 +21,15 @@ from hwmodels.crossbar import (
     program_kernels,
 )
 from hwmodels.crossbar.programming import Solve
-from jaxsnn.codesign.digital import entry_synapses, in_digits
+from jaxsnn.codesign.digital import in_digits
+from jaxsnn.codesign.synapses import entry_synapses
 from jaxsnn.layers import Conv, Linear
 from jaxsnn.learning.quantization import settled
 from jaxsnn.network import Network
 
 # Designs that differ only in numbers, such as resistances, share one compiled program.
-_deploy = jax.jit(deploy)
+_deploy = at_edge(deploy, static_argnames=("groups",))
+_program_kernels = at_edge(program_kernels, static_argnames=("groups",))
 
 
 def program(
@@ -40,8 +44,9 @@ def program(
     """The network as a chip runs it; gradients flow to its weights, and to the chip's devices and wires.
 
     Quantisers act before: what is programmed are quantised weights, and what devices make of them is rounded
-    no more. On crossbars every kernel becomes conductances; behind converters, or with read noise, every
-    layer multiplies tile by tile. On a digital chip every operand gets its bits.
+    no more. On crossbars every kernel becomes conductances; behind converters, with read noise, or with
+    nonlinear cells that are solved exactly, every layer multiplies tile by tile. On a digital chip every
+    operand gets its bits.
 
     ```
     chip = program(network, spikeflow.Chip(calibration="column"), jax.random.key(0))
@@ -69,7 +74,8 @@ def program(
         full_scale = 1.0 if images is None else _greatest(images)[0]
         return in_digits(network, found, image_full_scale=full_scale)
     settled_network = settled(network)
-    if found.converters is None and found.encoder is None and found.crossbar.device.read_noise is None:
+    by_tile = found.crossbar.device.read_noise is not None or found.crossbar.reads_exactly
+    if found.converters is None and found.encoder is None and not by_tile:
         return _as_matrices(settled_network, found.crossbar, key, solve)
     if images is not None and found.encoder is not None and network.encoding.constant:
         greatest, signed = _greatest(images)
@@ -101,9 +107,26 @@ def _calibrates(analog: Analog) -> bool:
 
 def _as_matrices(network: Network, crossbar: Crossbar, key: jax.Array, solve: Solve) -> Network:
     graphdef, kernels, rest = _split(network)
+    groups = groups_of(network, kernels)
     if solve is effective_conductance:
-        return nnx.merge(graphdef, _deploy(kernels, crossbar, key), rest, copy=True)
-    return nnx.merge(graphdef, deploy(kernels, crossbar, key, solve=solve), rest, copy=True)
+        return nnx.merge(graphdef, _deploy(kernels, crossbar, key, groups=groups), rest, copy=True)
+    return nnx.merge(graphdef, deploy(kernels, crossbar, key, groups=groups, solve=solve), rest, copy=True)
+
+
+def groups_of(network: Network, params: Any) -> tuple[tuple[str, int], ...]:
+    """The groups of its grouped convolutions, by the path of their kernels among `params`."""
+    found = {path: layer.groups for path, layer in nnx.iter_graph(network) if isinstance(layer, Conv)}
+    return tuple(
+        (name, found[path[:-2]]) for path, name in _names(params).items() if found.get(path[:-2], 1) > 1
+    )
+
+
+def _names(params: Any) -> dict[tuple[Any, ...], str]:
+    """Paths among the leaves as Flax has them, and as `jax.tree_util.keystr` writes them."""
+    return {
+        tuple(getattr(entry, "key", None) for entry in path): jax.tree_util.keystr(path)
+        for path, _ in jax.tree_util.tree_leaves_with_path(params)
+    }
 
 
 def _split(network: Network) -> tuple[Any, Any, Any]:
@@ -116,13 +139,13 @@ def _split(network: Network) -> tuple[Any, Any, Any]:
 def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) -> Network:
     graphdef, params, rest = _split(network)
     chip = nnx.merge(graphdef, params, rest, copy=True)
-    kernels = program_kernels(params, analog.crossbar, key, solve=solve)
-    leaves = jax.tree_util.tree_leaves_with_path(params)
+    groups = groups_of(network, params)
+    programmed = _program_kernels if solve is effective_conductance else partial(program_kernels, solve=solve)
+    kernels = programmed(params, analog.crossbar, key, groups=groups)
     # The kernels' devices draw from the streams of the leaves; the reads from the next one.
-    read_key = jax.random.fold_in(key, len(leaves))
-    names = {
-        tuple(getattr(entry, "key", None) for entry in path): jax.tree_util.keystr(path) for path, _ in leaves
-    }
+    names = _names(params)
+    read_key = jax.random.fold_in(key, len(names))
+    converter_key = jax.random.fold_in(key, len(names) + 1)
     order = list(kernels)
     entry = {id(synapse) for synapse in entry_synapses(chip)} if chip.encoding.constant else set()
     for path, layer in nnx.iter_graph(chip):
@@ -134,6 +157,7 @@ def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) ->
                 converters,
                 analog.crossbar.device.read_noise,
                 jax.random.fold_in(read_key, order.index(name)),
+                converter_key=jax.random.fold_in(converter_key, order.index(name)),
             )
             # As data, so that chips of one design share a compiled program.
             layer.product = nnx.data(OnTiles(tiles))
@@ -156,6 +180,8 @@ def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int 
 
         def __call__(self, x, kernel, *geometry, **drawn):
             settings = dict(zip(("stride", "padding"), geometry, strict=False))
+            if "dilation" in drawn:
+                settings["dilation"] = drawn["dilation"]
             found[self.path] = OnTiles(self.tiles.calibrate(x, **settings))
             return found[self.path](x, kernel, *geometry, **drawn)
 
@@ -171,12 +197,13 @@ class OnTiles(eqx.Module):
     """The product of a layer on its tiles, as [`jaxsnn.layers.Conv`][] and `Linear` call it."""
 
     tiles: TileProduct
+    holds_weights: ClassVar[bool] = True
 
     @property
     def draws(self) -> bool:
-        return self.tiles.read_noise is not None
+        return self.tiles.read_noise is not None or self.tiles.drawn is not None
 
-    def __call__(self, x, kernel, *geometry, keys=None):
+    def __call__(self, x, kernel, *geometry, **special):
         if geometry:
-            return self.tiles.convolve(x, kernel, *geometry, keys=keys)
-        return self.tiles.linear(x, kernel, keys=keys)
+            return self.tiles.convolve(x, kernel, *geometry, **special)
+        return self.tiles.linear(x, kernel, **special)

@@ -1,12 +1,14 @@
 """What a result was made with, and files that are written whole or not at all."""
 
 import contextlib
+import csv
 import datetime
 import json
 import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxsnn import __version__
+
 PACKAGES = (
-    "jaxsnn",
     "jax",
     "jaxlib",
     "flax",
@@ -32,13 +35,27 @@ def machine() -> dict[str, Any]:
     device = jax.devices()[0]
     return {
         "device": f"{len(jax.devices())} x {device.device_kind} ({device.platform})",
+        "processor": processor(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name)) is not None},
+        "versions": {
+            "spikechip": __version__,
+            **{name: found for name in PACKAGES if (found := _version(name)) is not None},
+        },
         "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def processor() -> str | None:
+    """What the CPU is called, where the system says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or None)
 
 
 def _version(name: str) -> str | None:
@@ -66,15 +83,24 @@ def commit() -> str | None:
         return None
 
 
+def plain(value: Any) -> Any:
+    """An array as lists, for JSON."""
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return np.asarray(value).tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON.")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON that another program can read: no NaN, and arrays as lists."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, np.ndarray | np.generic | jax.Array):
-            return np.asarray(value).tolist()
-        raise TypeError(f"{type(value).__name__} cannot be written as JSON.")
-
     path.write_text(json.dumps(content, indent=1, default=plain, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows that have the columns of the first."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 @contextlib.contextmanager

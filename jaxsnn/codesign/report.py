@@ -1,8 +1,9 @@
 """What an evaluation found, for programs and for people."""
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from rich.console import Console
 
 from hwmodels.chip import Cost
 from jaxsnn.codesign import page
-from jaxsnn.codesign.provenance import all_or_nothing, write_json
+from jaxsnn.codesign.charts import Chart, Point, breakdown, scatter
+from jaxsnn.codesign.metrics import Metrics
+from jaxsnn.codesign.provenance import all_or_nothing, write_csv, write_json
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import si
 from jaxsnn.learning.evaluation import Evaluation
@@ -23,7 +26,7 @@ from jaxsnn.network import LayerRecord
 class OnChip:
     """A network on programmed chips of one design, and what an inference costs there.
 
-    - `name`, `label`: what the caller and what the chip calls it.
+    - `name`, `label`: what the caller and what the chip calls it; `facts`: node, size, bits where it says.
     - `by_network`: accuracy of every draw, shape (networks, draws); fractions.
     - `software`: accuracy without hardware, shape (networks,).
     - `record`: one per weighted layer, with the rates on the chips, averaged over draws.
@@ -36,6 +39,7 @@ class OnChip:
     software: np.ndarray
     record: tuple[LayerRecord, ...]
     cost: Cost
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def accuracies(self) -> np.ndarray:
@@ -101,6 +105,7 @@ class OnChip:
         """As JSON."""
         return {
             "label": self.label,
+            "facts": dict(self.facts),
             "accuracies": self.accuracies,
             "accuracy": self.accuracy,
             "spread": self.spread,
@@ -130,6 +135,7 @@ class Report:
     - `timesteps`: T.
     - `estimated_energy_j`: what a FLOP count claims, `FLOPs · T · (1 − sparsity) · E_AC`.
     - `chips`: an [`OnChip`][] each.
+    - `metrics`: NeuroBench's, of the first network in software, on up to 256 test inputs.
     - `inputs`, `provenance`: what the numbers were made from, and with.
     """
 
@@ -138,6 +144,7 @@ class Report:
     timesteps: int
     estimated_energy_j: float
     chips: Mapping[str, OnChip]
+    metrics: Metrics
     inputs: Mapping[str, Any]
     provenance: Mapping[str, Any]
 
@@ -181,29 +188,54 @@ class Report:
             "spike_rates": {layer.name: float(layer.spike_rate) for layer in self.record if layer.spiking},
             "input_rates": {layer.name: float(layer.input_rate) for layer in self.record},
             "estimated_energy_j": self.estimated_energy_j,
+            "metrics": self.metrics.numbers(),
             "chips": {name: chip.numbers() for name, chip in self.chips.items()},
         }
 
+    def result(self) -> dict[str, Any]:
+        """What `result.json` holds: inputs, machine, numbers."""
+        return {"inputs": dict(self.inputs), **self.provenance, "numbers": self.numbers()}
+
     def tables(self) -> list[Table]:
-        """One row a chip, then where energy and spikes go."""
-        return [chip_table(self), *layer_tables(self), rate_table(self)]
+        """One row a chip, then where energy and spikes go, and what NeuroBench counts."""
+        return [chip_table(self), *cost_tables(self), rate_table(self), self.metrics.table()]
+
+    def charts(self) -> list[Chart]:
+        """Accuracy against energy, and what takes energy and area on each chip."""
+        points = [Point(one.name, one.energy_j, one.accuracy, one.spread) for one in self.chips.values()]
+        costs = {name: chip.cost for name, chip in self.chips.items()}
+        return [
+            scatter(points, self.software_accuracy),
+            breakdown(
+                "Energy by component",
+                "J",
+                {name: _floats(cost.energy_by_component_j) for name, cost in costs.items()},
+            ),
+            breakdown(
+                "Area by component",
+                "mm²",
+                {name: _floats(cost.area_by_component_mm2) for name, cost in costs.items()},
+            ),
+        ]
 
     def save(self, folder: str | PathLike) -> Path:
-        """Writes `report.html` and `result.json`, both or neither.
+        """Writes `report.html`, `result.json` and `result.csv`, one row a chip: all or none.
 
         **Returns:** the folder.
         """
         folder = Path(folder)
-        result = {"inputs": dict(self.inputs), **self.provenance, "numbers": self.numbers()}
         with all_or_nothing(folder) as scratch:
             text = page.render(
                 "A network on chips",
                 self.tables(),
                 {"inputs": dict(self.inputs), **self.provenance},
+                charts=self.charts(),
                 verdict=self.verdict,
+                links=("result.json", CSV),
             )
             (scratch / "report.html").write_text(text, encoding="utf-8")
-            write_json(scratch / "result.json", result)
+            write_csv(scratch / CSV, chip_rows(self.numbers()))
+            write_json(scratch / "result.json", self.result())
         return folder
 
     def __str__(self) -> str:
@@ -214,11 +246,57 @@ class Report:
         return console.file.getvalue()  # type: ignore[attr-defined]  # It is the StringIO from above.
 
 
+_FACTS = ("node", "size", "bits")
+CSV = "result.csv"
+
+
+def has_chips(numbers: Mapping[str, Any]) -> bool:
+    """Whether a result's numbers are those of a [`Report`][]."""
+    chips = numbers.get("chips")
+    return isinstance(chips, Mapping) and all(
+        isinstance(chip, Mapping) and {"energy_j", "spread"} <= set(chip) for chip in chips.values()
+    )
+
+
+def chip_rows(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row a chip of what [`Report.numbers`][] gives: the columns of `result.csv`."""
+    columns = (
+        "label",
+        "accuracy",
+        "spread",
+        "drop",
+        "energy_j",
+        "latency_s",
+        "area_mm2",
+        "edp_js",
+        "throughput_per_s",
+    )
+    return [
+        {
+            "chip": name,
+            **{column: chip[column] for column in columns},
+            "software_accuracy": numbers["software_accuracy"],
+            "timesteps": numbers["timesteps"],
+        }
+        for name, chip in numbers["chips"].items()
+    ]
+
+
 def chip_table(report: Report) -> Table:
     """Accuracy, joule, second and mm² of every chip, and the FLOP estimate that papers claim."""
+    none = ["–"] * len(_FACTS)
     rows = [
-        ["software", _accuracy(report.software_accuracy, report.software_spread), "", "–", "–", "–", "–"],
-        ["FLOP estimate", "", "", si(report.estimated_energy_j, "J"), "1×", "–", "–"],
+        [
+            "software",
+            _accuracy(report.software_accuracy, report.software_spread),
+            "",
+            "–",
+            "–",
+            "–",
+            "–",
+            *none,
+        ],
+        ["FLOP estimate", "", "", si(report.estimated_energy_j, "J"), "1×", "–", "–", *none],
     ]
     for chip in report.chips.values():
         rows.append(
@@ -230,6 +308,7 @@ def chip_table(report: Report) -> Table:
                 f"{chip.energy_j / report.estimated_energy_j:.0f}×",
                 si(chip.latency_s, "s"),
                 f"{chip.area_mm2:.3g} mm²",
+                *(chip.facts.get(name, "–") for name in _FACTS),
             ]
         )
     draws = next(iter(report.chips.values())).by_network.shape[1]
@@ -244,40 +323,81 @@ def chip_table(report: Report) -> Table:
     labels = "; ".join(f"{chip.name}: {chip.label}" for chip in report.chips.values())
     return Table(
         "One chip a row",
-        ["", "accuracy", "drop Δ", "energy", "over estimate", "latency", "area"],
+        ["", "accuracy", "drop Δ", "energy", "over estimate", "latency", "area", *_FACTS],
         rows,
         note=f"{note} Δ = (software − hardware) / software. {labels}. Costs: {report.inputs['conventions']} "
         "conventions, at the spike rates on the chip.",
     )
 
 
-def layer_tables(report: Report) -> list[Table]:
-    """Energy by component of each chip, and by layer."""
-    tables = []
-    for chip in report.chips.values():
-        parts = {name: value for name, value in _floats(chip.cost.energy_by_component_j).items() if value}
-        order = sorted(parts, key=lambda name: -parts[name])
-        tables.append(
-            Table(
-                f"{chip.name}: energy by component",
-                ["component", "energy", "share"],
-                [[name, si(parts[name], "J"), f"{parts[name] / chip.energy_j:.1%}"] for name in order],
-            )
-        )
-    names = list(report.chips)
-    by_layer = {name: _floats(report[name].cost.energy_by_layer_j) for name in names}
-    tables.append(
-        Table(
-            "Energy by layer",
-            ["layer", *names],
-            [
-                [layer.name, *(si(by_layer[name].get(layer.name, 0.0), "J") for name in names)]
-                for layer in report.record
-            ],
-            note=_free(report.record),
-        )
+def cost_tables(report: Report) -> list[Table]:
+    """What an inference takes on each chip, by component and by layer."""
+    costs = {name: chip.cost for name, chip in report.chips.items()}
+    energies = {name: _floats(cost.energy_by_component_j) for name, cost in costs.items()}
+    areas = {name: _floats(cost.area_by_component_mm2) for name, cost in costs.items()}
+    by_layer = {name: _floats(cost.energy_by_layer_j) for name, cost in costs.items()}
+    latencies = {name: _floats(cost.latency_by_layer_s) for name, cost in costs.items()}
+    layers = [layer.name for layer in report.record]
+    return [
+        _parts(
+            "Energy by component",
+            "component",
+            energies,
+            partial(si, unit="J"),
+            _largest(energies),
+            share=True,
+        ),
+        _parts(
+            "Energy by layer", "layer", by_layer, partial(si, unit="J"), layers, note=_free(report.record)
+        ),
+        _parts("Latency by layer", "layer", latencies, partial(si, unit="s"), layers, note=_LATENCY_NOTE),
+        _parts(
+            "Area by component",
+            "component",
+            areas,
+            lambda value: f"{value:.3g} mm²",
+            _largest(areas),
+            share=True,
+        ),
+    ]
+
+
+_LATENCY_NOTE = "What each layer adds to the time from the input to the result."
+
+
+def _largest(parts: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Names of parts, those with the largest share of any chip first; without what takes nothing."""
+    shares: dict[str, float] = {}
+    for values in parts.values():
+        total = sum(values.values())
+        for name, value in values.items():
+            if value:
+                shares[name] = max(shares.get(name, 0.0), value / total)
+    return sorted(shares, key=lambda name: -shares[name])
+
+
+def _parts(
+    title: str,
+    kind: str,
+    parts: Mapping[str, Mapping[str, float]],
+    text: Callable[[float], str],
+    order: Sequence[str],
+    *,
+    share: bool = False,
+    note: str = "",
+) -> Table:
+    def cell(values: Mapping[str, float], name: str) -> str:
+        value = values.get(name, 0.0)
+        if not value:
+            return "–"
+        return text(value) + (f" ({value / sum(values.values()):.1%})" if share else "")
+
+    return Table(
+        title,
+        [kind, *parts],
+        [[name, *(cell(values, name) for values in parts.values())] for name in order],
+        note=note,
     )
-    return tables
 
 
 def rate_table(report: Report) -> Table:
@@ -304,6 +424,11 @@ def _free(record: Sequence[LayerRecord]) -> str:
         said.append("Normalisation that timesteps share is folded into weights and a bias.")
     if any(layer.norm == "timestep" for layer in record):
         said.append("Normalisation of each timestep multiplies and adds at every output.")
+    if any(layer.attention is not None for layer in record):
+        said.append(
+            "Products of spikes with spikes in attention are on no crossbar and in none of these energies: "
+            "jaxsnn.codesign.attention.attention_energy_j prices them on SATA."
+        )
     return " ".join(said)
 
 

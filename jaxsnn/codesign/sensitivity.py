@@ -6,12 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from hwmodels.crossbar import Crossbar, deploy
 from hwmodels.sensitivity import contributions, named
 from hwmodels.workload import Workload
-from jaxsnn.layers import Block
+from jaxsnn.layers import synapses
 from jaxsnn.learning.quantization import settled
 from jaxsnn.network import Network
 
@@ -91,8 +90,7 @@ def _sensitivities(found: Mapping[str, Any]) -> Sensitivities:
 
 def kernels_of(network: Network) -> dict[str, jax.Array]:
     """The kernels that a chip is asked to hold, by layer: those of a quantised network are quantised."""
-    blocks = [module for _, module in nnx.iter_graph(settled(network)) if isinstance(module, Block)]
-    return {block.name: block.synapse.kernel[...] for block in blocks}
+    return {name: synapse.kernel[...] for name, synapse in synapses(settled(network)).items()}
 
 
 def weight_errors(kernels: Mapping[str, jax.Array], crossbar: Crossbar, key: jax.Array) -> dict[str, Any]:

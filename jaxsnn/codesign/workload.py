@@ -23,8 +23,16 @@ def to_workload(records: Sequence[LayerRecord], timesteps: Scalar) -> Workload:
     **Arguments:** one record per weighted layer, and T. Under a gradient the rates stay traced.
 
     **Returns:** a workload with the records' input rates, weight sparsities and bits.
+
+    **Raises:** `ValueError` that names a layer with groups or dilation, which no cost model has.
     """
     names = [field.name for field in dataclasses.fields(Layer)]
+    for record in records:
+        if record.groups != 1 or record.dilation != (1, 1):
+            raise ValueError(
+                f"layer {record.name!r} has {record.groups} groups and dilation {record.dilation}, and the "
+                "cost models know dense kernels alone; price the network with groups=1 and dilation=1 there."
+            )
     return Workload(
         layers=tuple(
             Layer(**{name: _fact(getattr(record, name)) for name in names if hasattr(record, name)})

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxsnn.data import files
 from jaxsnn.data.dataset import Dataset
+from jaxsnn.data.event_sets import FINDERS, load_events, options_of
 from jaxsnn.data.published import SOURCES, Source, check_published
 
 __all__ = ["Dataset", "digits", "load", "stratified_split"]
@@ -35,7 +36,10 @@ def digits(*, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
 
     **Arguments:** `test_fraction` of each class is held out, chosen by `seed`.
     """
-    from sklearn.datasets import load_digits
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ValueError("the digits come with scikit-learn: pip install 'spikechip[data]'.") from error
 
     bunch = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
@@ -98,7 +102,8 @@ def _download(name: str, source: Source) -> tuple[files.Split, files.Split]:
         import datasets
     except ImportError as error:
         raise ValueError(
-            f"data set {name!r} is not bundled, and {where}; or pip install datasets to download it."
+            f"data set {name!r} is not bundled, and {where}; or download it: "
+            "pip install 'spikechip[download]'."
         ) from error
     try:
         found = datasets.load_dataset(source.repository)
@@ -151,14 +156,28 @@ def _from_files(
     )
 
 
+def _from_events(name: str, *, path: Path | None = None, timesteps: int | None = None, **options) -> Dataset:
+    folder = _folder(name, path)
+    if folder is None:
+        raise ValueError(
+            f"data set {name!r} is read from its own files: pass path=..., or put them into JAXSNN_DATA's "
+            f"subfolder {name}/."
+        )
+    if timesteps is None:
+        raise ValueError(f"data set {name!r} holds events: pass timesteps=..., the number of frames.")
+    return load_events(name, path=folder, timesteps=timesteps, **options)
+
+
 _LOADERS: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
     **{name: partial(_from_files, name) for name in SOURCES},
+    **{name: partial(_from_events, name) for name in FINDERS},
 }
 
 
 def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset:
-    """A data set by name: digits, mnist, fashion_mnist, cifar10, cifar100, tiny_imagenet.
+    """A data set by name: digits, mnist, fashion_mnist, cifar10, cifar100, tiny_imagenet; or as frames of
+    events nmnist, dvs_gesture, cifar10_dvs, shd, ssc.
 
     Digits are bundled. The others are read from a folder (IDX under any of its usual names, Parquet in the
     layout of Hugging Face `datasets`, CIFAR's binary batches, Tiny ImageNet's folders), or downloaded by the
@@ -172,6 +191,8 @@ def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset
     - `complete`: require the published number of images, the published files where their checksums are known
       (MNIST and Fashion-MNIST), and images that are no noise, in classes of similar size, where not.
     - for digits instead: `test_fraction` and `seed` of the split.
+    - for events instead: `timesteps`, the number of frames, and the other options of
+      [`jaxsnn.data.event_sets.load_events`][].
 
     An option of None counts as not given.
 
@@ -185,7 +206,7 @@ def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset
         options["path"] = Path(path)
     options = {option: value for option, value in options.items() if value is not None}
     loader = _LOADERS[name]
-    known = list(inspect.signature(loader).parameters)
+    known = options_of(name) if name in FINDERS else list(inspect.signature(loader).parameters)
     for option in options:
         if option not in known:
             raise ValueError(f"data set {name!r} has no option {option!r}; it takes {', '.join(known)}.")

@@ -1,6 +1,7 @@
 """Event data sets by name, from their own files."""
 
 import csv
+import inspect
 from collections.abc import Callable
 from functools import partial
 from os import PathLike
@@ -104,8 +105,8 @@ GESTURES = (
 
 
 def dvs_gesture(folder: Path, *, sort: bool) -> Found:
-    """DVS Gesture (Amir et al., 2017): `trials_to_train.txt` and `trials_to_test.txt` name AEDAT 3.1 files, and
-    `<file>_labels.csv` says when each gesture begins and ends: start ≤ t < end."""
+    """DVS Gesture (Amir et al., 2017): `trials_to_train.txt` and `trials_to_test.txt` name AEDAT 3.1 files,
+    and `<file>_labels.csv` says when each gesture begins and ends: start ≤ t < end."""
     folder = _inside(folder, ("DvsGesture",), "trials_to_train.txt")
     splits = []
     for split in ("train", "test"):
@@ -203,6 +204,13 @@ FINDERS: dict[str, Callable[..., Found]] = {
     "shd": partial(heidelberg, "shd", 20),
     "ssc": partial(heidelberg, "ssc", 35),
 }
+
+
+def options_of(name: str) -> list[str]:
+    """What [`load_events`][] takes for a set."""
+    own = list(inspect.signature(FINDERS[name]).parameters)
+    common = [option for option in inspect.signature(load_events).parameters if option not in ("name", "own")]
+    return common + [option for option in own if option not in ("folder", "name", "classes", "sort")]
 
 
 def load_events(

@@ -225,7 +225,7 @@ class SpikeFile:
         return len(self.labels)
 
     def read(self, index: int, *, sort: bool = False) -> Events:
-        """One recording; the times are rounded to whole microseconds.
+        """One recording; the times are cut to whole microseconds.
 
         **Raises:** `ValueError` for times that are not finite or negative, and as for [`checked`][].
         """
@@ -248,14 +248,14 @@ class SpikeFile:
                 f"{where}, event {first}: time {times[first]} s and unit {units[first]} must be a number "
                 "that is not negative and a whole number."
             )
-        t_us = np.rint(seconds * 1e6).astype(np.int64)
+        t_us = (seconds * 1e6).astype(np.int64)
         return checked(t_us, units.astype(np.int64)[:, None], (self.units,), where, sort=sort)
 
     def _open(self):
         try:
             import h5py
         except ImportError as error:
-            raise ValueError("reading HDF5 needs h5py: pip install 'jaxsnn[events]'.") from error
+            raise ValueError("reading HDF5 needs h5py: pip install 'spikechip[data]'.") from error
         try:
             return h5py.File(self.path, "r")
         except OSError as error:

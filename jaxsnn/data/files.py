@@ -96,7 +96,7 @@ def read_parquet(paths: Sequence[Path], label: str | None = None, *, colour: boo
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise ValueError("reading Parquet needs pyarrow: pip install 'jaxsnn[data]'.") from error
+        raise ValueError("reading Parquet needs pyarrow: pip install 'spikechip[data]'.") from error
     images: list[np.ndarray] = []
     labels: list[int] = []
     for path in paths:
@@ -143,7 +143,7 @@ def decode(content: bytes, where: str) -> np.ndarray:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
-        raise ValueError("decoding images needs Pillow: pip install 'jaxsnn[data]'.") from error
+        raise ValueError("decoding images needs Pillow: pip install 'spikechip[data]'.") from error
     try:
         with Image.open(io.BytesIO(content)) as image:
             return image_bytes(image, where)

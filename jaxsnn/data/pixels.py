@@ -64,10 +64,23 @@ def _kind(value: Any) -> str:
 
 
 def class_numbers(labels: Any, where: str) -> np.ndarray:
+    """[`whole_numbers`][] from 0.
+
+    **Raises:** `ValueError`, which begins with `where`, as for those and for negative labels.
+    """
+    numbers = whole_numbers(labels, where)
+    if numbers.size and numbers.min() < 0:
+        raise ValueError(
+            f"{where}: labels go from {numbers.min()} to {numbers.max()}; number the classes from 0."
+        )
+    return numbers
+
+
+def whole_numbers(labels: Any, where: str) -> np.ndarray:
     """Labels as int32 (count,), from integers, whole floats or bools, (count,) or (count, 1).
 
     **Raises:** `ValueError`, which begins with `where`, for other shapes and types, for fractions and NaN,
-    and for negative labels.
+    and for numbers beyond int32.
     """
     numbers = np.asarray(labels)
     if numbers.ndim == 2 and numbers.shape[1] == 1:
@@ -85,7 +98,7 @@ def class_numbers(labels: Any, where: str) -> np.ndarray:
             f"{where}: label {int(np.argmax(wrong))} is {numbers[np.argmax(wrong)]}; labels are whole "
             "numbers from 0."
         )
-    if numbers.size and (numbers.min() < 0 or numbers.max() >= 2**31):
+    if numbers.size and (numbers.min() < -(2**31) or numbers.max() >= 2**31):
         raise ValueError(
             f"{where}: labels go from {numbers.min()} to {numbers.max()}; number the classes from 0."
         )

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,25 @@ def _named(tree: Any) -> dict[str, np.ndarray]:
     """Each leaf by its path."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     # NumPy arrays: Orbax refuses one process's JAX arrays when there are several.
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    return {jax.tree_util.keystr(path): np.asarray(_plain(leaf)) for path, leaf in leaves}
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: Any) -> Any:
+    """Keys, such as those of `nnx.Dropout`, as the numbers they are."""
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _like(leaf: Any, array: np.ndarray) -> Any:
+    """What was stored for `leaf`, as the leaf is."""
+    return (
+        jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
+        if _is_key(leaf)
+        else array
+    )
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:
@@ -105,20 +123,30 @@ class Checkpoints:
         beside.write_text("".join(json.dumps(line) + "\n" for line in lines))
         beside.replace(self.directory / name)
 
-    def restore(self, kind: str, like: Any) -> tuple[Any, dict[str, Any]] | None:
-        """`(tree, facts)` of the newest checkpoint in the structure of `like`, or None when there is none."""
+    def restore(
+        self, kind: str, like: Any, may_grow: Callable[[dict[str, Any]], str | None] = lambda facts: None
+    ) -> tuple[Any, dict[str, Any]] | None:
+        """`(tree, facts)` of the newest checkpoint in the structure of `like`, or None when there is none.
+
+        `may_grow` names, from the facts, a number of the identity that may be greater now than it was.
+        """
         path = _newest(self.directory / kind)
         if path is None:
             return None
         envelope = _envelope(path)
-        difference = _difference(envelope["identity"], self.identity)
+        stored, grows = envelope["identity"], may_grow(envelope["facts"])
+        if grows is not None and grows in stored and stored[grows] < self.identity[grows]:
+            stored = stored | {grows: self.identity[grows]}
+        difference = _difference(stored, self.identity)
         if difference:
             raise ValueError(
                 f"the checkpoint in {self.directory} belongs to another run: {difference}; "
                 "use another folder, or delete this one to start again."
             )
         arrays = _arrays(path, envelope, _numbered(_named(like)))
-        return jax.tree.unflatten(jax.tree.structure(like), arrays.values()), envelope["facts"]
+        leaves, structure = jax.tree.flatten(like)
+        found = [_like(leaf, array) for leaf, array in zip(leaves, arrays.values(), strict=True)]
+        return jax.tree.unflatten(structure, found), envelope["facts"]
 
 
 def load_checkpoint(network: Network, directory: str | PathLike, which: str = "best") -> dict[str, Any]:
@@ -152,8 +180,9 @@ def load_checkpoint(network: Network, directory: str | PathLike, which: str = "b
             raise ValueError(
                 f"the checkpoint {path} is of another network: {name[3:]} is {there} there and {here} here."
             )
-    leaves = [jnp.asarray(found[name]) for name in wanted]
-    nnx.update(network, *jax.tree.unflatten(jax.tree.structure(ours), leaves))
+    own, structure = jax.tree.flatten(ours)
+    leaves = [jnp.asarray(_like(leaf, found[name])) for leaf, name in zip(own, wanted, strict=True)]
+    nnx.update(network, *jax.tree.unflatten(structure, leaves))
     return envelope["facts"]["history"][-1]
 
 

@@ -28,7 +28,7 @@ class TrainConfig:
     - `label_smoothing`: share of the target spread evenly over all classes.
     - `loss_at`: "last", the cross-entropy of the logits after all timesteps, or "every", its mean over the
       logits after each timestep, for networks that exit early.
-    - `crop`, `flip`: augmentation, see [`jaxsnn.data.augmentation.augment`][].
+    - `crop`, `flip`, `drop`: augmentation, see [`jaxsnn.data.augmentation.augment`][].
     - `chunk`, `remat`: how time is unrolled and what the backward pass recomputes, see
       [`jaxsnn.network.Network`][].
     - `devices`: how many devices share a batch (data parallel); it must divide the batch size. After
@@ -53,6 +53,7 @@ class TrainConfig:
     loss_at: str = "last"
     crop: int = 0
     flip: bool = False
+    drop: float = 0.0
     chunk: int | None = None
     remat: bool = False
     devices: int = 1
@@ -77,6 +78,8 @@ class TrainConfig:
             raise ValueError(f"schedule must be 'step' or 'cosine', got {self.schedule!r}.")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is a fraction in [0, 1), got {self.label_smoothing}.")
+        if not 0 <= self.drop < 1:
+            raise ValueError(f"drop is the fraction of events to lose, in [0, 1), got {self.drop}.")
         if not 0 <= self.validation < 1:
             raise ValueError(f"validation is a fraction of the images in [0, 1), got {self.validation}.")
         if self.batch_size % self.devices:

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from jaxsnn.composite import Residual
 from jaxsnn.data.pixels import check_images
-from jaxsnn.encoding import Encoding, Poisson
+from jaxsnn.encoding import Encoding, Poisson, inputs_of
 from jaxsnn.layers import Block
 from jaxsnn.learning.quantile import streamed_quantile
 from jaxsnn.network import Network
@@ -28,7 +28,8 @@ class SilentLayerError(ValueError):
 def _currents(graphdef, state, images, key, timesteps):
     """The network's output at every step."""
     network = nnx.merge(graphdef, state)
-    signal = network.encoding(images, start=0, steps=timesteps, key=key)
+    inputs = inputs_of(network.encoding, images, timesteps)
+    signal = network.encoding(inputs, start=0, steps=timesteps, key=key)
     for layer in network.layers:
         signal, _, _ = layer(signal, None, start=0)
     return signal.values
@@ -95,7 +96,7 @@ def convert(
     **Arguments:**
 
     - `ann`: blocks and residual blocks with [`jaxsnn.neuron.ReLU`][], and a readout last; it is not changed.
-    - `images`: to find the thresholds on, of a type that [`jaxsnn.data.pixels.unit_pixels`][] names.
+    - `images`: to find the thresholds on, as for [`jaxsnn.learning.evaluation.evaluate`][].
     - `timesteps`: T of the search, at least 1.
     - `key`: for Poisson encoding.
     - `quantile`: of all currents of a layer, in (0, 1]; 1 takes the maximum. A smaller one runs the images

@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn.data.pixels import check_images
+from jaxsnn.encoding import inputs_of
 from jaxsnn.network import Network, batch_key
 
 
@@ -90,6 +91,11 @@ def _stem(graphdef, parameters, images):
     return nnx.merge(graphdef, parameters).stem(images)
 
 
+@partial(jax.jit, static_argnames=("encoding", "timesteps"))
+def _inputs(encoding, images, timesteps):
+    return inputs_of(encoding, images, timesteps)
+
+
 @partial(jax.jit, static_argnames="graphdef")
 def _one_step(graphdef, parameters, images, state, start, key, current):
     network = nnx.merge(graphdef, parameters)
@@ -113,7 +119,7 @@ def run_until_sure(
 
     **Arguments:**
 
-    - `images`: (count, height, width, channels), of a type that [`jaxsnn.data.pixels.unit_pixels`][] names.
+    - `images`: as for [`jaxsnn.learning.evaluation.evaluate`][].
     - `timesteps`: T, at which the last leave.
     - `entropy`: threshold in [0, 1] on [`normalized_entropy`][]; 0 never exits early.
     - `key`: for Poisson encoding, and for the reads of a chip, which differ between batches without it too.
@@ -129,12 +135,13 @@ def run_until_sure(
     graphdef, parameters = nnx.split(network)
     logits, times, computed = [], [], []
     for number, begin in enumerate(range(0, len(images), batch_size)):
-        batch = jnp.asarray(images[begin : begin + batch_size])
+        batch = _inputs(network.encoding, jnp.asarray(images[begin : begin + batch_size]), timesteps)
+        count = min(batch_size, len(images) - begin)
         of_batch = batch_key(network, key, number)
         current = _stem(graphdef, parameters, batch)
         state, step = None, 0
-        left = np.zeros(len(batch), bool)
-        time = np.full(len(batch), timesteps)
+        left = np.zeros(count, bool)
+        time = np.full(count, timesteps)
         chosen: np.ndarray | None = None
         while step < timesteps and not left.all():
             out, state, uncertainty = _one_step(

@@ -10,7 +10,8 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxsnn.data.pixels import check_images, class_numbers
+from jaxsnn.data.pixels import check_images, whole_numbers
+from jaxsnn.encoding import inputs_of
 from jaxsnn.network import LayerRecord, Network, batch_key
 
 
@@ -62,7 +63,8 @@ def check_finite(params: Any) -> None:
 @partial(jax.jit, static_argnames=("graphdef", "timesteps"))
 def _evaluate_batch(graphdef, state, images, labels, key, timesteps):
     network = nnx.merge(graphdef, state)
-    logits, record = network(images, timesteps=timesteps, key=key)
+    inputs = inputs_of(network.encoding, images, timesteps)
+    logits, record = network(inputs, timesteps=timesteps, key=key)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels.astype(jnp.int32))
     return jnp.sum(losses), logits, jnp.argmax(logits, axis=-1).astype(jnp.int32), record
 
@@ -81,7 +83,9 @@ def evaluate(
     **Arguments:**
 
     - `images`: (count, height, width, channels), of a type that [`jaxsnn.data.pixels.unit_pixels`][] names;
-      a mean and std are the data set's to apply ([`Dataset.scale`][jaxsnn.data.dataset.Dataset.scale]).
+      for a network of [`Frames`][jaxsnn.encoding.Frames], (count, timesteps, ...). An array, or
+      [`Recordings`][jaxsnn.data.frames.Recordings], of which one batch at a time is read. A mean and std are
+      the data set's to apply ([`Dataset.scale`][jaxsnn.data.dataset.Dataset.scale]).
     - `labels`: whole numbers, (count,), each below the number of outputs.
     - `timesteps`: T.
     - `key`: for Poisson encoding, and for the reads of a chip, which differ between batches without it too.
@@ -92,7 +96,7 @@ def evaluate(
     if len(images) == 0 or len(images) != len(labels):
         raise ValueError(f"evaluation needs as many labels as images, got {len(labels)} and {len(images)}.")
     check_images(images, "evaluation")
-    labels = class_numbers(labels, "evaluation")
+    labels = whole_numbers(labels, "evaluation")
     graphdef, state = nnx.split(network)
     check_finite(state)
     lowest, highest = int(np.min(labels)), int(np.max(labels))

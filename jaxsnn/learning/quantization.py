@@ -165,6 +165,9 @@ class MintLIF(LIF):
         super().__init__(leak=leak, threshold=threshold, **options)
         self.quantizer = quantizer
 
+    def rescale(self, factor: float) -> None:
+        Neuron.rescale(self, factor)  # The levels of q would have to scale along.
+
     def __call__(
         self, current: Float[Array, "*shape"], state: Float[Array, "*shape"]
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:

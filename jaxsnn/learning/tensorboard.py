@@ -24,7 +24,7 @@ def scalars(directory: str | PathLike | None) -> Iterator[Callable[[Mapping[str,
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
-        raise ImportError("tensorboard_dir needs: pip install 'jaxsnn[tensorboard]'.") from error
+        raise ImportError("tensorboard_dir needs: pip install 'spikechip[tensorboard]'.") from error
 
     for old in Path(directory).glob(f"events.out.tfevents.*{_SUFFIX}"):
         old.unlink()

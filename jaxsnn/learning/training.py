@@ -1,5 +1,6 @@
 """Training by surrogate-gradient backpropagation through time, evaluation, and exact resume."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -8,8 +9,8 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
-from importlib import metadata
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,8 +20,11 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxsnn import __version__
 from jaxsnn.data.augmentation import augment
 from jaxsnn.data.datasets import Dataset
+from jaxsnn.encoding import Frames, inputs_of
+from jaxsnn.layers import Conv, Linear
 from jaxsnn.learning.checkpoint import Checkpoints, digest
 from jaxsnn.learning.config import TrainConfig
 from jaxsnn.learning.evaluation import (
@@ -31,6 +35,7 @@ from jaxsnn.learning.evaluation import (
     not_finite,
     split_parameters,
 )
+from jaxsnn.learning.lock import locked
 from jaxsnn.learning.progress import Progress
 from jaxsnn.learning.tensorboard import scalars
 from jaxsnn.learning.transform import OfParameters, Transform, apply_transform, as_transform
@@ -85,20 +90,21 @@ class TrainResult:
         return self.history[-1].test_accuracy
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # Sources on the path, not installed.
-        return "unknown"
-
-
 def _check_outputs(network: Network, dataset: Dataset, timesteps: int) -> None:
+    given = isinstance(network.encoding, Frames)
+    if given != dataset.timed:
+        holds, encoding = ("frames", "Frames()") if dataset.timed else ("images", "Direct() or Poisson()")
+        raise ValueError(
+            f"data set {dataset.name!r} holds {holds} and the network's encoding is {network.encoding}; make "
+            f"the network with encoding={encoding}."
+        )
     graphdef, state = nnx.split(network)
 
-    def logits(state, images, key):
-        return nnx.merge(graphdef, state)(images, timesteps=timesteps, key=key)[0]
+    def logits(state, examples, key):
+        network = nnx.merge(graphdef, state)
+        return network(inputs_of(network.encoding, examples, timesteps), timesteps=timesteps, key=key)[0]
 
-    image = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, *dataset.train_images.shape[1:]), jnp.float32)
     outputs = jax.eval_shape(logits, state, image, jax.random.key(0)).shape[-1]
     if outputs != dataset.classes:
         raise ValueError(
@@ -142,8 +148,8 @@ def _identity(
         "transform": _described(transform),
         "penalty": _described(penalty),
         "dataset": f"{dataset.name} {dataset.fingerprint[:16]}",
-        "jaxsnn": _version("jaxsnn"),
-        "jax": _version("jax"),
+        "jaxsnn": __version__,
+        "jax": jax.__version__,
     }
     return json.loads(json.dumps(identity))
 
@@ -156,6 +162,7 @@ class _Step:
     config: TrainConfig
     optimizer: optax.GradientTransformation
     scale: Callable[[jax.Array], jax.Array]
+    timed: bool
     transform: Transform | None
     penalty: Penalty | None
     sharding: NamedSharding | None
@@ -168,7 +175,7 @@ class _Step:
         if self.transform is not None:
             network = self.transform.apply(network, transform_state, transform_key)
         outputs, record = network.outputs(
-            batch,
+            inputs_of(network.encoding, batch, config.timesteps),
             timesteps=config.timesteps,
             key=encode_key,
             chunk=config.chunk,
@@ -200,9 +207,12 @@ def _train_step(step, params, rest, opt_state, transform_state, images, labels, 
     targets = jnp.take(labels, indices, axis=0).astype(jnp.int32)
     if step.sharding is not None:
         batch, targets = jax.lax.with_sharding_constraint((batch, targets), step.sharding)
-    if step.config.crop or step.config.flip:
+    config = step.config
+    if config.crop or config.flip or config.drop:
         key, augment_key = jax.random.split(key)
-        batch = augment(batch, augment_key, crop=step.config.crop, flip=step.config.flip)
+        batch = augment(
+            batch, augment_key, crop=config.crop, flip=config.flip, drop=config.drop, timed=step.timed
+        )
     keys = jax.random.split(key)
     if step.transform is not None:
         network = nnx.merge(step.graphdef, params, rest, copy=True)
@@ -234,6 +244,22 @@ def _local(tree):
     )
 
 
+def _epochs_if_finished(facts: dict[str, Any]) -> str | None:
+    """A run may go on for more epochs once it has done all of its own."""
+    return "epochs" if len(facts["history"]) == facts.get("epochs") else None
+
+
+def _check_trainable(network: Network) -> None:
+    """Raises `ValueError` for a network whose products hold weights that its kernels no longer reach."""
+    for _, layer in nnx.iter_graph(network):
+        if isinstance(layer, Conv | Linear) and getattr(layer.product, "holds_weights", False):
+            raise ValueError(
+                "this network is a programmed chip: its tiles hold the weights, and training would change "
+                "none of them; train the network that was programmed, with "
+                "transform=NoiseAware(crossbar, converters)."
+            )
+
+
 _CHECKED = 16
 """Batches from one look for NaN to the next, which waits for the last of them."""
 
@@ -256,7 +282,7 @@ def _warn_if_silent(totals) -> None:
             f"all {len(losses)} batches of the last epoch had the same loss, {losses[0]:.4f}: no spike "
             "reaches the readout. Lower the threshold, start from larger kernels (kernel_init), or add a "
             "normalisation (norm).",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -304,11 +330,33 @@ def fit(
     **Returns:** a [`TrainResult`][]; the network holds the last epoch's parameters, without the transform:
     [`apply_transform`][]`(network, transform)` is the network that ran, e.g. pruned or quantised.
 
-    **Raises:** `ValueError` for weights that are not finite, for a number of outputs that is not the data
-    set's number of classes, for a checkpoint that is corrupt or of another run or version, and when the loss
-    or a weight stops being finite, which is looked for every 16 batches: the last finished epoch stays on
-    disk, and such weights stay out of the network. Warns if the last epoch shows that nothing fires.
+    **Raises:** `OSError` for a `checkpoint_dir` that cannot be written to; `ValueError` for weights that are
+    not finite, for a network that is a programmed chip with converters, for a number of outputs that is not
+    the data set's number of classes, for a checkpoint that is corrupt or of another run or version, and when
+    the loss or a weight stops being finite, which is looked for every 16 batches: the last finished epoch
+    stays on disk, and such weights stay out of the network. Warns if the last epoch shows that nothing fires.
     """
+    alone: Any = contextlib.nullcontext()
+    if checkpoint_dir is not None and jax.process_index() == 0:
+        alone = locked(Path(checkpoint_dir), "choose another checkpoint_dir")
+    with alone:
+        return _fit(
+            network, dataset, config, checkpoint_dir, transform, penalty, on_epoch, tensorboard_dir, progress
+        )
+
+
+def _fit(
+    network: Network,
+    dataset: Dataset,
+    config: TrainConfig,
+    checkpoint_dir: str | PathLike | None,
+    transform: Transform | OfParameters | None,
+    penalty: Penalty | None,
+    on_epoch: Callable[[EpochMetrics], None] | None,
+    tensorboard_dir: str | PathLike | None,
+    progress: bool,
+) -> TrainResult:
+    _check_trainable(network)
     graphdef, params, rest = split_parameters(network)
     check_finite(params)
     _check_outputs(network, dataset, config.timesteps)
@@ -326,7 +374,9 @@ def fit(
     checkpoints = None
     if checkpoint_dir is not None:
         checkpoints = Checkpoints(checkpoint_dir, _identity(network, dataset, config, chosen, penalty))
-        restored = checkpoints.restore("last", (params, rest, opt_state, transform_state))
+        restored = checkpoints.restore(
+            "last", (params, rest, opt_state, transform_state), may_grow=_epochs_if_finished
+        )
         if restored is not None:
             (params, rest, opt_state, transform_state), facts = restored
             history = [EpochMetrics(**line) for line in facts["history"]]
@@ -340,16 +390,25 @@ def fit(
     params, rest, opt_state, transform_state = jax.tree.map(
         jnp.array, (params, rest, opt_state, transform_state)
     )
-    images, labels = jnp.asarray(training.train_images), jnp.asarray(training.train_labels)
+    # Recordings, and arrays that lie on disk, may be larger than memory.
+    whole = isinstance(training.train_images, np.ndarray) and not isinstance(training.train_images, np.memmap)
+    images: Any = training.train_images
+    labels: Any = training.train_labels
+    if whole:
+        images, labels = jnp.asarray(images), jnp.asarray(labels)
+
+    def place(arrays: Any) -> Any:
+        return arrays if sharding is None else jax.device_put(arrays, everywhere)
+
     sharding = None
     if config.devices > 1 or jax.process_count() > 1:
         mesh = _mesh(config.devices)
         sharding = NamedSharding(mesh, PartitionSpec("data"))
         everywhere = NamedSharding(mesh, PartitionSpec())
-        params, rest, opt_state, transform_state, images, labels = jax.device_put(
-            (params, rest, opt_state, transform_state, images, labels), everywhere
-        )
-    step = _Step(graphdef, config, optimizer, dataset.scale, chosen, penalty, sharding)
+        params, rest, opt_state, transform_state = place((params, rest, opt_state, transform_state))
+        if whole:
+            images, labels = place((images, labels))
+    step = _Step(graphdef, config, optimizer, dataset.scale, dataset.timed, chosen, penalty, sharding)
 
     with (
         Progress(progress and first_process, config.epochs, batches, batch_size) as bar,
@@ -363,15 +422,20 @@ def fit(
             order = jax.random.permutation(epoch_key, len(images))
             totals = []
             for batch in range(batches):
+                indices = order[batch * batch_size : (batch + 1) * batch_size]
+                source = images, labels
+                if not whole:
+                    now = np.asarray(indices)
+                    source = place((jnp.asarray(images[now]), jnp.asarray(labels[now])))
+                    indices = jnp.arange(batch_size)
                 params, rest, opt_state, transform_state, metrics = _train_step(
                     step,
                     params,
                     rest,
                     opt_state,
                     transform_state,
-                    images,
-                    labels,
-                    order[batch * batch_size : (batch + 1) * batch_size],
+                    *source,
+                    indices,
                     jax.random.fold_in(epoch_key, 1 + batch),
                 )
                 totals.append(metrics)
@@ -409,7 +473,7 @@ def fit(
             bar.epoch(history[-1])
             write_scalars(asdict(history[-1]))
             if checkpoints is not None and first_process:
-                facts = {"history": [asdict(line) for line in history]}
+                facts = {"history": [asdict(line) for line in history], "epochs": config.epochs}
                 held = _local((params, rest, opt_state, transform_state))
                 if _better(history):
                     checkpoints.save("best", held, facts)

@@ -39,6 +39,9 @@ class AdaptiveLIF(LIF):
         rest = super().initial_state(shape, dtype)
         return rest, jnp.zeros_like(rest)
 
+    def potential(self, state: Any) -> Array:
+        return state[0]
+
     def rescale(self, factor: float) -> None:
         super().rescale(factor)
         if isinstance(self.adaptation, nnx.Variable):

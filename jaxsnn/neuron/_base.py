@@ -3,6 +3,7 @@
 import enum
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
@@ -39,6 +40,11 @@ class Neuron(nnx.Module):
     def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
         """The potential at rest, zeros in the shape of the current and in at least float32."""
         return jnp.zeros(shape, dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32)
+
+    def potential(self, state: Any) -> Array:
+        """The membrane potential in a state: by default the last of its parts; of shape () without one."""
+        parts = jax.tree.leaves(state)
+        return parts[-1] if parts else jnp.zeros(())
 
     def rescale(self, factor: float) -> None:
         """Takes currents that are `factor` times as large for what they were: the spikes stay."""

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.mitigation import Adaptation, available, programmed_kernels, subsets
+from experiments.mitigation import Adaptation, available, subsets
 from hwmodels.crossbar import Crossbar, Device, Wires, deploy
+from jaxsnn.codesign.program import program
 from jaxsnn.models.digits import digits_convnet
 from jaxsnn.normalization import BNTT
 from tests.experiments.test_command_line import experiments
@@ -38,7 +39,7 @@ def bntt_network():
 
 def test_only_kernels_change_and_to_those_of_the_chip():
     network, crossbar, key = bntt_network(), Crossbar(rows=8, columns=8), jax.random.key(3)
-    chip = programmed_kernels(network, crossbar, key)
+    chip = program(network, crossbar, key)
     _, kernels, rest = nnx.split(network, nnx.PathContains("kernel"), ...)
     _, chip_kernels, chip_rest = nnx.split(chip, nnx.PathContains("kernel"), ...)
     assert len(jax.tree.leaves(kernels)) == 4
@@ -54,7 +55,7 @@ def test_only_kernels_change_and_to_those_of_the_chip():
 def test_a_perfect_chip_keeps_the_kernels():
     perfect = Crossbar(rows=8, columns=8, wires=Wires(0.0, 0.0, 0.0, 0.0), device=Device(variation=None))
     network = bntt_network()
-    chip = programmed_kernels(network, perfect, jax.random.key(0))
+    chip = program(network, perfect, jax.random.key(0))
     for own, found in zip(
         *(jax.tree.leaves(nnx.state(net, nnx.Param)) for net in (network, chip)), strict=True
     ):

@@ -12,6 +12,7 @@ from experiments.figures.png import png
 from jaxsnn.codesign import page
 from jaxsnn.codesign.provenance import all_or_nothing, write_json
 from jaxsnn.codesign.table import Table
+from jaxsnn.learning.lock import locked
 
 
 def test_files_appear_together(tmp_path):
@@ -69,3 +70,19 @@ def test_the_report_needs_no_other_file_and_escapes():
     assert "data:image/png;base64," in text
     assert "http" not in text
     assert "a.b = 1" in text
+
+
+def test_a_folder_belongs_to_one_run_at_a_time(tmp_path):
+    with locked(tmp_path / "out", "use --out"):
+        again = locked(tmp_path / "out", "use --out")
+        with pytest.raises(OSError, match=r"another run is writing into .*, or use --out"):
+            again.__enter__()
+    with locked(tmp_path / "out", "use --out"):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_to_is_noticed_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    folder = locked(tmp_path / "file" / "out", "use --out")
+    with pytest.raises(OSError, match=r"cannot be written to .*; use --out"):
+        folder.__enter__()

@@ -1,10 +1,11 @@
 """The guards around gin: every mistake in a config is one clear sentence."""
 
 import dataclasses
+import importlib
 
 import pytest
 
-from experiments import registry
+from experiments import mnist, registry
 from experiments.registry import ConfigError
 
 
@@ -94,3 +95,14 @@ def test_the_operative_config_reproduces_the_run(run, tmp_path):
     written.write_text(registry.operative_config())
     registry.load(chosen, [], written)
     assert chosen.function(None) == first
+
+
+def test_a_module_can_be_loaded_again():
+    """As notebooks do; and another thing of the same name is still refused."""
+    importlib.reload(mnist)
+
+    def RegistrySample(epochs: int = 1):
+        return epochs
+
+    with pytest.raises(ValueError, match="already exists"):
+        registry.register(RegistrySample)

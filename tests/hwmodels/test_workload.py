@@ -1,6 +1,10 @@
 """The shared language: shapes, counts and checks of layers and workloads."""
 
+import dataclasses
+import warnings
+
 import jax
+import numpy as np
 import pytest
 
 from hwmodels.workload import Layer, Workload
@@ -53,3 +57,49 @@ def test_a_workload_needs_distinct_layers_and_time():
 def test_rates_and_timesteps_are_the_leaves():
     layer = Layer.linear("fc", in_features=4, out_features=2, input_rate=0.5)
     assert jax.tree.leaves(Workload(layers=(layer,), timesteps=3)) == [0.5, 0.0, 3]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"height": 8.5}, "height must be at least 1 and a whole number, got 8.5"),
+        ({"out_channels": True}, "out_channels must be at least 1 and a whole number"),
+        ({"kernel": 2.5}, "kernel must be an int or a pair of ints, got 2.5"),
+        ({"pool": 20, "padding": 1}, "pooling of side 20 does not fit its output map of 8 × 8"),
+    ],
+)
+def test_a_shape_that_cannot_be_is_named(change, message, as_users_run):
+    with pytest.raises(ValueError, match=message):
+        Layer.conv("c", **({"height": 8, "width": 8, "in_channels": 3, "out_channels": 4} | change))
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    sizes = {"height": 8, "width": 8, "in_channels": 3, "out_channels": 4, "kernel": 3, "pool": 2}
+    plain = Layer.conv("c", **sizes)
+    assert Layer.conv("c", **{name: np.int64(size) for name, size in sizes.items()}) == plain
+    assert Layer.conv("c", **(sizes | {"kernel": np.array([3, 3], np.int32)})) == plain
+    assert type(Layer.linear("f", in_features=np.int32(3), out_features=2).in_channels) is int
+
+
+def test_layers_follow_one_another():
+    first = Layer.conv("a", height=8, width=8, in_channels=3, out_channels=16, padding=1, pool=2)
+
+    def after(layer):
+        return Workload((first, layer), 4)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        after(Layer.conv("b", height=4, width=4, in_channels=16, out_channels=2))
+        after(Layer.linear("b", in_features=4 * 4 * 16, out_features=2))
+        after(Layer.linear("b", in_features=16, out_features=2))  # averaged over the map
+    for wrong in (
+        Layer.conv("b", height=4, width=4, in_channels=99, out_channels=2),
+        Layer.conv("b", height=16, width=16, in_channels=16, out_channels=2),
+        Layer.linear("b", in_features=100, out_features=2),
+        Layer.linear("b", in_features=3, out_features=2),
+    ):
+        message = r"layer 'b' takes .* layer 'a' before it gives 8 × 8 × 16"
+        with pytest.warns(UserWarning, match=message):
+            after(wrong)
+        with pytest.raises(ValueError, match=message):
+            after(dataclasses.replace(wrong, source="a"))

@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict, replace
-from importlib import metadata
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
 
+from jaxsnn.layers import Block
+from jaxsnn.learning import training
 from jaxsnn.learning.checkpoint import Checkpoints, load_checkpoint
 from jaxsnn.learning.training import TrainConfig, evaluate, fit
 from jaxsnn.models.digits import digits_convnet
@@ -25,6 +27,7 @@ FOUR = TrainConfig(epochs=4, timesteps=1, batch_size=32, learning_rate=1e-3, see
 SUICIDE = """
 import os, signal, sys
 from pathlib import Path
+from jaxsnn.learning import training
 from jaxsnn.learning import training
 from jaxsnn.learning.checkpoint import Checkpoints
 from jaxsnn.learning.training import fit
@@ -163,7 +166,6 @@ def finished(tmp_path_factory):
     ("change", "message"),
     [
         ({"learning_rate": 1e-4}, "another run: learning_rate was 0.004 and is 0.0001"),
-        ({"epochs": 2}, "epochs was 1 and is 2"),
         ({"seed": 3}, "seed was 0 and is 3"),
     ],
 )
@@ -171,6 +173,67 @@ def test_a_checkpoint_of_another_configuration_is_refused(finished, change, mess
     config = TrainConfig(**({"epochs": 1, "timesteps": 1, "batch_size": 32} | change))
     with pytest.raises(ValueError, match=message):
         fit(network(), few_digits(), config, checkpoint_dir=finished)
+
+
+def test_a_finished_run_goes_on_for_more_epochs(tmp_path):
+    """And one that was stopped half-way does not: its learning rates were those of fewer epochs."""
+    few, more = replace(FOUR, epochs=1), replace(FOUR, epochs=2)
+    first = fit(dense(), few_digits(), few, checkpoint_dir=tmp_path)
+    longer = fit(dense(), few_digits(), more, checkpoint_dir=tmp_path)
+    assert longer.resumed_epochs == 1
+    assert longer.history[:1] == first.history
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+    with pytest.raises(ValueError, match="epochs was 2 and is 1"):
+        fit(dense(), few_digits(), few, checkpoint_dir=tmp_path)
+
+    def stop(metrics):
+        raise KeyboardInterrupt
+
+    stopped = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        fit(dense(), few_digits(), more, checkpoint_dir=stopped, on_epoch=stop)
+    with pytest.raises(ValueError, match="epochs was 2 and is 4"):
+        fit(dense(), few_digits(), FOUR, checkpoint_dir=stopped)
+
+
+class Dropping(Block):
+    """A layer of a user's own, whose keys and counts are part of a run's state."""
+
+    def __init__(self, block, rngs):
+        super().__init__(block.name, block.synapse, block.neuron)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, signal, state, *, start, training=False, current=None):
+        dropped = signal.with_values(self.dropout(signal.values, deterministic=not training))
+        return super().__call__(dropped, state, start=start, training=training)
+
+
+def test_dropout_resumes_to_the_bit(tmp_path):
+    def dropping():
+        net = dense()
+        net.layers[1] = Dropping(net.layers[1], nnx.Rngs(7))
+        return net
+
+    two = replace(FOUR, epochs=2)
+    whole, resumed = dropping(), dropping()
+    fit(whole, few_digits(), two)
+
+    def stop(metrics):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(dropping(), few_digits(), two, checkpoint_dir=tmp_path, on_epoch=stop)
+    assert fit(resumed, few_digits(), two, checkpoint_dir=tmp_path).resumed_epochs == 1
+    assert weights(resumed) == weights(whole)
+    loaded = dropping()
+    load_checkpoint(loaded, tmp_path, which="last")
+    assert weights(loaded) == weights(whole)
+
+
+def test_a_folder_that_cannot_be_written_to_is_noticed_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"cannot be written to .* choose another checkpoint_dir"):
+        fit(dense(), few_digits(), FOUR, checkpoint_dir=tmp_path / "file" / "run")
 
 
 def test_a_checkpoint_of_another_network_or_data_set_is_refused(finished):
@@ -215,10 +278,11 @@ def test_a_checkpoint_of_another_format_is_refused(finished, tmp_path):
 
 @pytest.mark.parametrize("package", ["jaxsnn", "jax"])
 def test_a_checkpoint_of_another_version_is_refused(finished, monkeypatch, package):
-    version = metadata.version
-    monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == package else version(name))
+    owner = {"jaxsnn": training, "jax": jax}[package]
+    version = owner.__version__
+    monkeypatch.setattr(owner, "__version__", "99.0")
     config = TrainConfig(epochs=1, timesteps=1, batch_size=32)
-    message = f"another run: {package} was '{version(package)}' and is '99.0'"
+    message = f"another run: {package} was '{version}' and is '99.0'"
     with pytest.raises(ValueError, match=re.escape(message)):
         fit(network(), few_digits(), config, checkpoint_dir=finished)
 

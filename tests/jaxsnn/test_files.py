@@ -261,7 +261,9 @@ def test_normalisation_takes_the_training_pixels(mnist):
 def test_a_missing_set_says_where_to_put_it(tmp_path, monkeypatch):
     monkeypatch.delenv("JAXSNN_DATA", raising=False)
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ValueError, match=r"not bundled.*JAXSNN_DATA names no.*path=.*pip install datasets"):
+    with pytest.raises(
+        ValueError, match=r"not bundled.*JAXSNN_DATA names no.*path=.*pip install 'spikechip\[download\]'"
+    ):
         load("cifar10")
     with pytest.raises(ValueError, match="holds no layout that is known"):
         load("cifar10", path=tmp_path)
@@ -271,7 +273,7 @@ def test_a_missing_set_says_where_to_put_it(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=rf"JAXSNN_DATA={tmp_path}/absent is not a folder"):
         load("cifar10")
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ValueError, match=r"needs Pillow: pip install 'jaxsnn\[data\]'"):
+    with pytest.raises(ValueError, match=r"needs Pillow: pip install 'spikechip\[data\]'"):
         decode(b"", "x")
     with pytest.raises(ValueError, match="take no path"):
         load("digits", path=tmp_path)

@@ -65,7 +65,7 @@ def spikes(net, x):
     values = jnp.asarray(x.transpose(0, 2, 3, 1)[:, None])
     signal, trains = Signal(values=values, steps=len(x), analog=True), {}
     for layer in net.layers[:-1]:
-        out, _ = run_neuron(layer.neuron, layer.drive(signal), None)
+        out, _ = run_neuron(layer.neuron, layer.drive(signal, start=0), None)
         train = np.asarray(out.values)[:, 0]
         trains[f"{layer.name}_neuron"] = np.moveaxis(train, -1, 1)
         signal = pooled(out, layer.pool)

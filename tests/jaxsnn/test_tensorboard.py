@@ -66,6 +66,6 @@ def test_a_resumed_run_writes_every_epoch_once(tmp_path):
 
 def test_the_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(ImportError, match=r"tensorboard_dir needs: pip install 'jaxsnn\[tensorboard\]'"):
+    with pytest.raises(ImportError, match=r"tensorboard_dir needs: pip install 'spikechip\[tensorboard\]'"):
         fit(dense(), few_digits(), CONFIG, tensorboard_dir=tmp_path)
     fit(dense(), few_digits(), CONFIG)

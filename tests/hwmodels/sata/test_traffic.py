@@ -238,3 +238,18 @@ def test_bad_input_names_the_layer():
     assert sata.cycle_statistics(wide, sata.Array(), sata.Buffers(), corrected=True).cycles > 0
     with pytest.raises(ValueError, match="layer 'conv7': unknown dataflow"):
         sata.cycle_statistics(wide, sata.Array(), sata.Buffers(), "rs")
+
+
+@pytest.mark.parametrize("dataflow", ["sata", "ws", "is"])
+def test_a_layer_too_large_to_replay_is_counted_by_the_closed_form(dataflow, monkeypatch):
+    """At once and without gigabytes; and what fits the buffer is exact at any size."""
+    layer = Layer.conv("c", height=512, width=1024, in_channels=64, out_channels=64, padding=1)
+    monkeypatch.setattr("hwmodels.sata.dram.input_order", None)  # a replay would fail
+    exact, closed = (
+        sata.cycle_statistics(layer, sata.Array(), sata.Buffers(), dataflow, corrected=True, dram=how)
+        for how in ("exact", "closed_form")
+    )
+    assert exact.dram_ifmap_reads == round(float(closed.dram_ifmap_reads))
+    vast = sata.Buffers(ifmap=100 * layer.height * layer.width * layer.in_channels)
+    held = sata.cycle_statistics(layer, sata.Array(), vast, dataflow, corrected=True)
+    assert held.dram_ifmap_reads == layer.height * layer.width * layer.in_channels

@@ -135,7 +135,7 @@ def test_what_the_latency_is_spent_on():
         ("constants_nm", 45, "energy area"),
         ("partition", "flatten", "energy"),
         ("schedule", "sequential", "latency"),
-        ("activity", "spikes", "energy"),
+        ("activity", "dense", "energy"),
         ("entropy_module", True, "energy area"),
     ],
 )
@@ -191,10 +191,10 @@ def test_adc_scaling_by_its_rules():
 def test_spike_dependent_energy():
     def evaluate(rate):
         layers = [dataclasses.replace(layer, input_rate=rate) for layer in NETWORK.layers]
-        return spikeflow.evaluate(Workload(layers, 5), spikeflow.Chip(activity="spikes"))
+        return spikeflow.evaluate(Workload(layers, 5))
 
     silent, rare, full = evaluate(0.0), evaluate(0.01), evaluate(1.0)
-    dense = spikeflow.evaluate(NETWORK)
+    dense = spikeflow.evaluate(NETWORK, spikeflow.Chip(activity="dense"))
     assert silent.energy_by_component_j["crossbar"] == silent.energy_by_component_j["adc"] == 0
     assert math.isclose(full.energy_j, dense.energy_j)
     assert math.isclose(rare.energy_by_component_j["crossbar"], 0.01 * full.energy_by_component_j["crossbar"])

@@ -53,7 +53,11 @@ from hwmodels.workload import Layer, Workload
         ("schedule", "lazy", "schedule must be one of 'overlapped', 'pipelined', 'sequential', got 'lazy'"),
         ("activity", "sparse", "activity must be one of 'dense', 'spikes', got 'sparse'"),
         ("neuron", "izhikevich", "neuron must be one of 'lif', 'relu', got 'izhikevich'"),
-        ("adc", spikeflow.Adc(kind="ramp"), r"adc.kind must be one of 'flash', 'sar', got 'ramp'"),
+        (
+            "adc",
+            spikeflow.Adc(kind="cyclic"),
+            r"adc.kind must be one of 'flash', 'sar', 'ramp', got 'cyclic'",
+        ),
         ("mesh", spikeflow.Mesh(hop_bit_j=math.nan), r"mesh.hop_bit_j must lie in \[0, inf\], got nan"),
     ],
 )

@@ -324,6 +324,6 @@ def test_calibrated_converters_can_be_evaluated():
         ({"software": 0.5, "converters": Converters()}, "leave out converters and read noise"),
     ],
 )
-def test_bad_settings(options, message):
+def test_bad_settings(options, message, as_users_run):
     with pytest.raises(ValueError, match=message):
         NoiseAware(CROSSBAR, **options)

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from hwmodels.crossbar import Crossbar, Device, ReadNoise, Wires, deploy
-from jaxsnn.codesign.program import programmed
+from jaxsnn.codesign.program import program
 from jaxsnn.codesign.robustness import on_hardware
 from jaxsnn.composite import Residual, SharedMembrane
 from jaxsnn.layers import Block, Conv, Linear
@@ -42,10 +42,10 @@ def network():
 def reader():
     """One product of every image, accumulated over time: the mean of T reads."""
     readout = Block("out", Linear(18, 3, param_dtype=jnp.float64, rngs=nnx.Rngs(0)), Readout())
-    return programmed(Network([readout]), DESIGN, KEY)
+    return program(Network([readout]), DESIGN, KEY)
 
 
-CHIP = programmed(network(), DESIGN, KEY)
+CHIP = program(network(), DESIGN, KEY)
 
 
 @nnx.jit(static_argnames=("chunk", "remat"))

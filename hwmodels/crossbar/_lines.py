@@ -1,0 +1,79 @@
+"""The wires of tiles as operators on the cells' currents, fields (rows, columns, vectors).
+
+Row wires lower the voltage of the row nodes to `u = V − Z_row·i`, column wires lift that of the column nodes
+to `v = Z_column·i`. A wire is a chain, so `I + load·Z` is solved along it in two sweeps, all terms positive:
+zero resistances and open devices need no care.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Field = Float[Array, "rows columns vectors"]
+
+
+def row_drop(current: Field, resistances: Float[Array, "4"]) -> Field:
+    """`Z_row·i`: how far below its source each row node is, in volt."""
+    driver, row, _, _ = resistances
+    place = jnp.arange(current.shape[1])
+    shared = jnp.minimum(place[:, None], place).astype(current.dtype)
+    return jnp.einsum("jk,ikb->ijb", driver + row * shared, current)
+
+
+def column_lift(current: Field, resistances: Float[Array, "4"]) -> Field:
+    """`Z_column·i`: how far above ground each column node is, in volt."""
+    _, _, column, sense = resistances
+    place = jnp.arange(len(current))[::-1]
+    shared = jnp.minimum(place[:, None], place).astype(current.dtype)
+    return jnp.einsum("ik,kjb->ijb", sense + column * shared, current)
+
+
+class Lines(NamedTuple):
+    """Wires with loads from each node to ground, eliminated.
+
+    - `keep`: the share of a voltage before each segment that reaches its node; the line is axis 0.
+    - `ohm`: of each segment, the terminal's first.
+    - `rows`: whether these are row wires, which begin at the first column; column wires begin below the last
+      row.
+    """
+
+    keep: Float[Array, "nodes lines vectors"]
+    ohm: Float[Array, "nodes 1 1"]
+    rows: bool
+
+    def potential(self, injected: Field) -> Field:
+        """The voltages that currents injected into the nodes cause: `Z·(I + load·Z)⁻¹·i`."""
+        injected = jnp.swapaxes(injected, 0, 1) if self.rows else injected
+
+        def gather(beyond, node):
+            keep, here = node
+            here = here + beyond
+            return keep * here, here
+
+        def spread(before, node):
+            keep, rise = node
+            here = keep * (before + rise)
+            return here, here
+
+        none = jnp.zeros_like(injected[0])
+        _, gathered = jax.lax.scan(gather, none, (self.keep, injected), reverse=self.rows)
+        _, found = jax.lax.scan(spread, none, (self.keep, self.ohm * gathered), reverse=not self.rows)
+        return jnp.swapaxes(found, 0, 1) if self.rows else found
+
+
+def lines(load: Field, terminal: Float[Array, ""], segment: Float[Array, ""], *, rows: bool) -> Lines:
+    """The row or column wires with these conductances from their nodes to ground."""
+    load = jnp.swapaxes(load, 0, 1) if rows else load
+    first = 0 if rows else len(load) - 1
+    ohm = jnp.full((len(load), 1, 1), segment).at[first].set(terminal)
+
+    def back(beyond, node):
+        here, ohm = node
+        seen = here + beyond
+        keep = 1 / (1 + ohm * seen)
+        return seen * keep, keep
+
+    _, keep = jax.lax.scan(back, jnp.zeros_like(load[0]), (load, ohm), reverse=rows)
+    return Lines(keep, ohm, rows)

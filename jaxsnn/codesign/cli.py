@@ -1,0 +1,301 @@
+"""The command line: evaluate a network on chips, compare results, describe parameters."""
+
+import argparse
+import json
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from jaxsnn.codesign.sources import CHIPS, MODELS, ChipReader
+from jaxsnn.codesign.table import console as terminal
+
+Command = Callable[[argparse.Namespace, Console], None]
+
+_EXAMPLES = """examples:
+  {prog} evaluate --network model.nir --data arrays.npz --chip spikeflow --timesteps 8 --out result
+  {prog} evaluate --network digits_convnet --data digits --chip sata --draws 2
+  {prog} compare result other-result
+  {prog} describe Chip
+"""
+
+
+def add_commands(commands: Any, prog: str, read_chip_file: ChipReader | None = None) -> None:
+    """Adds `evaluate`, `compare` and `describe` to a parser's commands.
+
+    **Arguments:** `read_chip_file`: reads chips from a file; without it, chips are those of
+    [`jaxsnn.codesign.sources.CHIPS`][].
+    """
+    raw = argparse.RawDescriptionHelpFormatter
+    files = ", or FILE.gin" if read_chip_file is not None else ""
+
+    command = commands.add_parser(
+        "evaluate",
+        help="accuracy, joules, seconds and mm² of a network on chips",
+        description="Accuracy of a network on programmed chips, and what an inference costs there.",
+        epilog=f"""examples:
+  {prog} evaluate --network model.nir --data arrays.npz --chip spikeflow --timesteps 8 --out result
+  {prog} evaluate --network weights.safetensors --data ./mnist --chip sata --timesteps 4 --json
+  {prog} evaluate --network digits_convnet --data digits --chip spikeflow --chip sata --draws 2
+
+FILE.npz holds arrays x (images) and y (labels), and x_test and y_test if the test split is given. FOLDER is
+called like its data set (mnist, cifar10, ...). A network by NAME is trained first.
+""",
+        formatter_class=raw,
+    )
+    command.add_argument(
+        "--network",
+        required=True,
+        metavar="NETWORK",
+        help=f"FILE.nir, FILE.safetensors, or one of {', '.join(MODELS)}",
+    )
+    command.add_argument(
+        "--data", required=True, metavar="DATA", help="a data set's NAME, a FOLDER, or FILE.npz"
+    )
+    command.add_argument(
+        "--chip",
+        required=True,
+        action="append",
+        metavar="CHIP",
+        help=f"{' or '.join(CHIPS)}{files}; may be given again",
+    )
+    command.add_argument(
+        "--draws", type=int, default=10, help="programmed chips of each design (default: 10)"
+    )
+    command.add_argument(
+        "--timesteps",
+        type=int,
+        help="T (default: 5 for images, all that there are for data with a time axis)",
+    )
+    command.add_argument("--epochs", type=int, default=10, help="of training a network by NAME (default: 10)")
+    command.add_argument(
+        "--leak", type=float, default=0.9, help="λ of neurons that no file tells (default: 0.9)"
+    )
+    command.add_argument(
+        "--threshold", type=float, default=1.0, help="θ of neurons that no file tells (default: 1)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of devices, and of training (default: 0)")
+    command.add_argument(
+        "--conventions", choices=("corrected", "published"), default="corrected", help="of the cost models"
+    )
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="write report.html, result.json and result.csv there"
+    )
+    command.add_argument("--json", action="store_true", help="print result.json instead of tables")
+    command.set_defaults(function=lambda options, console: _evaluate(options, console, read_chip_file))
+
+    command = commands.add_parser(
+        "compare",
+        help="two or more result folders side by side",
+        description="What differs in the numbers of results, and what differed in their inputs.",
+        epilog=f"example:\n  {prog} compare runs/digits runs/digits-1a2b3c4d --out difference\n",
+        formatter_class=raw,
+    )
+    command.add_argument(
+        "folders", nargs="+", metavar="FOLDER", help="holds the result.json of `evaluate` or `run`"
+    )
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="write report.html, result.json and result.csv there"
+    )
+    command.add_argument("--json", action="store_true", help="print the differences as JSON")
+    command.set_defaults(function=_compare)
+
+    command = commands.add_parser(
+        "describe",
+        help="every parameter of a chip, circuit, neuron or training",
+        description="Meaning, default, unit, range and source of every parameter.",
+        epilog=f"examples:\n  {prog} describe            what can be described\n  {prog} describe Chip\n",
+        formatter_class=raw,
+    )
+    command.add_argument("name", nargs="?", help="such as Chip, Accelerator, Device, Wires, LIF, TrainConfig")
+    command.add_argument("--json", action="store_true", help="print as JSON")
+    command.set_defaults(function=_describe)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the console script."""
+    from jaxsnn import __version__
+
+    top = argparse.ArgumentParser(
+        prog="spikechip",
+        description="Put spiking networks on modelled chips: what accuracy survives, and what it costs.",
+        epilog=_EXAMPLES.format(prog="spikechip"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"spikechip {__version__}")
+    top.add_argument("--debug", action="store_true", help="show where an error came from")
+    add_commands(top.add_subparsers(dest="command", required=True, metavar="COMMAND"), "spikechip")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The console script: 0, or 2 after one sentence on what is wrong."""
+    return run(parser().parse_args(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs a parsed command, and says mistakes in one sentence."""
+    try:
+        options.function(options, terminal())
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if options.debug:
+            raise
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def sentence(error: Exception) -> str:
+    """What an error says, in one line."""
+    # A check within a compiled program is wrapped by XLA, its own sentence some lines below.
+    checked = re.search(r"EquinoxRuntimeError: (.+)", str(error))
+    if checked:
+        return checked[1]
+    text = " ".join(str(error).strip().split("\n")[0].split())
+    if isinstance(error, ValueError | OSError):
+        return text
+    return f"{type(error).__name__}: {text} (run with --debug to see where)"
+
+
+def _evaluate(options: argparse.Namespace, console: Console, read_chip_file: ChipReader | None) -> None:
+    from jaxsnn.codesign.sources import read_chips, read_data, read_network
+
+    # What is cheap to refuse is refused before anything is read or trained.
+    for name, least in (("draws", 1), ("timesteps", 1), ("epochs", 1)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name} must be at least {least}, got {value}.")
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        raise ValueError(f"--out {options.out} is a file; give a folder, which may be new.")
+    chips = read_chips(options.chip, read_chip_file)
+
+    import jax
+
+    from jaxsnn.codesign.evaluate import evaluate
+    from jaxsnn.learning.config import TrainConfig
+    from jaxsnn.learning.training import fit
+
+    quiet = Console(stderr=True)
+    data = read_data(options.data, timesteps=options.timesteps)
+    timesteps = data.event_shape[0] if data.timed else options.timesteps or 5
+    network, trained = read_network(
+        options.network, data, leak=options.leak, threshold=options.threshold, seed=options.seed
+    )
+    with _one_line_warnings():
+        if not trained:
+            quiet.print(
+                f"training {options.network} on {data.name} for {options.epochs} epochs", soft_wrap=True
+            )
+            config = TrainConfig(epochs=options.epochs, timesteps=timesteps, seed=options.seed)
+            fit(network, data, config, progress=quiet.is_terminal)
+        with _progress(quiet) as progress:
+            report = evaluate(
+                network,
+                data,
+                chips,
+                timesteps=timesteps,
+                draws=options.draws,
+                key=jax.random.key(options.seed),
+                conventions=options.conventions,
+                progress=progress,
+            )
+    if options.out is not None:
+        report.save(options.out)
+    if options.json:
+        _print_json(report.result())
+        return
+    console.print(report.verdict, soft_wrap=True)
+    for each in report.tables():
+        each.print(console)
+    if options.out is not None:
+        console.print(f"Report: {options.out / 'report.html'}", soft_wrap=True)
+    else:
+        console.print("Add --out DIR for report.html, result.json and result.csv.", soft_wrap=True)
+
+
+def _compare(options: argparse.Namespace, console: Console) -> None:
+    from jaxsnn.codesign.compare import compare
+
+    found = compare(options.folders)
+    if options.out is not None:
+        found.save(options.out)
+    if options.json:
+        _print_json({"compared": list(found.results), **found.numbers()})
+        return
+    console.print(found.verdict, soft_wrap=True)
+    for each in found.tables():
+        each.print(console)
+
+
+def _describe(options: argparse.Namespace, console: Console) -> None:
+    from dataclasses import asdict
+
+    from jaxsnn.codesign import glossary
+
+    if options.name is None:
+        known = {name: glossary.summary_of(described) for name, described in glossary.DESCRIBED.items()}
+        if options.json:
+            _print_json(known)
+            return
+        for name, summary in known.items():
+            console.print(f"[bold]{name:<14}[/bold] ", end="")
+            console.print(summary, soft_wrap=True, markup=False)
+        return
+    described = glossary.find(options.name)
+    if options.json:
+        _print_json([asdict(entry) for entry in glossary.entries(described)])
+        return
+    glossary.table(described).print(console)
+
+
+def _print_json(content: Any) -> None:
+    from jaxsnn.codesign.provenance import plain
+
+    print(json.dumps(content, indent=1, default=plain, allow_nan=False))
+
+
+@contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    def show(message, *_):
+        print(f"warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[str, int, int], None] | None]:
+    """A bar over the programmed chips of each design, in a terminal."""
+    if not console.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    ) as bar:
+        tasks: dict[str, Any] = {}
+
+        def advance(chip: str, done: int, total: int) -> None:
+            if chip not in tasks:
+                tasks[chip] = bar.add_task(chip if len(chip) <= 36 else f"{chip[:35]}…", total=total)
+            bar.update(tasks[chip], completed=done)
+
+        yield advance
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

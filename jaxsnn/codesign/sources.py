@@ -1,0 +1,202 @@
+"""What a command line names: networks, data and chips, from words and files."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from hwmodels import sata, spikeflow
+from hwmodels.chip import Chip
+from jaxsnn.data.dataset import Dataset
+from jaxsnn.data.datasets import load
+from jaxsnn.data.event_sets import FINDERS
+from jaxsnn.encoding import Direct, Frames
+from jaxsnn.interop.torch import load_weights, read_state_dict
+from jaxsnn.models.digits import digits_convnet
+from jaxsnn.models.mlp import mlp
+from jaxsnn.models.vgg import PLANS, vgg
+from jaxsnn.network import Network
+from jaxsnn.neuron import LIF
+from jaxsnn.normalization import BatchNorm
+
+CHIPS: dict[str, Callable[[], Chip]] = {"spikeflow": spikeflow.Chip, "sata": sata.Accelerator}
+"""Published chips by name."""
+
+ChipReader = Callable[[Path], Mapping[str, Chip]]
+"""Reads chips, by their names, from a file."""
+
+MODELS = ("digits_convnet", "mlp", *PLANS)
+"""Networks that a command line can build and train by name."""
+
+
+def read_chips(words: list[str], from_file: ChipReader | None = None) -> dict[str, Chip]:
+    """Chips by name from words such as `spikeflow`, and from files where there is a reader for them.
+
+    **Raises:** `ValueError` for what is neither.
+    """
+    found: dict[str, Chip] = {}
+    for word in words:
+        path = Path(word)
+        if word.lower() in CHIPS:
+            name = {"spikeflow": "SpikeFlow", "sata": "SATA"}[word.lower()]
+            new: Mapping[str, Chip] = {name: CHIPS[word.lower()]()}
+        elif path.suffix == ".gin" and from_file is None:
+            raise ValueError(
+                f"{word}: chips from gin files are for `python -m experiments evaluate` in the repository; "
+                f"here choose {' or '.join(CHIPS)}, or call jaxsnn.codesign.evaluate with any chip."
+            )
+        elif path.suffix == ".gin" and from_file is not None:
+            new = from_file(path)
+        else:
+            files = " or a FILE.gin" if from_file is not None else ""
+            raise ValueError(f"there is no chip {word!r}; choose {' or '.join(CHIPS)}{files}.")
+        for name, chip in new.items():
+            if name in found:
+                raise ValueError(
+                    f"chip {name!r} is given twice; give each chip once, files by different names."
+                )
+            found[name] = chip
+    return found
+
+
+def read_data(word: str, *, timesteps: int | None = None) -> Dataset:
+    """A data set from a name, a folder that is called like one, or an .npz file of arrays x and y.
+
+    **Raises:** `ValueError` for what is none of these.
+    """
+    path = Path(word)
+    if path.suffix == ".npz":
+        return _read_npz(path)
+    if path.is_dir():
+        name = path.resolve().name.lower().replace("-", "_").removesuffix("_small")
+        options: dict[str, Any] = {} if timesteps is None or name not in FINDERS else {"timesteps": timesteps}
+        return load(name, path=path, **options)
+    options = {} if timesteps is None or word not in FINDERS else {"timesteps": timesteps}
+    return load(word, **options)
+
+
+def _read_npz(path: Path) -> Dataset:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:
+        raise ValueError(f"{path} is damaged, no .npz file, or holds Python objects ({error}).") from error
+    missing = [name for name in ("x", "y") if name not in arrays]
+    if missing:
+        raise ValueError(
+            f"{path} must hold arrays x (images) and y (labels), and may hold x_test and y_test; it holds "
+            f"{', '.join(arrays) or 'nothing'}."
+        )
+    test: Any = 0.2
+    if "x_test" in arrays and "y_test" in arrays:
+        test = (arrays["x_test"], arrays["y_test"])
+    return Dataset.from_arrays(arrays["x"], arrays["y"], test=test, name=path.stem)
+
+
+def read_network(
+    word: str, data: Dataset, *, leak: float = 0.9, threshold: float = 1.0, seed: int = 0
+) -> tuple[Network, bool]:
+    """A network from a NIR file, from weights in a .safetensors file, or untrained by a name.
+
+    **Arguments:** `leak`, `threshold`: of the neurons, which a file of weights does not hold.
+
+    **Returns:** the network, and whether it is trained.
+
+    **Raises:** `ValueError` for what is none of these, and where network and data do not fit.
+    """
+    path = Path(word)
+    neuron = partial(LIF, leak=leak, threshold=threshold)
+    if path.suffix == ".nir":
+        return _read_nir(path, data), True
+    if path.suffix == ".safetensors":
+        if not path.is_file():
+            raise ValueError(f"there is no file {path}.")
+        return _fitting(path, data, neuron), True
+    if path.suffix or path.exists():
+        raise ValueError(
+            f"{word}: a network is a .nir file, a .safetensors file, or one of {', '.join(MODELS)}."
+        )
+    if word not in MODELS:
+        raise ValueError(
+            f"there is no network {word!r}; give a .nir or .safetensors file, or {', '.join(MODELS)}."
+        )
+    return _named(word, data, neuron, nnx.Rngs(seed)), False
+
+
+def _read_nir(path: Path, data: Dataset) -> Network:
+    from jaxsnn.interop.nir import from_nir
+
+    try:
+        import nir
+    except ImportError as error:
+        raise ValueError("NIR needs the nir package: pip install 'spikechip[interop]'.") from error
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}.")
+    try:
+        graph = nir.read(path)
+    except Exception as error:
+        raise ValueError(f"{path} is damaged or no NIR file ({error}).") from error
+    return from_nir(graph, dt="auto", encoding=_encoding(data))
+
+
+def _encoding(data: Dataset) -> Any:
+    return Frames() if data.timed else Direct()
+
+
+def _named(word: str, data: Dataset, neuron: Any, rngs: nnx.Rngs, **options: Any) -> Network:
+    shape = data.image_shape
+    common: dict[str, Any] = {
+        "classes": data.classes,
+        "neuron": neuron,
+        "encoding": _encoding(data),
+        "rngs": rngs,
+        **options,
+    }
+    if word == "mlp":
+        return mlp(**{"in_features": int(np.prod(shape)), **common})
+    if len(shape) != 3 or shape[0] != shape[1]:
+        raise ValueError(
+            f"{word} takes square images (height, width, channels), and the data are {shape}; take mlp."
+        )
+    if word == "digits_convnet":
+        if shape[2] != 1:
+            raise ValueError(
+                f"digits_convnet takes images of one channel, and the data have {shape[2]}; take vgg5."
+            )
+        return digits_convnet(image_size=shape[0], **common)
+    return vgg(word, image_size=shape[0], in_channels=shape[2], **common)
+
+
+def _fitting(path: Path, data: Dataset, neuron: Any) -> Network:
+    """The first model that has a place for every tensor."""
+    tensors = read_state_dict(path)
+    weights = [tensor for tensor in tensors.values() if np.ndim(tensor) in (2, 4)]
+    convolutions = [tensor for tensor in weights if tensor.ndim == 4]
+    linear = [tensor for tensor in weights if tensor.ndim == 2]
+    bias = any(name.endswith(".bias") and name[:-4] + "running_mean" not in tensors for name in tensors)
+    norm = BatchNorm if any(name.endswith("running_mean") for name in tensors) else None
+    tried = []
+    for word in ("mlp",) if not convolutions else (model for model in MODELS if model != "mlp"):
+        options: dict[str, Any] = {"norm": norm}
+        if word == "mlp":
+            options |= {"hidden": [len(tensor) for tensor in linear[:-1]], "use_bias": bias}
+        elif word == "digits_convnet":
+            options |= {"width": len(convolutions[0])}
+        else:
+            options |= {"width": len(convolutions[0]) / 64, "use_bias": bias}
+        try:
+            network = _named(word, data, neuron, nnx.Rngs(0), **options)
+            load_weights(network, tensors)
+        except ValueError as error:
+            tried.append(f"{word}: {str(error).rstrip('.')}")
+            continue
+        return network
+    raise ValueError(
+        f"no model fits the tensors of {path} ({'; '.join(tried)}); in Python, build your own Network and "
+        "fill it with jaxsnn.interop.torch.load_weights."
+    )

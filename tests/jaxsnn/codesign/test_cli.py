@@ -1,0 +1,161 @@
+"""The console script in this process: what it prints and writes, and how it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxsnn.codesign import cli, compare, sources
+from jaxsnn.data.dataset import Dataset
+from tests.jaxsnn.codesign.reports import report
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Two saved reports that differ in one input and one chip's accuracy."""
+    root = tmp_path_factory.mktemp("results")
+    for name in ("first", "second"):
+        report().save(root / name)
+    changed = json.loads((root / "second" / "result.json").read_text())
+    changed["inputs"]["dataset"] = "another"
+    changed["date"] = "2030-01-01"
+    changed["numbers"]["chips"]["two"] |= {"accuracy": 0.9, "energy_j": 1e-6}
+    (root / "second" / "result.json").write_text(json.dumps(changed))
+    return root
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    """An .npz of two classes that one pixel tells apart."""
+    labels = np.arange(40) % 2
+    path = tmp_path / "toy.npz"
+    np.savez(path, x=np.stack([labels, 1 - labels], -1).astype(np.float32), y=labels)
+    return path
+
+
+def refused(capsys, *arguments):
+    assert cli.main([str(argument) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    (line,) = captured.err.strip().splitlines()
+    assert captured.out == ""
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"--chip": "spikeflw"}, "there is no chip 'spikeflw'; choose spikeflow or sata."),
+        ({"--chip": "my.gin"}, "chips from gin files are for `python -m experiments evaluate`"),
+        ({"--data": "mnits"}, "unknown data set 'mnits'"),
+        ({"--data": "missing.npz"}, "there is no file missing.npz"),
+        ({"--network": "lenet"}, "there is no network 'lenet'; give a .nir or .safetensors file"),
+        ({"--network": "missing.nir"}, "there is no file missing.nir"),
+        ({"--network": "weights.pt"}, "a network is a .nir file"),
+        ({"--network": "vgg5"}, "vgg5 takes square images"),
+        ({"--draws": "0"}, "--draws must be at least 1, got 0"),
+        ({"--timesteps": "-3"}, "--timesteps must be at least 1"),
+        ({"--leak": "2"}, "leak"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(
+    tmp_path, arrays, capsys, as_users_run, options, message
+):
+    given = {
+        "--network": "mlp",
+        "--data": str(arrays),
+        "--chip": "sata",
+        "--out": str(tmp_path / "out"),
+    } | options
+    assert message in refused(capsys, "evaluate", *(word for pair in given.items() for word in pair))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("held", "message"),
+    [
+        ({"x": np.ones((4, 2))}, "must hold arrays x (images) and y (labels)"),
+        ({"x": np.array([{}] * 4), "y": np.arange(4)}, "holds Python objects"),
+        ({"x": np.full((4, 2), np.nan), "y": np.arange(4) % 2}, "NaN"),
+    ],
+)
+def test_a_wrong_npz_is_refused(tmp_path, capsys, held, message):
+    path = tmp_path / "wrong.npz"
+    np.savez(path, **held)
+    assert message in refused(capsys, "evaluate", "--network", "mlp", "--data", path, "--chip", "sata")
+
+
+def test_a_file_that_is_no_npz_is_refused(tmp_path, capsys):
+    path = tmp_path / "wrong.npz"
+    path.write_bytes(b"no archive")
+    assert "damaged" in refused(capsys, "evaluate", "--network", "mlp", "--data", path, "--chip", "sata")
+
+
+def test_evaluate_trains_by_name_and_writes_what_it_prints(tmp_path, arrays, capsys):
+    words = f"evaluate --network mlp --data {arrays} --chip sata --draws 1 --timesteps 1 --epochs 1 --json"
+    assert cli.main([*words.split(), "--out", str(tmp_path / "out")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "out" / "result.json").read_text())
+    assert list(printed["numbers"]["chips"]) == ["SATA"]
+    assert printed["inputs"]["dataset"] == "toy"
+    assert {"date", "commit", "processor"} <= set(printed)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_weights_of_a_safetensors_file_find_their_network(tmp_path, bias):
+    rng = np.random.default_rng(0)
+    safetensors = pytest.importorskip("safetensors.numpy")
+    tensors = {"fc1.weight": rng.normal(size=(5, 2)), "fc2.weight": rng.normal(size=(2, 5))}
+    if bias:
+        tensors |= {"fc1.bias": rng.normal(size=5), "fc2.bias": rng.normal(size=2)}
+    tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+    safetensors.save_file(tensors, tmp_path / "weights.safetensors")
+    data = Dataset.from_arrays(np.eye(2, dtype=np.float32)[[0, 1, 0, 1]], [0, 1, 0, 1], test=0.5)
+    network, trained = sources.read_network(str(tmp_path / "weights.safetensors"), data)
+    assert trained
+    np.testing.assert_array_equal(network.layers[0].synapse.kernel[...], tensors["fc1.weight"].T)
+    tensors["fc2.weight"] = tensors["fc2.weight"][:, :4]
+    safetensors.save_file(tensors, tmp_path / "wrong.safetensors")
+    with pytest.raises(ValueError, match=r"no model fits.*mlp: fc2\.weight has shape"):
+        sources.read_network(str(tmp_path / "wrong.safetensors"), data)
+
+
+def test_compare_names_what_differs_and_only_that(results, capsys, tmp_path):
+    folders = [str(results / "first"), str(results / "second")]
+    assert cli.main(["compare", *folders, "--json", "--out", str(tmp_path / "difference")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["inputs"] == {"inputs.dataset": ["toy", "another"]}
+    assert found["numbers"] == {
+        "chips.two.accuracy": [0.95, 0.9],
+        "chips.two.energy_j": [2e-6, 1e-6],
+    }
+    page = (tmp_path / "difference" / "report.html").read_text()
+    assert "first and second differ in 1 of their inputs and in 2 numbers." in page
+    assert "-5.00 points" in page
+    assert "-50.0%" in page
+
+
+def test_compare_takes_three_and_refuses_one(results, capsys):
+    three = compare.compare([results / "first", results / "second", results / "first" / "result.json"])
+    assert len(three.tables()[1].columns) == 4
+    assert "two result folders or more" in refused(capsys, "compare", results / "first")
+    assert "holds no result.json" in refused(capsys, "compare", results, results / "first")
+
+
+def test_describe_prints_what_the_class_says(capsys):
+    assert cli.main(["describe", "wires", "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert [(entry["name"], entry["unit"]) for entry in entries] == [
+        (name, "Ω") for name in ("driver", "row", "column", "sense")
+    ]
+    assert cli.main(["describe"]) == 0
+    assert "Accelerator" in capsys.readouterr().out
+    assert "did you mean 'Chip'?" in refused(capsys, "describe", "Chp")
+
+
+@pytest.mark.parametrize("command", [[], ["evaluate"], ["compare"], ["describe"]])
+def test_help_has_examples(command, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main([*command, "--help"])
+    assert left.value.code == 0
+    assert "example" in capsys.readouterr().out

@@ -31,7 +31,7 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _within(value: Any, low: float, high: float) -> bool:
+def _within(value: Any, low: int | float, high: int | float) -> bool:
     """Whether a value is one number in a closed range."""
     array = np.asarray(value)
     return array.dtype.kind in "biuf" and array.ndim == 0 and bool(low <= array <= high)

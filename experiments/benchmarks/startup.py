@@ -1,7 +1,7 @@
 """What a user waits for first: compilation, imports and the main job, beside an older build of this project.
 
 Both builds are taken from the repository's history, each runs in processes of its own, in turns, and what
-counts is the processor time of the quicker of two rounds, so that other work on the machine counts for little.
+counts is the processor time of the quicker of two rounds, so that other work on the machine counts little.
 """
 
 import json
@@ -86,8 +86,8 @@ def run(main_job: bool = True) -> dict[str, Any]:
     commit = _git("rev-parse", "--short", "HEAD")
     notes = [
         f"Older: {OLDER_BUILD}. This: {commit}.",
-        f"{TILES} tiles of 64×64, float32, the paper's wires; seconds of processor time but for the main "
-        "job, whose wall time counts; the second run is a new process with the compilation cache of the first.",
+        f"{TILES} tiles of 64×64, float32, the paper's wires; processor time, but for the main "
+        "job, whose wall time counts; the second run is a new process with the cache of the first.",
     ]
     return {
         "title": "Start-up",

@@ -61,9 +61,9 @@ def require_integer(
 def require_memory(rows: int, columns: int, dtype: Any) -> None:
     """Raises `ValueError` if the solution of one tile of this size cannot fit the memory there is.
 
-    It holds the tile and its answer, and at least two (columns, columns) matrices for 16 rows.
+    It holds the tile and its answer, and two (columns, columns) matrices for each row.
     """
-    needed = jnp.dtype(dtype).itemsize * (2 * rows * columns + rows * columns**2 // 8)
+    needed = jnp.dtype(dtype).itemsize * 2 * rows * columns * (1 + columns)
     if needed > _memory_bytes():
         raise ValueError(
             f"a tile of {rows}×{columns} is larger than memory: its circuit takes at least "

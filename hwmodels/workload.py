@@ -31,6 +31,12 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+def _within(value: Any, low: float, high: float) -> bool:
+    """Whether a value is one number in a closed range."""
+    array = np.asarray(value)
+    return array.dtype.kind in "biuf" and array.ndim == 0 and bool(low <= array <= high)
+
+
 def _plain(value: Any) -> Any:
     """A Python int in place of NumPy's; what is no whole number is left to the checks."""
     return int(value) if isinstance(value, np.integer) else value
@@ -122,7 +128,7 @@ class Layer(eqx.Module):
             )
         for name in ("input_rate", "weight_sparsity"):
             value = getattr(self, name)
-            if not is_traced(value) and not bool(np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1))):
+            if not is_traced(value) and not _within(value, 0, 1):
                 raise ValueError(
                     f"layer {self.name!r}: {name} is a fraction and must lie in [0, 1], got {value}."
                 )
@@ -259,10 +265,8 @@ class Workload(eqx.Module):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"layer names must differ, got {', '.join(map(repr, repeated))} more than once.")
-        if not is_traced(self.timesteps):
-            timesteps = np.asarray(self.timesteps)
-            if not np.all((timesteps >= 1) & np.isfinite(timesteps)):
-                raise ValueError(f"timesteps must be finite and at least 1, got {self.timesteps}.")
+        if not is_traced(self.timesteps) and not _within(self.timesteps, 1, np.finfo(np.float64).max):
+            raise ValueError(f"timesteps must be finite and at least 1, got {self.timesteps}.")
         known = {"", *names}
         for layer in self.layers:
             for fact in ("source", "shortcut"):

@@ -265,9 +265,8 @@ class Workload(eqx.Module):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"layer names must differ, got {', '.join(map(repr, repeated))} more than once.")
-        if not is_traced(self.timesteps):
-            if not _within(self.timesteps, 1, np.finfo(np.float64).max):
-                raise ValueError(f"timesteps must be finite and at least 1, got {self.timesteps}.")
+        if not is_traced(self.timesteps) and not _within(self.timesteps, 1, np.finfo(np.float64).max):
+            raise ValueError(f"timesteps must be finite and at least 1, got {self.timesteps}.")
         known = {"", *names}
         for layer in self.layers:
             for fact in ("source", "shortcut"):

@@ -15,6 +15,7 @@ from experiments import (
     mitigation,
     mnist,
     noise_aware,
+    nonlinear,
     output,
     pipeline,
     registry,
@@ -43,6 +44,7 @@ CATALOGUE = (
     mitigation,
     search,
     sensitivity,
+    nonlinear,
     retention,
     scale,
 )

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -78,8 +79,9 @@ class Converters(eqx.Module):
             return None
         assert self.adc_bits is not None
         tiles, each = currents // width, -(-width // self.columns_per_adc)
-        drawn = self.adc.draw(key, self.adc_bits, self.signed, (blocks, tiles), each, dtype)
-        return drawn.spread(self.columns_per_adc, width)
+        with jax.numpy_rank_promotion("allow"):
+            drawn = self.adc.draw(key, self.adc_bits, self.signed, (blocks, tiles), each, dtype)
+            return drawn.spread(self.columns_per_adc, width)
 
     def input_limit(self, dtype) -> Float[Array, ""]:
         """`input_full_scale`, checked also when it is traced."""

@@ -54,8 +54,8 @@ class OnChip:
     @property
     def spread(self) -> float:
         """Standard deviation between programmed chips of one network (0 for one chip): what devices vary."""
-        if self.by_network.shape[1] == 1:
-            return 0.0
+        if np.all(self.by_network == self.by_network[:, :1]):
+            return 0.0  # To the bit, where nothing is drawn.
         return float(np.sqrt(np.mean(self.by_network.var(axis=1, ddof=1))))
 
     @property

@@ -411,7 +411,7 @@ def _fit(
     step = _Step(graphdef, config, optimizer, dataset.scale, dataset.timed, chosen, penalty, sharding)
 
     with (
-        Progress(progress and first_process, config.epochs, batches, batch_size) as bar,
+        Progress(progress and first_process, config.epochs, batches, batch_size, resumed) as bar,
         scalars(tensorboard_dir if first_process else None) as write_scalars,
     ):
         for metrics in history:

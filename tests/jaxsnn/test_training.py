@@ -1,7 +1,6 @@
 """Training: it learns, it repeats itself, and it refuses what is wrong."""
 
 import os
-import re
 import subprocess
 import sys
 from functools import partial
@@ -244,18 +243,30 @@ def test_progress_shows_the_epoch_so_far_and_waits_for_no_batch():
         progress.batch(0, [Running()])
         assert (task.completed, task.description) == (0, "")
         progress.batch(0, [first])
-        assert task.description.startswith("loss 2.000  accuracy 25.0%  spikes 10.0%  ")
+        assert task.description.startswith("loss 2.000 acc 25.0% spikes 10% ")
         progress.batch(0, [first, second, Running(), second])
         assert task.completed == 2
-        assert task.description.startswith("loss 1.500  accuracy 50.0%  spikes 20.0%  ")
-        assert task.description.endswith(" images/s")
+        assert task.description.startswith("loss 1.500 acc 50.0% spikes 20% ")
+        assert task.description.endswith("/s")
         progress.epoch(EpochMetrics(1, 1.2, 0.6, 0.55, 0.2, 1e-3, 1234.0))
         assert task.completed == 4
-        assert task.description == "loss 1.200  test 55.0%  spikes 20.0%  1234 images/s"
+        assert task.description == "loss 1.200 acc 60.0% test 55.0% spikes 20% 1234/s"
         progress.batch(1, [second])
         assert task.completed == 5
-        assert task.description.startswith("loss 1.000  accuracy 75.0%  spikes 30.0%  ")
-        assert task.description.endswith(" images/s  last test 55.0%")
+        assert task.description.startswith("loss 1.000 acc 75.0% test 55.0% spikes 30% ")
+        assert task.fields["epoch"] == "2/2"
+
+
+def test_progress_fits_80_columns_and_tells_what_was_restored(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with Progress(True, epochs=30, batches=22, batch_size=64, resumed=12) as progress:
+        progress.bar.console.width = 80
+        progress.epoch(EpochMetrics(13, 12.345, 1.0, 1.0, 1.0, 1e-3, 123456.0))
+    restored, line = capsys.readouterr().out.strip().splitlines()[-2:]
+    assert restored == "12 of 30 epochs restored from a checkpoint"
+    assert line.startswith("epoch 13/30")
+    assert line.endswith("loss 12.345 acc 100.0% test 100.0% spikes 100% 123k/s")
+    assert len(line) <= 80
 
 
 def test_progress_shows_loss_accuracy_and_speed(capsys, monkeypatch):
@@ -263,9 +274,9 @@ def test_progress_shows_loss_accuracy_and_speed(capsys, monkeypatch):
     config = TrainConfig(epochs=1, timesteps=1, batch_size=32)
     last = fit(network(), few_digits(), config, progress=True).history[-1]
     shown = " ".join(capsys.readouterr().out.split())
-    assert re.search(r"training .* 3/3 ", shown)
-    assert f" loss {last.loss:.3f} test {last.test_accuracy:.1%} spikes {last.spike_rate:.1%} " in shown
-    assert f" {last.images_per_second:.0f} images/s" in shown
+    assert "epoch 1/1 " in shown
+    assert f" loss {last.loss:.3f} acc {last.train_accuracy:.1%} test {last.test_accuracy:.1%} " in shown
+    assert f" spikes {last.spike_rate:.0%} {last.images_per_second:.0f}/s" in shown
 
 
 @pytest.mark.parametrize("classes", [5, 12])

@@ -1,4 +1,4 @@
-"""Netlists: what ngspice 39 answered is stored; with `-m long` it answers again where installed."""
+"""Netlists: what ngspice 39 answered is stored, and with `-m long` it answers again where installed."""
 
 import re
 import shutil

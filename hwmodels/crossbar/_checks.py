@@ -16,6 +16,9 @@ from hwmodels.checks import error_if, is_traced
 Scalar = float | int | np.number | Float[Array | np.ndarray, ""]
 
 
+_NO_NUMBERS = (str, list, tuple, dict, complex)
+
+
 def is_concrete(*values: Any) -> bool:
     """Whether every value is a number that Python can look at now."""
     return all(
@@ -29,7 +32,7 @@ def require(condition: Callable[..., Any], message: str, *values: Any) -> None:
 
     Braces in `message` are filled with the values.
     """
-    strange = any(isinstance(value, str) or value is None for value in values)
+    strange = any(isinstance(value, _NO_NUMBERS) or value is None for value in values)
     if strange or (is_concrete(*values) and not np.all(condition(*map(np.asarray, values)))):
         raise ValueError(message.format(*(repr(v) if isinstance(v, str) else v for v in values)))
 

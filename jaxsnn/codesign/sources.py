@@ -73,9 +73,7 @@ def read_data(word: str, *, timesteps: int | None = None) -> Dataset:
         return _read_npz(path)
     if path.is_dir():
         name = path.resolve().name.lower().replace("-", "_").removesuffix("_small")
-        options: dict[str, Any] = (
-            {} if timesteps is None or name not in FINDERS else {"timesteps": timesteps}
-        )
+        options: dict[str, Any] = {} if timesteps is None or name not in FINDERS else {"timesteps": timesteps}
         return load(name, path=path, **options)
     options = {} if timesteps is None or word not in FINDERS else {"timesteps": timesteps}
     return load(word, **options)

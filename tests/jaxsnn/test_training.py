@@ -1,7 +1,6 @@
 """Training: it learns, it repeats itself, and it refuses what is wrong."""
 
 import os
-import re
 import subprocess
 import sys
 from functools import partial

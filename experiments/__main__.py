@@ -15,6 +15,7 @@ from experiments import (
     mitigation,
     mnist,
     noise_aware,
+    nonlinear,
     output,
     pipeline,
     registry,
@@ -31,6 +32,7 @@ from jaxsnn.codesign.page import render
 from jaxsnn.codesign.provenance import all_or_nothing, machine, write_csv, write_json
 from jaxsnn.codesign.report import CSV, chip_rows, has_chips
 from jaxsnn.codesign.table import console as terminal
+from jaxsnn.compilation import remember_compiled
 from jaxsnn.learning.lock import locked
 
 CATALOGUE = (
@@ -42,6 +44,7 @@ CATALOGUE = (
     mitigation,
     search,
     sensitivity,
+    nonlinear,
     retention,
     scale,
 )
@@ -162,6 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "list":
             list_experiments(console)
         else:
+            remember_compiled()
             run_experiment(options, console)
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on from the last checkpoint.", file=sys.stderr)

@@ -91,7 +91,8 @@ def register(target: Callable[..., Any], name: str | None = None) -> Callable[..
     # A module that is loaded again, as notebooks do, registers its own anew.
     again = _ORIGINS.get(name) == origin
     _ORIGINS[name] = origin
-    with gin.config.interactive_mode() if again else contextlib.nullcontext():
+    # It may be after a run, which locked its config.
+    with gin.unlock_config(), gin.config.interactive_mode() if again else contextlib.nullcontext():
         gin.external_configurable(checked, name=name)
     return gin.get_configurable(name)
 

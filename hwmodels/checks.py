@@ -1,13 +1,19 @@
 """Checks of numbers that may be known now or only when a traced program runs."""
 
-from collections.abc import Sequence
+import contextlib
+import contextvars
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.experimental import checkify
 
 _Tree = TypeVar("_Tree")
+_AT_EDGE = contextvars.ContextVar("_AT_EDGE", default=False)
 
 
 class Range(NamedTuple):
@@ -22,6 +28,24 @@ class Range(NamedTuple):
 def is_traced(value: Any) -> bool:
     """Whether a value is not known yet, so that its range cannot be looked at."""
     return isinstance(value, jax.core.Tracer)
+
+
+def error_if(tree: _Tree, bad: Any, message: str) -> _Tree:
+    """The tree, such that using it raises if `bad`, a boolean, is true.
+
+    At once, as `ValueError`, where that is known; else when the traced program runs. Within a program of
+    [`at_edge`][] the error travels to its caller; in any other it is raised from within, by a callback to the
+    host, as nothing else can under a `jit` that is not ours.
+    """
+    if not is_traced(bad):
+        if bool(jnp.any(bad)):
+            raise ValueError(message)
+        return tree
+    if _AT_EDGE.get():
+        # Its format knows braces, of which there are none to fill.
+        checkify.check(~jnp.any(bad), message.replace("{", "{{").replace("}", "}}"))
+        return tree
+    return eqx.error_if(tree, bad, message)
 
 
 def guard(tree: _Tree, ranges: Sequence[Range]) -> _Tree:
@@ -40,8 +64,83 @@ def guard(tree: _Tree, ranges: Sequence[Range]) -> _Tree:
         return tree
     # Infinite bounds, and NaN, fail the comparison as they should.
     outside = [~((limit.low <= limit.value) & (limit.value <= limit.high)) for limit in traced]
+    if _AT_EDGE.get():
+        for value, limit in zip(outside, traced, strict=True):
+            error_if(tree, value, limit.message)
+        return tree
     bad = jnp.stack([jnp.any(value) for value in outside])
     arrays, rest = eqx.partition(tree, is_traced)
     messages = [limit.message for limit in traced]
     arrays = eqx.branched_error_if(arrays, jnp.any(bad), jnp.argmax(bad), messages)
     return eqx.combine(arrays, rest)
+
+
+def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()) -> Callable[..., Any]:
+    """`function` under `jit`, its run-time checks raised by the call itself.
+
+    The program returns, beside the result, which check failed, and holds no callback to the host: such a
+    program enters JAX's persistent compilation cache, and its errors are one sentence. A call waits for the
+    result. Called with traced values it is the function itself, part of the caller's program.
+
+    **Arguments:** `function`: it takes no derivatives within, where JAX drops the checks of loops; take those
+    of the call. `static_argnames`: as for [`jax.jit`][].
+
+    **Raises:** `ValueError` with the message of the first check that fails.
+    """
+    signature = inspect.signature(function)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def program(static: tuple[tuple[str, Any], ...], traced: dict[str, Any]) -> Any:
+        def run(traced: dict[str, Any]) -> Any:
+            with _functional():
+                return function(**traced, **dict(static))
+
+        return checkify.checkify(run)(traced)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if any(map(is_traced, jax.tree.leaves((args, kwargs)))):
+            return function(*args, **kwargs)
+        given = signature.bind(*args, **kwargs).arguments
+        static = tuple((name, given.pop(name)) for name in static_argnames if name in given)
+        return _found(*program(static, given))
+
+    return call
+
+
+def jit_with_checks(function: Callable[..., Any]) -> Callable[..., Any]:
+    """[`equinox.filter_jit`][] of a function with checks; as [`at_edge`][] where all values are known."""
+
+    @eqx.filter_jit
+    def within(at_edge: bool, *args: Any) -> Any:
+        with _functional(at_edge):
+            return function(*args)
+
+    @eqx.filter_jit
+    def at_the_edge(*args: Any) -> Any:
+        with _functional():
+            return checkify.checkify(lambda: function(*args))()
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        if any(map(is_traced, jax.tree.leaves(args))):
+            return within(_AT_EDGE.get(), *args)
+        return _found(*at_the_edge(*args))
+
+    return call
+
+
+def _found(error: checkify.Error, found: Any) -> Any:
+    message = error.get()
+    if message is not None:
+        raise ValueError(message.partition(" (`check` failed)")[0])
+    return found
+
+
+@contextlib.contextmanager
+def _functional(on: bool = True) -> Iterator[None]:
+    token = _AT_EDGE.set(on)
+    try:
+        yield
+    finally:
+        _AT_EDGE.reset(token)

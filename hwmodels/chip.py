@@ -128,7 +128,7 @@ def arithmetic(design: Chip | Arithmetic | Crossbar) -> Arithmetic:
         return Analog(design)
     if isinstance(design, Analog | Digital):
         return design
-    if isinstance(design, Chip):
+    if hasattr(design, "arithmetic") and not isinstance(design, type):
         return design.arithmetic()
     raise TypeError(
         "a network is programmed onto a chip (such as spikeflow.Chip() or sata.Accelerator()) or onto a "

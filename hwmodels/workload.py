@@ -1,6 +1,7 @@
 """What a network asks of a chip: its layers, their spike rates, and the number of timesteps."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, Literal, get_args
@@ -13,13 +14,14 @@ from hwmodels.checks import is_traced
 
 Norm = Literal["none", "shared", "timestep"]
 
+Whole = int | np.integer
+
 Scalar = int | float | np.number | Float[Array | np.ndarray, ""] | Int[Array | np.ndarray, ""]
 """A number that stays as it was given: a Python float keeps its 64 bits on the host, an array is traced."""
 
 
-def _pair(value: int | Sequence[int], name: str, layer: str) -> tuple[int, int]:
-    several = isinstance(value, Sequence | np.ndarray) and np.ndim(value) > 0
-    values: tuple[Any, ...] = tuple(value) if several else (value, value)  # type: ignore[arg-type]
+def _pair(value: Any, name: str, layer: str) -> tuple[int, int]:
+    values = tuple(value) if isinstance(value, Sequence | np.ndarray) and np.ndim(value) else (value, value)
     if len(values) != 2 or not all(_is_whole(v) for v in values):
         raise ValueError(f"layer {layer!r}: {name} must be an int or a pair of ints, got {value!r}.")
     return int(values[0]), int(values[1])
@@ -27,6 +29,12 @@ def _pair(value: int | Sequence[int], name: str, layer: str) -> tuple[int, int]:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _within(value: Any, low: float, high: float) -> bool:
+    """Whether a value is one number in a closed range."""
+    array = np.asarray(value)
+    return array.dtype.kind in "biuf" and array.ndim == 0 and bool(low <= array <= high)
 
 
 def _plain(value: Any) -> Any:
@@ -120,7 +128,7 @@ class Layer(eqx.Module):
             )
         for name in ("input_rate", "weight_sparsity"):
             value = getattr(self, name)
-            if not is_traced(value) and not bool(np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1))):
+            if not is_traced(value) and not _within(value, 0, 1):
                 raise ValueError(
                     f"layer {self.name!r}: {name} is a fraction and must lie in [0, 1], got {value}."
                 )
@@ -130,18 +138,18 @@ class Layer(eqx.Module):
         cls,
         name: str,
         *,
-        height: int,
-        width: int,
-        in_channels: int,
-        out_channels: int,
-        kernel: int | Sequence[int] = 3,
-        stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] = 0,
+        height: Whole,
+        width: Whole,
+        in_channels: Whole,
+        out_channels: Whole,
+        kernel: Whole | Sequence[Whole] | np.ndarray = 3,
+        stride: Whole | Sequence[Whole] | np.ndarray = 1,
+        padding: Whole | Sequence[Whole] | np.ndarray = 0,
         input_rate: Scalar = 1.0,
         weight_sparsity: Scalar = 0.0,
         analog_input: bool = False,
         spiking: bool = True,
-        pool: int = 1,
+        pool: Whole = 1,
         residual_add: bool = False,
         **facts: Any,
     ) -> "Layer":
@@ -150,10 +158,10 @@ class Layer(eqx.Module):
         return cls(
             name=name,
             kind="conv",
-            height=height,
-            width=width,
-            in_channels=in_channels,
-            out_channels=out_channels,
+            height=_plain(height),
+            width=_plain(width),
+            in_channels=_plain(in_channels),
+            out_channels=_plain(out_channels),
             kernel=_pair(kernel, "kernel", name),
             stride=_pair(stride, "stride", name),
             padding=_pair(padding, "padding", name),
@@ -161,7 +169,7 @@ class Layer(eqx.Module):
             weight_sparsity=weight_sparsity,
             analog_input=analog_input,
             spiking=spiking,
-            pool=pool,
+            pool=_plain(pool),
             residual_add=residual_add,
             **facts,
         )
@@ -171,8 +179,8 @@ class Layer(eqx.Module):
         cls,
         name: str,
         *,
-        in_features: int,
-        out_features: int,
+        in_features: Whole,
+        out_features: Whole,
         input_rate: Scalar = 1.0,
         weight_sparsity: Scalar = 0.0,
         analog_input: bool = False,
@@ -187,8 +195,8 @@ class Layer(eqx.Module):
             kind="linear",
             height=1,
             width=1,
-            in_channels=in_features,
-            out_channels=out_features,
+            in_channels=_plain(in_features),
+            out_channels=_plain(out_features),
             kernel=(1, 1),
             stride=(1, 1),
             padding=(0, 0),
@@ -242,8 +250,9 @@ class Workload(eqx.Module):
     - `timesteps`: number of timesteps T of one inference, at least 1. A leaf: costs differentiate to it, and
       it may be fractional where it stands for a relaxation.
 
-    **Raises:** `ValueError` for no layers, for repeated layer names, for a layer whose inputs are the outputs
-    of no layer that it could follow, and for fewer timesteps than one.
+    **Raises:** `ValueError` for no layers, for repeated layer names, for a `source` whose outputs cannot be
+    the layer's inputs, and for fewer timesteps than one. Warns of layers without a `source` whose inputs are
+    the outputs of no layer before them.
     """
 
     layers: tuple[Layer, ...] = eqx.field(converter=tuple)
@@ -257,8 +266,7 @@ class Workload(eqx.Module):
         if repeated:
             raise ValueError(f"layer names must differ, got {', '.join(map(repr, repeated))} more than once.")
         if not is_traced(self.timesteps):
-            timesteps = np.asarray(self.timesteps)
-            if not np.all((timesteps >= 1) & np.isfinite(timesteps)):
+            if not _within(self.timesteps, 1, np.finfo(np.float64).max):
                 raise ValueError(f"timesteps must be finite and at least 1, got {self.timesteps}.")
         known = {"", *names}
         for layer in self.layers:
@@ -271,14 +279,18 @@ class Workload(eqx.Module):
                     )
         for index, layer in enumerate(self.layers):
             before = [other for other in self.layers[:index] if layer.source in (None, other.name)]
-            if index and before and not any(map(layer._follows, before)):
-                last = before[-1]
-                raise ValueError(
-                    f"layer {layer.name!r} takes {layer.height} × {layer.width} × {layer.in_channels} values "
-                    f"and layer {last.name!r} before it gives {last.out_height} × {last.out_width} × "
-                    f"{last.out_channels} (pooled by {last.pool}), as does no other that it could follow; "
-                    "correct its size, or name its `source`."
-                )
+            if not before or any(map(layer._follows, before)):
+                continue
+            last = before[-1]
+            problem = (
+                f"layer {layer.name!r} takes {layer.height} × {layer.width} × {layer.in_channels} values and "
+                f"layer {last.name!r} before it gives {last.out_height} × {last.out_width} × "
+                f"{last.out_channels} (pooled by {last.pool}), as does no other that it could follow"
+            )
+            if layer.source is not None:
+                raise ValueError(f"{problem}; correct its size or its `source`.")
+            # Layers that are only priced together have no order; a chain has, and then this is a mistake.
+            warnings.warn(f"{problem}; correct its size if this is one network.", stacklevel=3)
 
     @property
     def macs(self) -> int:

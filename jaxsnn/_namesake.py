@@ -15,6 +15,6 @@ def refuse_namesake() -> None:
     if found["Summary"] != _FORMER:
         raise ImportError(
             f"the distribution jaxsnn {found['Version']} (Heidelberg's library for BrainScaleS-2) and "
-            "spikechip both install a package called jaxsnn and cannot share an environment: make a new one and run "
-            "`pip install spikechip` there."
+            "spikechip both install a package called jaxsnn and cannot share an environment: make a new one "
+            "and run `pip install spikechip` there."
         )

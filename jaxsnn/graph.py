@@ -15,6 +15,9 @@ from jaxsnn.neuron import Neuron
 from jaxsnn.operations import Operation, Pool
 from jaxsnn.signal import LayerRecord, Signal
 
+Heard = tuple[Array, Array | None]
+"""Values of neurons in the timestep before, and their activity."""
+
 
 class Graph(nnx.Module):
     """Weights, operations and neurons joined by edges; what enters a node over several edges is added.
@@ -44,14 +47,14 @@ class Graph(nnx.Module):
     def name(self) -> str:
         return self.names[-1]
 
+    def named_synapses(self) -> dict[str, Conv | Linear]:
+        modules = zip(self.names, self.modules, strict=True)
+        return {name: module for name, module in modules if isinstance(module, Conv | Linear)}
+
     @property
     def accumulates(self) -> bool:
         last = self.steps[-1].now
         return len(last) == 1 and last[0] != INPUT and getattr(self._node(last[0]), "accumulates", False)
-
-    def _index(self, name: str) -> int:
-        """The step of a node that is run once."""
-        return next(index for index, step in enumerate(self.steps) if step.name == name)
 
     def _node(self, step: int) -> Any:
         return self.modules[self.names.index(self.steps[step].name)]
@@ -67,33 +70,36 @@ class Graph(nnx.Module):
             states, before = self._rest(signal)
 
         def step(carry, now):
-            (states, before), (time, given) = carry, now
-            values, activity = (signal.values, signal.activity) if given is None else given
-            one = dataclasses.replace(signal, values=values, steps=1, activity=activity)
-            out, states, before, records = self._run(one, states, before, time)
-            return (states, before), (dataclasses.replace(out, key=None), records)
+            states, before = carry
+            time, moving = now
+            values, activity = (signal.values, signal.activity) if moving is None else moving
+            one = dataclasses.replace(signal, values=values, activity=activity, steps=1)
+            out, states, before, records = self._run(one, states, before, start + time)
+            return (states, before), (out, records)
 
-        times = start + jnp.arange(signal.steps, dtype=jnp.int32)
-        given = None
+        moving = None
         if not signal.constant:
-            given = jax.tree.map(lambda x: x[:, None], (signal.values, signal.activity))
-        xs = times, given
+            moving = jax.tree.map(lambda x: x[:, None], (signal.values, signal.activity))
+        xs = jnp.arange(signal.steps, dtype=jnp.int32), moving
         convolves = any(isinstance(module, Conv) for module in self.modules)
         unroll = signal.steps if convolves else min(signal.steps, 16)
         (states, before), (out, records) = jax.lax.scan(
             step, (states, before), xs, length=signal.steps, unroll=max(unroll, 1)
         )
-        joined = dataclasses.replace(jax.tree.map(lambda x: x[:, 0], out), steps=signal.steps, key=signal.key)
+        values, activity = jax.tree.map(lambda x: x[:, 0], (out.values, out.activity))
+        joined = dataclasses.replace(
+            out, values=values, activity=activity, steps=signal.steps, key=signal.key
+        )
         return joined, (states, before), jax.tree.map(lambda rates: rates.mean(axis=0), records)
 
-    def _rest(self, signal: Signal) -> tuple[dict[str, Any], dict[str, Signal]]:
+    def _rest(self, signal: Signal) -> tuple[dict[str, Any], dict[str, Heard]]:
         """The neurons at rest and silent, in the shapes that a timestep of the input gives them."""
         shapes: dict[str, Any] = {}
         first = signal.at(0)
 
         def heard(first):
             _, _, before, _ = self._run(first, None, {}, 0, shapes)
-            return {name: (spikes.values, spikes.activity) for name, spikes in before.items()}
+            return before
 
         before = jax.eval_shape(heard, first)
         for name in self.heard:
@@ -104,20 +110,16 @@ class Graph(nnx.Module):
                 )
         modules = dict(zip(self.names, self.modules, strict=True))
         states = {name: modules[name].initial_state(*shape) for name, shape in shapes.items()}
-        silent = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), before)
-        return states, {
-            name: Signal(values, 1, False, active, origin=self._origin(self._index(name)))
-            for name, (values, active) in silent.items()
-        }
+        return states, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), before)
 
     def _run(
         self,
         signal: Signal,
         states: Any,
-        before: Mapping[str, Signal],
+        before: Mapping[str, Heard],
         start: int | Array,
         shapes: Any = None,
-    ) -> tuple[Signal, Any, dict[str, Signal], tuple[LayerRecord, ...]]:
+    ) -> tuple[Signal, Any, dict[str, Heard], tuple[LayerRecord, ...]]:
         """A stretch of time through all nodes; edges whose earlier spikes are unknown are left out.
 
         `shapes` collects what neurons get, to put them at rest.
@@ -126,7 +128,7 @@ class Graph(nnx.Module):
         after: dict[str, Any] = {}
         for index, step in enumerate(self.steps):
             parts = [signal if index == INPUT else values[index] for index in step.now]
-            parts += [before.get(name) for name in step.before]
+            parts += [self._heard(name, signal, before) for name in step.before]
             present = [part for part in parts if part is not None]
             if not present:
                 values.append(None)
@@ -140,37 +142,51 @@ class Graph(nnx.Module):
                 if isinstance(node, Neuron):
                     if shapes is not None:
                         shapes[step.name] = joined.values.shape[1:], joined.values.dtype
-                    held = None if states is None else states[step.name]
-                    fired, after[step.name] = run_neuron(node, joined, held, self._origin(index))
+                    state = None if states is None else states[step.name]
+                    fired, after[step.name] = run_neuron(node, joined, state, self._origin(step.name, signal))
                     values.append(fired)
                 elif isinstance(node, Operation):
                     values.append(node.of(joined))
                 else:
                     if joined.constant and draws(node):
                         joined = joined.repeated()
-                    values.append(joined.with_values(node(joined.values, start=start, key=signal.key)))
+                    currents = node(joined.values, start=start, key=joined.key)
+                    values.append(joined.with_values(currents))
             except ValueError as error:
                 raise ValueError(f"layer {step.name!r}: {error}") from error
-        spikes = {
-            step.name: value for step, value in zip(self.steps, values, strict=True) if value is not None
+        heard = {
+            step.name: (value.values, value.activity)
+            for step, value in zip(self.steps, values, strict=True)
+            if value is not None and step.name in self.heard
         }
         out = values[-1]
         assert out is not None
-        return (
-            out,
-            after,
-            {n: dataclasses.replace(spikes[n], key=None) for n in self.heard if n in spikes},
-            self._records(signal, values, before),
+        return out, after, heard, self._records(signal, values, before)
+
+    def _heard(self, name: str, signal: Signal, before: Mapping[str, Heard]) -> Signal | None:
+        """What neurons gave in the timestep before, or None where nothing is known of it."""
+        if name not in before:
+            return None
+        values, activity = before[name]
+        origin = self._origin(name, signal)
+        return dataclasses.replace(
+            signal, values=values, activity=activity, analog=False, origin=origin, pool=1
         )
 
-    def _records(self, signal: Signal, values: list[Signal | None], before: Mapping[str, Signal]):
+    def _origin(self, neurons: str, signal: Signal) -> str:
+        """The weights by whose name the records know neurons."""
+        index = next(i for i, step in enumerate(self.steps) if step.name == neurons)
+        weights = self._weights_of(index)
+        return self.steps[weights[0]].name if weights else signal.origin
+
+    def _records(self, signal: Signal, values: list[Signal | None], before: Mapping[str, Heard]):
         records: list[LayerRecord] = []
         for index, step in enumerate(self.steps[:-1]):
             node = self._node(index)
             if not isinstance(node, Conv | Linear):
                 continue
             seen = [signal if i == INPUT else values[i] for i in step.now]
-            seen += [before.get(name) for name in step.before]
+            seen += [self._heard(name, signal, before) for name in step.before]
             present = [part for part in seen if part is not None]
             target, current = self._driven(index), values[index]
             out = None if target is None else values[target]
@@ -186,11 +202,28 @@ class Graph(nnx.Module):
                     current if out is None else out,
                     spiking=bool(first and neuron is not None and neuron.spiking),
                     pool=self._pool_after(target) if first else 1,
-                    residual_add=bool(first and target is not None and len(self.steps[target].now) > 1),
+                    shortcut=self._shortcut(index, target, signal, values) if first else None,
                     recurrent=bool(step.before) and not step.now,
                 )
             )
         return tuple(records)
+
+    def _shortcut(self, weights: int, target: int | None, signal: Signal, values: list[Any]) -> str | None:
+        """Where that comes from which is added to the currents of weights before neurons, or None."""
+        for index in () if target is None else self.steps[target].now:
+            if index == INPUT:
+                return signal.origin
+            through_weights = index == weights or self._leads_to(weights, index)
+            if not through_weights and values[index] is not None:
+                node = self._node(index)
+                return self.steps[index].name if isinstance(node, Conv | Linear) else values[index].origin
+        return None
+
+    def _leads_to(self, start: int, end: int) -> bool:
+        """Whether a node's output reaches another one through operations alone."""
+        if not isinstance(self._node(end), Operation):
+            return False
+        return any(i == start or (i != INPUT and self._leads_to(start, i)) for i in self.steps[end].now)
 
     def _driven(self, index: int) -> int | None:
         """The neurons that get the currents of a node, through operations."""
@@ -212,11 +245,6 @@ class Graph(nnx.Module):
             if isinstance(self._node(index), Conv | Linear) and self._driven(index) == target
         ]
         return sorted(weights, key=lambda index: bool(self.steps[index].before))
-
-    def _origin(self, target: int) -> str:
-        """The layer of a chip that neurons belong to: that of their first weights."""
-        weights = self._weights_of(target)
-        return self.steps[weights[0] if weights else target].name
 
     def _pool_after(self, target: int | None) -> int:
         following = [self._node(i) for i, step in enumerate(self.steps[:-1]) if target in step.now]
@@ -243,4 +271,4 @@ def _joined(parts: Sequence[Signal]) -> Signal:
             silent = silent * (1 - a)  # type: ignore[operator]
         activity = 1 - silent
     analog = any(part.analog for part in parts)
-    return dataclasses.replace(first, values=values, analog=analog, activity=activity)
+    return dataclasses.replace(first, values=values, activity=activity, analog=analog)

@@ -246,9 +246,8 @@ def layer_record(
     *,
     spiking: bool,
     pool: int = 1,
-    norm: Literal["none", "shared", "timestep"] = "none",
-    residual_add: bool = False,
     shortcut: str | None = None,
+    norm: Normalization | None = None,
     recurrent: bool = False,
 ) -> LayerRecord:
     """What weights ask of a chip, given their input and the output of the neurons that they drive.
@@ -272,7 +271,7 @@ def layer_record(
         spiking=spiking,
         pool=pool,
         analog_input=signal.analog,
-        residual_add=residual_add or shortcut is not None,
+        residual_add=shortcut is not None,
         recurrent=recurrent,
         input_rate=signal.active_fraction,
         spike_rate=out.active_fraction,
@@ -281,7 +280,7 @@ def layer_record(
         else jnp.asarray(synapse.quantizer.bits, jnp.result_type(float)),
         weight_sparsity=jnp.mean(jax.lax.stop_gradient(weights(synapse)) == 0, dtype=jnp.result_type(float)),
         bias=synapse.bias is not None,
-        norm=norm,
+        norm="none" if norm is None else "timestep" if norm.timesteps else "shared",
         source=signal.origin,
         shortcut=shortcut,
         input_pool=signal.pool,
@@ -315,6 +314,9 @@ class Block(nnx.Module):
         self.neuron = neuron
         self.pool = pool
 
+    def named_synapses(self) -> dict[str, Conv | Linear]:
+        return {self.name: self.synapse}
+
     @property
     def accumulates(self) -> bool:
         """Whether its output at a timestep is already the sum over all timesteps until then."""
@@ -346,8 +348,8 @@ class Block(nnx.Module):
             out,
             spiking=self.neuron.spiking,
             pool=self.pool,
-            norm="none" if self.norm is None else "timestep" if self.norm.timesteps else "shared",
             shortcut=shortcut,
+            norm=self.norm,
         )
 
     def __call__(
@@ -366,6 +368,16 @@ class Block(nnx.Module):
         out, state = run_neuron(self.neuron, current, state, self.name)
         record = self.record(signal, out)
         return pooled(out, self.pool), state, (record,)
+
+
+def synapses(network: nnx.Module) -> dict[str, Conv | Linear]:
+    """The weights of a network by the names that its records have them under."""
+    found: dict[str, Conv | Linear] = {}
+    for _, module in nnx.iter_graph(network):
+        named = getattr(module, "named_synapses", None)
+        if named is not None:
+            found |= named()
+    return found
 
 
 class Neurons(nnx.Module):

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -117,8 +118,8 @@ class Network(nnx.Module):
         if isinstance(self.encoding, Frames):
             check_frames(images.shape[0], timesteps)
         chunk = timesteps if chunk is None else chunk
-        if chunk < 1:
-            raise ValueError(f"chunk must be at least 1 timestep, got {chunk}.")
+        if not _counts(chunk):
+            raise ValueError(f"chunk must be at least 1 timestep and a whole number, got {chunk!r}.")
         if training and chunk < timesteps and self._mixes_time():
             raise ValueError(
                 f"this network's normalisation takes its statistics over all {timesteps} timesteps, so it "
@@ -181,8 +182,8 @@ class Network(nnx.Module):
 
     def check_timesteps(self, timesteps: int) -> None:
         """**Raises:** `ValueError` for fewer timesteps than one, or more than there are parameters for."""
-        if timesteps < 1:
-            raise ValueError(f"timesteps must be at least 1, got {timesteps}.")
+        if not _counts(timesteps):
+            raise ValueError(f"timesteps must be at least 1 and a whole number, got {timesteps!r}.")
         for norm in self._norms():
             if norm.timesteps is not None and timesteps > norm.timesteps:
                 raise ValueError(
@@ -298,6 +299,10 @@ class Network(nnx.Module):
 
     def _mixes_time(self) -> bool:
         return any(norm.across_time for norm in self._norms())
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
 
 
 def batch_key(network: Network, key: Array | None, number: int) -> Array | None:

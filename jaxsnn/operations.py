@@ -73,8 +73,8 @@ class Pool(Operation):
         activity = signal.activity
         if activity is not None:
             activity = jnp.minimum(self._windows(activity, jax.lax.add), 1)
-        side = self.kernel[0] if self.plain else 1
-        return dataclasses.replace(signal.with_values(values, activity), pool=signal.pool * side)
+        pooled = signal.with_values(values, activity)
+        return dataclasses.replace(pooled, pool=signal.pool * self.stride[0])
 
     def _windows(self, x: Array, combine: Callable[[Any, Any], Any]) -> Array:
         padded = [side + 2 * pad for side, pad in zip(x.shape[2:4], self.padding, strict=True)]

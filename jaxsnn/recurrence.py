@@ -1,5 +1,6 @@
 """Layers whose neurons hear their own spikes of the timestep before."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -52,6 +53,9 @@ class Recurrent(nnx.Module):
     def name(self) -> str:
         return self.block.name
 
+    def named_synapses(self) -> dict[str, Conv | Linear]:
+        return {f"{self.name}_recurrent": self.recurrent}
+
     @property
     def accumulates(self) -> bool:
         return self.block.accumulates
@@ -67,9 +71,10 @@ class Recurrent(nnx.Module):
         constant = current.values[0] if current.constant else None
 
         def step(carry, now):
-            (neurons, before), (time, drive) = carry, now
-            drive = drive if constant is None else constant
-            fed_back = self._fed_back(before, time, signal.key)
+            neurons, before = carry
+            time, values = now
+            drive = values if constant is None else constant
+            fed_back = self._fed_back(before, start + time, signal.key)
             if fed_back.shape != drive.shape:
                 raise ValueError(
                     f"layer {block.name!r}: its recurrent weights give currents of shape "
@@ -79,17 +84,16 @@ class Recurrent(nnx.Module):
             out, neurons = block.neuron(drive + fed_back.astype(drive.dtype), neurons)
             return (neurons, out), (out, before)
 
-        times = start + jnp.arange(current.steps, dtype=jnp.int32)
-        xs = times, None if current.constant else current.values
+        xs = jnp.arange(current.steps, dtype=jnp.int32), None if current.constant else current.values
         # A convolution inside a rolled loop is slow on a CPU; products are small, and unrolling fuses them.
         unroll = current.steps if isinstance(self.recurrent, Conv) else min(current.steps, 16)
         state, (out, before) = jax.lax.scan(step, state, xs, length=current.steps, unroll=max(unroll, 1))
         spiking = block.neuron.spiking
         spikes, heard = (
-            Signal(
-                values, current.steps, False, values if spiking else None, origin=block.name, key=signal.key
+            dataclasses.replace(
+                current, values=x, analog=False, activity=x if spiking else None, origin=block.name, pool=1
             )
-            for values in (out, before)
+            for x in (out, before)
         )
         records = (
             block.record(signal, spikes),
@@ -99,7 +103,7 @@ class Recurrent(nnx.Module):
         )
         return pooled(spikes, block.pool), state, records
 
-    def _fed_back(self, spikes: Array, time: Array, key: Array | None) -> Array:
+    def _fed_back(self, spikes: Array, time: int | Array, key: Array | None) -> Array:
         out = self.recurrent(spikes[None], start=time, key=key)[0]
         return out.reshape(spikes.shape) if isinstance(self.recurrent, Linear) else out
 

@@ -58,6 +58,16 @@ class Signal:
         return jnp.mean(activity, dtype=activity.dtype if activity.dtype == jnp.float64 else jnp.float32)
 
 
+@dataclasses.dataclass(frozen=True)
+class Attention:
+    """The layers whose spikes are multiplied with each other, and the parts that their channels have."""
+
+    query: str
+    key: str
+    value: str
+    heads: int
+
+
 @struct.dataclass
 class LayerRecord:
     """One weighted layer as a chip would see it, with the activity it saw.
@@ -79,6 +89,7 @@ class LayerRecord:
     - `input_pool`: side of the average pooling that the input went through.
     - `groups`, `dilation`: of a convolution; 1 and (1, 1) without.
     - `recurrent`: the input is the layer's own spikes of the timestep before.
+    - `attention`: the input went through products of spikes with spikes, which no chip stores.
     """
 
     name: str = struct.field(pytree_node=False)
@@ -106,6 +117,7 @@ class LayerRecord:
     groups: int = struct.field(pytree_node=False, default=1)
     dilation: tuple[int, int] = struct.field(pytree_node=False, default=(1, 1))
     recurrent: bool = struct.field(pytree_node=False, default=False)
+    attention: Attention | None = struct.field(pytree_node=False, default=None)
 
     @property
     def outputs(self) -> int:

@@ -19,7 +19,7 @@ def settling_figure(
     key: jax.Array,
     sizes: Sequence[int] = (8, 16, 32, 64),
 ) -> Figure:
-    """The slowest mode of square tiles and its bound against size; what a read leaves out against time."""
+    """The slowest mode of square tiles and its bound against size; how far a read is off against its time."""
     low, high = device.limits(jnp.float32)
     slowest, bound = [], []
     figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -40,7 +40,7 @@ def settling_figure(
     left.set_xticks(sizes, [str(size) for size in sizes])
     left.minorticks_off()
     left.legend()
-    right.set(xlabel="time of the read [ps]", ylabel="share of the current that is missing", ylim=(1e-5, 1))
+    right.set(xlabel="time of the read [ps]", ylabel="|current / settled current − 1|", ylim=(1e-5, 1))
     right.legend()
     return figure
 

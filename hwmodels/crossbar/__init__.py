@@ -16,7 +16,11 @@ from hwmodels.crossbar.device import Drift as Drift
 from hwmodels.crossbar.device import Faults as Faults
 from hwmodels.crossbar.device import ReadNoise as ReadNoise
 from hwmodels.crossbar.device import Variation as Variation
+from hwmodels.crossbar.fit import DeviceFit as DeviceFit
+from hwmodels.crossbar.fit import fit_devices as fit_devices
 from hwmodels.crossbar.mapping import Crossbar as Crossbar
+from hwmodels.crossbar.measurements import Measurements as Measurements
+from hwmodels.crossbar.measurements import device_from_pulses as device_from_pulses
 from hwmodels.crossbar.nonlinear import sense_currents as sense_currents
 from hwmodels.crossbar.operating_point import OperatingPoint as OperatingPoint
 from hwmodels.crossbar.operating_point import operating_point as operating_point

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hwmodels.checks import is_traced
+from hwmodels.checks import error_if, is_traced
 
 Scalar = float | int | np.number | Float[Array | np.ndarray, ""]
 
@@ -43,7 +42,7 @@ def require_traced(array: Array, condition: Callable[..., Any], message: str, *v
     if is_concrete(*values):
         return array
     holds = jnp.all(condition(*(jnp.asarray(value, dtype=array.dtype) for value in values)))
-    return eqx.error_if(array, ~holds, message)
+    return error_if(array, ~holds, message)
 
 
 def require_integer(

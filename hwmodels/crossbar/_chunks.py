@@ -27,6 +27,7 @@ def in_chunks(
         return function(G)
     each = math.ceil(tiles / chunks)
     # With copies of the last tile, so that filling up changes no decision that is made for a whole chunk.
-    padded = jnp.pad(G, ((0, chunks * each - tiles), (0, 0), (0, 0)), mode="edge")
+    more = chunks * each - tiles
+    padded = jnp.pad(G, ((0, more), (0, 0), (0, 0)), mode="edge") if more else G
     found = jax.lax.map(function, padded.reshape(chunks, each, *G.shape[1:]))
     return found.reshape(padded.shape)[:tiles]

@@ -1,179 +1,142 @@
-"""Elimination of a tile's network by merging blocks, in a mixed form that holds for any resistance.
+"""Elimination of a tile's network row by row, which holds for any resistance.
 
-A block is a part of the circuit with open wire ends. At its left and bottom ends the voltage is given, at
-its right and top ends the current that enters; what it answers is linear:
+The tile is walked through from its top row down to its sense resistors. Of what lies above, only the ends of
+the column wires are left, as a mesh: a conductance W between each two of them and S between each of them and
+each source. A row adds to it what its wire joins. A further segment of r ohm before every end divides by
 
-    [I_left, −V_top, I_bottom, −V_right] = H · [V_left, I_top, V_bottom, I_right]
+    D = 1 + r·d, the d of an end the sum of its conductances,    P = (D − r·W)⁻¹
+    W ← W − W·(1 − 1/(D·Dᵀ)) + r·D⁻¹·W·P·W·D⁻¹,    S ← S − S·(1 − 1/D) + r·D⁻¹·W·P·S
 
-`H` is symmetric (the network is reciprocal) and finite for zero and for open resistances, unlike an
-admittance or an impedance. Joining two blocks along k wires is one Schur complement with a k×k inverse.
-A tile is cut in strips of k rows. Within a strip, pairs of columns have a closed form and join pairwise in a
-tree; the strips then join from top to bottom. Elements of `H` that are tiny beside their neighbours
-keep their relative precision: through-lines carry their deviation from the identity, and diagonals that
-are sums of the other elements, by Kirchhoff's law, are put together from them.
+All terms but the losses, which are sums of positive ones, are positive, and P is the inverse of an M-matrix.
+As long as r·d is at most one, no element loses more than its last bit or two, however small it is (after
+Grassmann, Taksar & Heyman, Operations Research 33, 1985). Greater resistances are walked through in pieces:
+behind r ohm no d is above 1/r, so that each piece may be as long as all before. Zero and open resistances
+need no care.
 """
 
 import jax
 import jax.numpy as jnp
 
-from hwmodels.crossbar._inverse import inverse, laplacian_inverse, with_row_sums
-from hwmodels.crossbar._leaf import pairs_of_columns
-
-_STRIP = 16
+from hwmodels.crossbar._inverse import inverse
+from hwmodels.crossbar._row import Line, impedances
 
 
-def transposed(matrix):
-    return jnp.swapaxes(matrix, -1, -2)
+def eliminate(G, resistances, line):
+    """G_eff of tiles (tiles, rows, columns), for any conductances and finite resistances.
+
+    `line` is from [`hwmodels.crossbar._row.recurrences`][].
+
+    **Returns:** it, and the currents into the sense resistors (rows) for one volt at the end of each.
+    """
+    tiles, rows, _ = G.shape
+    volts = jnp.broadcast_to(jnp.eye(rows, dtype=G.dtype)[:, None], (rows, tiles, rows))
+    mesh, _ = _down(resistances, volts, _wires(G, line))
+    admittance, driven = _currents(mesh)
+    return driven.mT, -admittance
 
 
-def eliminate(G, resistances):
-    """G_eff of tiles (tiles, rows, columns), for any conductances and finite resistances."""
-    _, _, column, sense = resistances
-    used_rows, used_columns = G.shape[1:]
-    k = min(_STRIP, used_rows)
-    # Open devices above the first row and behind the last column change nothing: no current enters there.
-    above, behind = -used_rows % k, used_columns % 2
-    G = jnp.pad(G, ((0, 0), (above, 0), (0, behind)))
+def eliminate_adjoint(G, resistances, line, _found, _current, cotangent):
+    """The derivatives of `sum(found·cotangent)` to the conductances and to the resistances.
+
+    The cotangents of currents and voltages obey the circuit's own equations, with the cotangents of G_eff as
+    source voltages. The derivative to a conductance is minus the product of the voltages across it in both
+    fields, to a resistance the product of the currents through it, summed over the fields: one for a volt at
+    each sense end.
+    """
     rows, columns = G.shape[1:]
-    strips = _strips(G, resistances, k)
-    eye = jnp.eye(columns, dtype=G.dtype)
+    volts, wires = jnp.moveaxis(cotangent, 1, 0), _wires(G, line)
+    _, above = _down(resistances, volts, wires)
+    others = ((0, 0), (0, 0), (columns, 0))
 
-    def step(carry, inputs):
-        # Above the cut: current down = source·V − admittance·v.
-        admittance, source = carry
-        impedance, deviation, bottom, to_top, to_bottom, index = inputs
-        impedance = column * eye + impedance
-        share = inverse(eye + impedance @ admittance)
-        lost = share @ jnp.concatenate([deviation, -to_top], axis=-1)
-        kept = share - lost[..., :columns]
-        seen = admittance @ jnp.concatenate([kept, -lost[..., columns:]], axis=-1)
-        back = seen - transposed(deviation) @ seen
-        # The wire itself apart from its neighbours, lest they be rounded to its scale one by one.
-        straight = jnp.sum(kept * eye, axis=-1)
-        source = straight[..., None] * source + transposed(kept * (1 - eye)) @ source
-        own = to_bottom - back[..., columns:]
-        source = jax.lax.dynamic_update_slice_in_dim(source, own, index * k, axis=-1)
-        # All sources and nodes at one volt: no current, so the rows of the admittance sum to the sources'.
-        admittance = with_row_sums(bottom + back[..., :columns], source.sum(-1))
-        return (admittance, source), None
+    def power(field):
+        return jnp.sum(field[..., :columns] * field[..., columns:], axis=-1)
 
-    # Nothing lies above the first strip.
-    *_, admittance, _, to_bottom = (part[0] for part in strips)
-    source = jnp.pad(to_bottom, ((0, 0), (0, 0), (0, rows - k)))
-    rest = (*(part[1:] for part in strips), 1 + jnp.arange(len(strips[0]) - 1))
-    (admittance, source), _ = jax.lax.scan(step, (admittance, source), rest)
-    closed = laplacian_inverse(eye + sense * admittance, 1 + sense * source.sum(-1))
-    return transposed(closed @ source)[:, above:, :used_columns]
+    def up(voltage, inputs):
+        # Both kinds of fields side by side.
+        mesh, ohm, volts, (devices, impedance, from_source) = inputs
+        source = jnp.pad(from_source[..., None] * volts[:, None], others)
+        drop = voltage - source - impedance @ (devices[..., None] * voltage)
+        along = jnp.triu(jnp.ones_like(impedance[0])) @ (devices[..., None] * drop)
+        admittance, driven = _currents(mesh)
+        current = jnp.pad(driven, others) - admittance @ voltage
+        return voltage + ohm * current, (-power(drop), power(along), power(current))
+
+    ends = jnp.broadcast_to(
+        jnp.eye(above.shape[2], 2 * columns, dtype=G.dtype), (*above.shape[1:3], 2 * columns)
+    )
+    inputs = (above, _ohms(resistances, rows), _with_none(volts), wires)
+    _, (by_device, along, by_wire) = jax.lax.scan(up, ends, inputs, reverse=True)
+    by_device = jnp.moveaxis(by_device[:-1], 0, 1)
+    by_driver, by_sense = along[..., 0].sum(), by_wire[-1].sum()
+    return by_device, jnp.stack([by_driver, along.sum() - by_driver, by_wire.sum() - by_sense, by_sense])
 
 
-def _strips(G, resistances, k):
-    """Strips of k rows with their drivers, as seen from the column wires above and below.
+@jax.jit
+def _down(resistances, volts, wires):
+    """The mesh of the ends of the sense resistors, for sources at volts (rows, tiles, fields).
 
-    **Returns:** with a leading axis of strips: impedance (top), `1 −` voltage transfer (bottom to top),
-    admittance (bottom), and what the sources do to the top voltage and to the bottom current.
+    Each end's conductances to all ends, their sum to sources, and what the sources drive into it while ends
+    are grounded. Also that above each row and, last, that of the ends.
     """
-    driver, row, column, _ = resistances
-    tiles, rows, columns = G.shape
-    pairs = G.reshape(tiles, rows // k, k, columns // 2, 2).transpose(2, 4, 1, 0, 3)
-    blocks = pairs_of_columns(pairs.reshape(k, 2, -1), row, column)
-    blocks = blocks.transpose(2, 0, 1).reshape(*pairs.shape[2:], *blocks.shape[:2])
-    rest = None
-    while blocks.shape[2] > 1:
-        if blocks.shape[2] % 2:
-            last = blocks[:, :, -1]
-            rest = last if rest is None else _join(last, rest, k, row)
-            blocks = blocks[:, :, :-1]
-        blocks = _join(blocks[:, :, 0::2], blocks[:, :, 1::2], k, row)
-    block = blocks[:, :, 0] if rest is None else _join(blocks[:, :, 0], rest, k, row)
-    # No current enters at the right ends; the left ends see the drivers.
-    block = block[..., :-k, :-k]
-    coupling = block[..., :k, k:]
-    weight = transposed(inverse(jnp.eye(k, dtype=G.dtype) + driver * block[..., :k, :k]))
-    sources = weight @ coupling
-    ends = block[..., k:, k:] - driver * (transposed(coupling) @ sources)
-    # Pair by pair its top ends, then its bottom ends.
-    ends = ends.reshape(*ends.shape[:2], columns // 2, 2, 2, columns // 2, 2, 2)
-    sources = sources.reshape(*sources.shape[:2], k, columns // 2, 2, 2)
+    devices, *_ = wires
+    tiles, width = devices.shape[1:]
+    eye = jnp.eye(width, dtype=bool)
 
-    def part(array, *sides):
-        """The given sides, 0 top and 1 bottom, along the last axes."""
-        if len(sides) == 2:
-            picked = array[..., :, sides[0], :, :, sides[1], :]
-            return picked.reshape(*picked.shape[:2], columns, columns)
-        return array[..., sides[0], :].reshape(*array.shape[:3], columns)
+    def add_row(mesh, inputs):
+        ohm, volts, (devices, impedance, from_source) = inputs
+        mesh = _behind(mesh, ohm)
+        joined = jnp.where(eye, 0, devices[..., :, None] * impedance * devices[..., None, :])
+        given = jnp.pad(volts, ((0, 0), (1, 0)), constant_values=1)
+        given = (devices * from_source)[..., None] * given[:, None]
+        return mesh + jnp.concatenate([joined, given], axis=-1), mesh
 
-    to_top = -transposed(part(sources, 0))
-    to_bottom = -transposed(part(sources, 1))
-    # All sources and nodes at one volt: every end is at one volt, and no current flows.
-    deviation = with_row_sums(part(ends, 0, 1), to_top.sum(-1))
-    admittance = with_row_sums(part(ends, 1, 1), to_bottom.sum(-1))
-    return -part(ends, 0, 0), deviation, admittance, to_top, to_bottom
+    start = jnp.zeros((tiles, width, width + 1 + volts.shape[-1]), devices.dtype)
+    ohms = _ohms(resistances, len(volts))
+    return jax.lax.scan(add_row, start, (ohms, _with_none(volts), wires))
 
 
-def _join(left, right, k, wire):
-    """Two blocks side by side: the k right ends of one, a wire segment each, the k left ends of the other."""
-    return _joined(left, right, wire, k)[0]
+def _ohms(resistances, rows):
+    """Of the segments above each row and of the sense resistors, which end below a last row of nothing."""
+    _, _, column, sense = resistances
+    return jnp.where(jnp.arange(rows + 1) < rows, column, sense)
 
 
-def _joined(left, right, wire, k):
-    # The form is symmetric: a block and its transpose both stand in it, and products need no transposing.
-    admittance = right[..., :k, :k]
-    impedance = wire * jnp.eye(k, dtype=left.dtype) - left[..., -k:, -k:]
-    share = inverse(jnp.eye(k, dtype=left.dtype) + impedance @ admittance)
-    to_left, to_right = left[..., -k:, :-k], right[..., :k, k:]
-    of_left = share @ to_left
-    of_right = right[..., k:, :k] @ share
-    current, voltage = admittance @ of_left, of_right @ impedance
-    across = -(of_right @ to_left)
-    whole = jnp.concatenate(
-        [
-            jnp.concatenate(
-                [left[..., :-k, :-k] + left[..., :-k, -k:] @ current, transposed(across)], axis=-1
-            ),
-            jnp.concatenate([across, right[..., k:, k:] - voltage @ to_right], axis=-1),
-        ],
-        axis=-2,
-    )
-    return whole, (of_left, current, voltage, of_right)
+def _with_none(volts):
+    return jnp.pad(volts, ((0, 1), (0, 0), (0, 0)))
 
 
-def _join_forward(left, right, k, wire):
-    return _joined(left, right, wire, k)
+@jax.jit
+def _wires(G, line):
+    """The row wires, a row of nothing below the last row."""
+    line = Line(*(jnp.pad(part, ((0, 0), (0, 1), (0, 0))) for part in line))
+    return impedances(jnp.pad(G, ((0, 0), (0, 1), (0, 0))), line)
 
 
-def _join_adjoint(k, fields, cotangent):
-    """Derivatives from the voltages and currents at the joint, one for each end of the whole.
-
-    The form `½·xᵀ·H·x` of a block is stationary in what was eliminated, so its change is the change of its
-    parts at fixed fields W: `dH = [1 W]ᵀ·d(parts)·[1 W]`.
-    """
-    of_left, current, voltage, of_right = fields
-    n = of_left.shape[-1]
-    voltage = -jnp.concatenate([of_left, transposed(voltage)], axis=-1)
-    current = jnp.concatenate([-current, transposed(of_right)], axis=-1)
-    cotangent = (cotangent + transposed(cotangent)) / 2
-    joint = jnp.concatenate([voltage, current], axis=-2)
-    weighted = joint @ cotangent
-    power = weighted @ transposed(joint)
-    by_admittance, by_impedance = power[..., :k, :k], power[..., k:, k:]
-    to_left, to_right = -weighted[..., k:, :n], weighted[..., :k, n:]
-    by_wire = -jnp.trace(by_impedance, axis1=-2, axis2=-1).sum()
-    by_left = jnp.concatenate(
-        [
-            jnp.concatenate([cotangent[..., :n, :n], transposed(to_left)], axis=-1),
-            jnp.concatenate([to_left, by_impedance], axis=-1),
-        ],
-        axis=-2,
-    )
-    by_right = jnp.concatenate(
-        [
-            jnp.concatenate([by_admittance, to_right], axis=-1),
-            jnp.concatenate([transposed(to_right), cotangent[..., n:, n:]], axis=-1),
-        ],
-        axis=-2,
-    )
-    return by_left, by_right, by_wire
+def _currents(mesh):
+    """Those into ends as admittances to the voltages of ends, and as driven by sources."""
+    width = mesh.shape[-2]
+    own = mesh[..., : width + 1].sum(-1, keepdims=True)
+    return jnp.eye(width, dtype=mesh.dtype) * own - mesh[..., :width], mesh[..., width + 1 :]
 
 
-_join = jax.custom_vjp(_join, nondiff_argnums=(2,))
-_join.defvjp(_join_forward, _join_adjoint)
+@jax.jit
+def _behind(mesh, ohm):
+    """The mesh of ends behind a further segment each."""
+    width, fields = mesh.shape[-2:]
+    eye = jnp.eye(width, fields, dtype=bool)
+
+    def piece(state):
+        left, mesh = state
+        degrees = mesh[..., : width + 1].sum(-1, keepdims=True)
+        # Without any conductance, all of it.
+        here = jnp.minimum(left, 1 / degrees.max())
+        excess = here * degrees
+        # Sources have no segment.
+        other = jnp.pad(excess.mT, ((0, 0), (0, 0), (0, fields - width)))
+        between = here * mesh[..., :width]
+        P = inverse(jnp.where(eye[:, :width], 1 + excess, -between))
+        added = between @ (P @ (mesh / (1 + other))) / (1 + excess)
+        lost = (excess + other + excess * other) / ((1 + excess) * (1 + other))
+        return left - here, jnp.where(eye, 0, mesh + (added - mesh * lost))
+
+    return jax.lax.while_loop(lambda state: state[0] > 0, piece, (ohm, mesh))[1]

@@ -1,8 +1,7 @@
 """Inverses of small matrices, batched, by matrix products.
 
 The networks' matrices need no pivoting (diagonally dominant, or a product of two positive ones plus the
-identity), so an inverse is a few products per level of a recursion over halves, on every
-backend, without LAPACK.
+identity), so an inverse is a loop over blocks of a few products each, on every backend, without LAPACK.
 """
 
 import functools
@@ -10,7 +9,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Inexact
 
 _SMALL = 16
 
@@ -31,77 +30,48 @@ def with_exact_products(function: Callable) -> Callable:
 
 
 @jax.custom_vjp
+@jax.jit
+@with_exact_products
 def inverse(matrix: Inexact[Array, "*batch n n"]) -> Inexact[Array, "*batch n n"]:
     """The inverse of matrices, real or complex, whose leading minors are all far from singular."""
-    return _inverse(matrix, None)
+    n = matrix.shape[-1]
+    size = min(_SMALL, n)
+    if size == n:
+        return _gauss_jordan(matrix)
+    padded = n + -n % size
+    # Blocks on the diagonal, one after the other: what is beyond n is an identity of its own.
+    start = matrix
+    if padded > n:
+        start = jnp.pad(matrix, ((0, 0),) * (matrix.ndim - 2) + ((0, padded - n),) * 2)
+        start = start + jnp.diag(jnp.arange(padded) >= n).astype(matrix.dtype)
+
+    def eliminate(index, state):
+        at = index * size
+        inside = jnp.arange(padded) // size == index
+        rows = jax.lax.dynamic_slice_in_dim(state, at, size, axis=-2)
+        columns = jax.lax.dynamic_slice_in_dim(state, at, size, axis=-1)
+        pivot = _gauss_jordan(jax.lax.dynamic_slice_in_dim(rows, at, size, axis=-1))
+        rows = pivot @ jnp.where(inside, 0, rows)
+        rows = jax.lax.dynamic_update_slice_in_dim(rows, pivot, at, axis=-1)
+        columns = jnp.where(inside[:, None], 0, columns)
+        rest = jnp.where(inside, 0, state) - columns @ rows
+        return jax.lax.dynamic_update_slice_in_dim(rest, rows, at, axis=-2)
+
+    return jax.lax.fori_loop(0, padded // size, eliminate, start)[..., :n, :n]
 
 
-@jax.custom_vjp
-def laplacian_inverse(
-    matrix: Float[Array, "*batch n n"], excess: Float[Array, "*batch n"]
-) -> Float[Array, "*batch n n"]:
-    """The inverse of an M-matrix whose row sums `excess` are known to full precision.
-
-    Off-diagonal elements are at most zero and row sums are positive. Every diagonal element that the
-    elimination makes is put together again from them, as a sum of positive terms, so that nothing cancels
-    even where the matrix is almost a Laplacian (Grassmann, Taksar & Heyman, Operations Research 33, 1985).
-    `excess` is no variable of its own: all derivatives go to `matrix`.
-    """
-    return _inverse(matrix, excess)
-
-
-def _forward(matrix, *excess):
-    found = _inverse(matrix, *(excess or (None,)))
+def _forward(matrix):
+    found = inverse(matrix)
     return found, found
 
 
 @with_exact_products
 def _derivative(found, cotangent):
-    transposed = jnp.swapaxes(found, -1, -2)
-    return -(transposed @ (cotangent @ transposed))
+    transposed = found.mT
+    return (-(transposed @ (cotangent @ transposed)),)
 
 
-inverse.defvjp(_forward, lambda found, cotangent: (_derivative(found, cotangent),))
-laplacian_inverse.defvjp(
-    _forward, lambda found, cotangent: (_derivative(found, cotangent), jnp.zeros_like(found[..., 0]))
-)
-
-
-def with_row_sums(
-    matrix: Float[Array, "*batch n n"], sums: Float[Array, "*batch n"]
-) -> Float[Array, "*batch n n"]:
-    """The matrix with the diagonal that gives it these row sums."""
-    eye = jnp.eye(matrix.shape[-1], dtype=bool)
-    rest = jnp.where(eye, 0, matrix)
-    return jnp.where(eye, (sums - rest.sum(-1))[..., None], rest)
-
-
-@with_exact_products
-def _inverse(matrix, excess):
-    n = matrix.shape[-1]
-    if n <= _SMALL:
-        return _gauss_jordan(matrix)
-    half = n // 2
-    a, b = matrix[..., :half, :half], matrix[..., :half, half:]
-    c, d = matrix[..., half:, :half], matrix[..., half:, half:]
-    if excess is None:
-        a = _inverse(a, None)
-        left, right = c @ a, a @ b
-        d = _inverse(d - left @ b, None)
-    else:
-        top, bottom = excess[..., :half], excess[..., half:]
-        a = _inverse(a, top - b.sum(-1))
-        left, right = c @ a, a @ b
-        bottom = bottom - (left @ top[..., None])[..., 0]
-        d = _inverse(with_row_sums(d - left @ b, bottom), bottom)
-    corner = right @ d
-    return jnp.concatenate(
-        [
-            jnp.concatenate([a + corner @ left, -corner], axis=-1),
-            jnp.concatenate([-(d @ left), d], axis=-1),
-        ],
-        axis=-2,
-    )
+inverse.defvjp(_forward, _derivative)
 
 
 def _gauss_jordan(matrix):

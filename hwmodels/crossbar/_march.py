@@ -77,14 +77,14 @@ def _hold_for_all(size, mapped, G, resistances):
     return hold(G, jnp.expand_dims(resistances, tuple(range(1, 1 + missing)))), False
 
 
-def march(G, resistances):
+def march(G, resistances, line):
     """G_eff of tiles (tiles, rows, columns) if [`hold`][] is true, and what [`adjoint`][] starts from.
 
     That is the currents into the sense resistors (rows) for one volt at the end of each (columns).
     """
-    driver, row, column, sense = resistances
+    _, _, column, sense = resistances
     tiles, _, columns = G.shape
-    wires = row_wires(G, driver, row, min(_BLOCK, columns))
+    wires = row_wires(G, line, min(_BLOCK, columns))
     blocks, size = wires.devices.shape[-2:]
     tops = jnp.eye(blocks * size, columns, dtype=G.dtype).reshape(blocks, size, columns)
     tops = jnp.broadcast_to(tops, (tiles, *tops.shape))
@@ -96,9 +96,9 @@ def march(G, resistances):
         return (voltage, current - wire.devices[..., None] * (voltage - node)), into_driver
 
     (voltage, current), into_drivers = jax.lax.scan(down, (tops, jnp.zeros_like(tops)), wires)
-    combination = inverse((voltage - sense * current).reshape(tiles, -1, columns)[:, :columns])
-    found = jnp.moveaxis(into_drivers, 0, 1) @ combination
-    return found, current.reshape(tiles, -1, columns) @ combination
+    voltage, current = (field.reshape(tiles, -1, columns)[:, :columns] for field in (voltage, current))
+    combination = inverse(voltage - sense * current)
+    return jnp.moveaxis(into_drivers, 0, 1) @ combination, current @ combination
 
 
 def adjoint_holds(G, resistances):
@@ -116,49 +116,44 @@ def adjoint_holds(G, resistances):
     )
 
 
-def adjoint(G, resistances, found, current, cotangent):
-    """A march upwards of the fields of one volt at each sense end, beside one with sources at the drivers.
+def adjoint(G, resistances, line, found, current, cotangent):
+    """A march upwards of the fields of one volt at each sense end, beside those with sources at the drivers.
 
-    The cotangents of J and v obey the circuit's own equations, with the cotangents of G_eff as source
-    voltages. The derivative to a conductance is minus the product of the voltages across it in both
-    fields, to a resistance the product of the currents through it, summed over the fields. That of the row
-    wires follows from power (Tellegen): what the sense resistors deliver is spent in column wires, devices,
-    row wires and drivers. So two sums over the fields in each row are all that it takes.
+    As in [`hwmodels.crossbar._elimination.eliminate_adjoint`][], but for the row wires, whose derivative
+    follows from power (Tellegen): what the sense resistors deliver is spent in column wires, devices, row
+    wires and drivers. So two sums over the fields in each row are all that it takes.
     """
     driver, row, column, sense = resistances
     tiles, _, columns = G.shape
     size = min(_BLOCK, columns)
-    wires = row_wires(G, driver, row, size)
-    other_current = jnp.pad(found.mT @ cotangent, ((0, 0), (0, current.shape[1] - columns), (0, 0)))
-    voltage = jnp.eye(current.shape[1], columns, dtype=G.dtype) + sense * current
-    voltage, current, other_current = (
-        field.reshape(tiles, -1, size, columns) for field in (voltage, current, other_current)
+    current = jnp.concatenate([current, found.mT @ cotangent], axis=-1)
+    voltage = jnp.eye(columns, 2 * columns, dtype=G.dtype) + sense * current
+    voltage, current = (
+        jnp.pad(field, ((0, 0), (0, -columns % size), (0, 0))).reshape(tiles, -1, size, 2 * columns)
+        for field in (voltage, current)
     )
-    by_sense = jnp.sum(current * other_current)
-    delivered = -jnp.sum(voltage * other_current)
+
+    def power(fields, others=None):
+        others = fields if others is None else others
+        return jnp.sum(fields[..., :columns] * others[..., columns:], axis=-1)
 
     def up(state, inputs):
-        voltage, current, other_voltage, other_current, by_column = state
+        voltage, current = state
         wire, source = inputs
-        node, driven = response(wire, voltage)
-        other_node, other_driven = response(wire, other_voltage, source)
-        by_driver = driven * (other_driven - wire.own[..., None] * source)
-        drop, other_drop = voltage - node, other_voltage - other_node
-        by_device = -jnp.einsum("tbcf,tbcf->tbc", drop, other_drop)
+        node, driven = response(wire, voltage, jnp.pad(source, ((0, 0), (columns, 0))))
+        by_driver = driven[:, :columns] * (driven[:, columns:] - wire.own[..., None] * source)
+        drop = voltage - node
         current = current + wire.devices[..., None] * drop
-        other_current = other_current + wire.devices[..., None] * other_drop
-        # Above the first row no current is left.
-        by_column = by_column + jnp.einsum("tbcf,tbcf->t", current, other_current)
-        voltage = voltage + column * current
-        other_voltage = other_voltage + column * other_current
-        state = voltage, current, other_voltage, other_current, by_column
-        return state, (by_device.reshape(tiles, -1), by_driver)
+        by_column = power(current)
+        return (voltage + column * current, current), (-power(drop), by_driver, by_column)
 
-    start = (voltage, current, sense * other_current, other_current, jnp.zeros_like(found[:, 0, 0]))
-    inputs = (wires, jnp.moveaxis(cotangent, 1, 0))
-    (*_, by_column), (by_device, by_driver) = jax.lax.scan(up, start, inputs, reverse=True)
-    by_device = jnp.moveaxis(by_device, 0, 1)[..., :columns]
-    by_driver, by_column = by_driver.sum(), by_column.sum()
+    by_sense = power(current).sum()
+    delivered = -power(voltage, current).sum()
+    inputs = (row_wires(G, line, size), jnp.moveaxis(cotangent, 1, 0))
+    _, (by_device, by_driver, by_column) = jax.lax.scan(up, (voltage, current), inputs, reverse=True)
+    by_device = jnp.moveaxis(by_device, 0, 1).reshape(*G.shape[:2], -1)[..., :columns]
+    # Above the first row no current is left.
+    by_driver, by_column = by_driver.sum(), by_column[1:].sum()
     in_devices = -jnp.sum(G * by_device)
     by_row = (delivered - column * by_column - in_devices - driver * by_driver) / row
     return by_device, jnp.stack([by_driver, by_row, by_column, by_sense])

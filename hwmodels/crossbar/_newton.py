@@ -195,7 +195,7 @@ def solve(
         far = _greatest(change) / jnp.maximum(_greatest(base + change), jnp.finfo(G.dtype).tiny)
         far = jnp.where(usable & ~starting, far, jnp.inf)
         last = (far <= precision.last) | ((far <= precision.floor) & (far > 0.3 * state.error))
-        # The sums as the cells have seen them: what rounding takes from currents that cancel is in the step.
+        # As the cells have seen them: what rounding takes where large currents cancel is in the step.
         seen = jnp.where(sense > 0, state.feet / jnp.where(sense > 0, sense, 1), jnp.sum(base, axis=0))
         sensed = jnp.where(state.active, seen + jnp.sum(change, axis=0), state.sensed)
         length, found, feet = _search(

@@ -8,6 +8,7 @@ need no care; b must not fade to nothing along the wire.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -32,39 +33,75 @@ class RowWire(NamedTuple):
     own: Float[Array, "*wires"]
 
 
-def row_wires(
-    G: Float[Array, "tiles rows columns"], driver: Float[Array, ""], row: Float[Array, ""], size: int
-) -> RowWire:
+class Line(NamedTuple):
+    """The recurrences along row wires, (columns, rows, tiles): vector units reach along the last axes.
+
+    - `own`: the impedance of each node to ground.
+    - `kept`: the part that a node gets of the voltage before it, the source's or its left neighbour's.
+    """
+
+    own: Float[Array, "columns rows tiles"]
+    kept: Float[Array, "columns rows tiles"]
+
+
+def recurrences(
+    G: Float[Array, "tiles rows columns"], driver: Float[Array, ""], row: Float[Array, ""]
+) -> Line:
+    """Those of all row wires of tiles, the column nodes grounded."""
+    g = G.transpose(2, 1, 0)
+
+    def both_ways(state, inputs):
+        before, behind = state
+        here, there = inputs
+        seen = behind + there
+        return (row + before / (1 + here * before), seen / (1 + row * seen)), (before, seen)
+
+    start = jnp.full_like(g[0], driver), jnp.zeros_like(g[0])
+    _, (before, seen) = jax.lax.scan(both_ways, start, (g, g[::-1]))
+    seen = seen[::-1]
+    segment = jnp.where(jnp.arange(len(g)) == 0, driver, row)[:, None, None]
+    return Line(before / (1 + before * seen), 1 / (1 + segment * seen))
+
+
+@partial(jax.jit, static_argnums=2)
+def row_wires(G: Float[Array, "tiles rows columns"], line: Line, size: int) -> RowWire:
     """All row wires of tiles in blocks of `size` columns, their leading axes (rows, tiles)."""
     columns = G.shape[-1]
     blocks = math.ceil(columns / size)
-    # Many wires side by side along the last axes, where vector units reach.
-    g = jnp.pad(G.transpose(2, 1, 0), ((0, blocks * size - columns), (0, 0), (0, 0)))
-
-    def leftwards(behind, here):
-        seen = here + behind
-        return seen / (1 + row * seen), seen
-
-    _, seen = jax.lax.scan(leftwards, jnp.zeros_like(g[0]), g, reverse=True)
-
-    def rightwards(state, inputs):
-        before, segment, reached = state
-        here, seen = inputs
-        part = 1 / (1 + before * seen)
-        reached = reached / (1 + segment * seen)
-        after = row + before / (1 + here * before)
-        return (after, row, reached), (before * part / reached, reached)
-
-    start = (jnp.full_like(g[0], driver), driver, jnp.ones_like(g[0]))
-    _, (impedance, from_source) = jax.lax.scan(rightwards, start, (g, seen))
+    _, from_source = jax.lax.scan(lambda at, kept: (at * kept,) * 2, jnp.ones_like(line.kept[0]), line.kept)
+    # Open devices fill up the last block.
     devices, impedance, from_source = (
-        array.transpose(1, 2, 0).reshape(*array.shape[1:], blocks, size)
-        for array in (g, impedance, from_source)
+        jnp.pad(array, ((0, 0), (0, 0), (0, -columns % size))).reshape(*array.shape[:2], blocks, size)
+        for array in (
+            G.swapaxes(0, 1),
+            (line.own / from_source).transpose(1, 2, 0),
+            from_source.transpose(1, 2, 0),
+        )
     )
     Z = impedance[..., :, None] * from_source[..., None, :]
-    Z = jnp.where(jnp.tri(size, dtype=bool), jnp.swapaxes(Z, -1, -2), Z)
+    Z = jnp.where(jnp.tri(size, dtype=bool), Z.mT, Z)
     near = Z * devices[..., None, :]
-    return RowWire(devices, near, impedance, from_source, seen[0] / (1 + driver * seen[0]))
+    return RowWire(devices, near, impedance, from_source, jnp.sum(devices * from_source, axis=(-2, -1)))
+
+
+def impedances(
+    G: Float[Array, "tiles rows columns"], line: Line
+) -> tuple[Float[Array, "rows tiles n"], Float[Array, "rows tiles n n"], Float[Array, "rows tiles n"]]:
+    """g, Z and b of all row wires; b may fade to nothing."""
+    index = jnp.arange(G.shape[-1])
+
+    def rightwards(state, inputs):
+        reached, from_source = state
+        here, kept = inputs
+        reached = jnp.where(index == here, 1, reached * kept[..., None])
+        return (reached, from_source * kept), (reached, from_source * kept)
+
+    one = jnp.ones_like(line.kept[0])
+    start = jnp.zeros((*one.shape, len(index)), G.dtype), one
+    _, (reached, from_source) = jax.lax.scan(rightwards, start, (index, line.kept))
+    lower = jnp.moveaxis(reached, 0, 2) * jnp.moveaxis(line.own, 0, -1)[..., None, :]
+    Z = jnp.where(jnp.tri(len(index), dtype=bool), lower, lower.mT)
+    return G.swapaxes(0, 1), Z, jnp.moveaxis(from_source, 0, -1)
 
 
 def response(

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from hwmodels.checks import jit_with_checks
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._read_spread import ReadSpread
 from hwmodels.crossbar.cells import Cell
@@ -64,7 +65,7 @@ class SideBySide(eqx.Module):
     reference: bool = eqx.field(static=True)
 
     @staticmethod
-    @eqx.filter_jit
+    @jit_with_checks
     @with_exact_products
     def of(chip: ProgrammedKernel, noise: ReadNoise | None) -> "SideBySide":
         """The tiles of `chip`, with what this read noise needs."""

@@ -1,12 +1,12 @@
 """Many tiles, in chunks, each by the method that suits it, with one derivative for both."""
 
 import jax
-import jax.numpy as jnp
 
 from hwmodels.crossbar._chunks import in_chunks
-from hwmodels.crossbar._elimination import eliminate
+from hwmodels.crossbar._elimination import eliminate, eliminate_adjoint
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._march import adjoint, adjoint_holds, hold, march
+from hwmodels.crossbar._row import recurrences
 
 # Narrower tiles are eliminated in no time.
 _FEWEST_COLUMNS = 24
@@ -29,30 +29,23 @@ def _solve(G, resistances):
 
 @with_exact_products
 def _forward(G, resistances):
+    line = recurrences(G, *resistances[:2])
     if G.shape[-1] < _FEWEST_COLUMNS:
-        return eliminate(G, resistances), (G, resistances, None, None, None)
-
-    def thoroughly(G, resistances):
-        _, current = jax.eval_shape(march, G, resistances)
-        return eliminate(G, resistances), jnp.zeros(current.shape, current.dtype)
-
-    marched = hold(G, resistances)
-    found, current = jax.lax.cond(marched, march, thoroughly, G, resistances)
-    return found, (G, resistances, marched, found, current)
+        marched = None
+        found, current = eliminate(G, resistances, line)
+    else:
+        marched = hold(G, resistances)
+        found, current = jax.lax.cond(marched, march, eliminate, G, resistances, line)
+    return found, (G, resistances, line, marched, found, current)
 
 
 @with_exact_products
 def _backward(residuals, cotangent):
-    G, resistances, marched, found, current = residuals
-
-    def thoroughly(G, resistances, _found, _current, cotangent):
-        # Eliminated again: fetching its many parts would take as long.
-        return jax.vjp(eliminate, G, resistances)[1](cotangent)
-
-    arguments = (G, resistances, found, current, cotangent)
-    if current is None:
-        return thoroughly(*arguments)
-    return jax.lax.cond(marched & adjoint_holds(G, resistances), adjoint, thoroughly, *arguments)
+    G, resistances, line, marched, found, current = residuals
+    arguments = (G, resistances, line, found, current, cotangent)
+    if marched is None:
+        return eliminate_adjoint(*arguments)
+    return jax.lax.cond(marched & adjoint_holds(G, resistances), adjoint, eliminate_adjoint, *arguments)
 
 
 _solve.defvjp(_forward, _backward)

@@ -176,10 +176,7 @@ class Series(TwoTerminal):
     def __check_init__(self):
         require(np.greater_equal, "Series.ohm is a resistance and must be {1} or more, got {0}.", self.ohm, 0)
         if not isinstance(self.law, TwoTerminal):
-            raise ValueError(
-                "Series.law must be a two-terminal cell, such as Sinh(0.25) or Law(function); "
-                f"got {self.law!r}."
-            )
+            raise ValueError(f"Series.law must be a two-terminal cell, such as Sinh(0.25); got {self.law!r}.")
 
     def in_range(self):
         """Whether `ohm` is zero or more, and the parameters of the law are in their range."""

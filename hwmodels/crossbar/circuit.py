@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hwmodels.checks import error_if
 from hwmodels.crossbar._checks import require, require_memory
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._transfer import transfer
@@ -86,7 +87,7 @@ def checked(G: Array, wires: Wires | None) -> tuple[Array, Array]:
         raise ValueError(f"G must be float32 or float64, in which circuits are solved, got {G.dtype}.")
     rows, columns = G.shape[-2:]
     require_memory(rows, columns, G.dtype)
-    G = eqx.error_if(
+    G = error_if(
         G,
         ~jnp.all((G >= 0) & jnp.isfinite(G)),
         "crossbar: a device conductance is negative, NaN or infinite; conductances are in "
@@ -95,7 +96,7 @@ def checked(G: Array, wires: Wires | None) -> tuple[Array, Array]:
     resistances = jnp.stack(
         [jnp.asarray(r).astype(G.dtype) for r in (wires.driver, wires.row, wires.column, wires.sense)]
     )
-    resistances = eqx.error_if(
+    resistances = error_if(
         resistances,
         ~jnp.all(resistances >= 0),
         "crossbar: a wire resistance is negative or NaN; resistances are in ohm, zero or more.",

@@ -3,10 +3,12 @@
 from typing import Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hwmodels.adc import Adc, DrawnAdc
+from hwmodels.checks import error_if
 from hwmodels.crossbar._checks import Scalar, require, require_integer, require_traced
 from hwmodels.rounding import rounded
 
@@ -77,8 +79,9 @@ class Converters(eqx.Module):
             return None
         assert self.adc_bits is not None
         tiles, each = currents // width, -(-width // self.columns_per_adc)
-        drawn = self.adc.draw(key, self.adc_bits, self.signed, (blocks, tiles), each, dtype)
-        return drawn.spread(self.columns_per_adc, width)
+        with jax.numpy_rank_promotion("allow"):
+            drawn = self.adc.draw(key, self.adc_bits, self.signed, (blocks, tiles), each, dtype)
+            return drawn.spread(self.columns_per_adc, width)
 
     def input_limit(self, dtype) -> Float[Array, ""]:
         """`input_full_scale`, checked also when it is traced."""
@@ -93,7 +96,7 @@ class Converters(eqx.Module):
         """Inputs as the DAC makes them; an error for negative ones unless `signed`."""
         if not self.signed:
             message = "crossbar: a negative input; Converters(signed=True) allows them."
-            x = eqx.error_if(x, jnp.any(x < 0), message)
+            x = error_if(x, jnp.any(x < 0), message)
         if self.dac_bits is None:
             return x
         return _converted(x, self.input_limit(x.dtype), 2**self.dac_bits - 1, self.signed)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hwmodels.checks import jit_with_checks
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar.circuit import Wires, effective_conductance
 from hwmodels.crossbar.operating_point import operating_point, require_closed
@@ -93,7 +94,7 @@ def _change(by_source, by_sense, difference):
     return jax.lax.map(change, (by_source, by_sense, difference))
 
 
-@jax.jit
+@jit_with_checks
 def _fields(G, wires):
     # Seen from the sense resistors a tile is a tile again: columns are rows, and the far corner is near.
     mirrored = Wires(driver=wires.sense, row=wires.column, column=wires.row, sense=wires.driver)

@@ -58,8 +58,8 @@ def sense_currents(
         raise ValueError(
             f"V holds one voltage for each row, shape (..., {G.shape[-2]}) for these tiles; got {V.shape}."
         )
-    if not jnp.issubdtype(V.dtype, jnp.floating):
-        raise ValueError(f"V holds voltages and must be of a floating dtype, got {V.dtype}.")
+    if jnp.issubdtype(V.dtype, jnp.complexfloating):
+        raise ValueError(f"V holds voltages, which are real numbers, got {V.dtype}.")
     V = V.astype(G.dtype)
     if not is_traced(V) and not np.all(np.isfinite(V)):
         raise ValueError("V holds a voltage that is NaN or infinite; voltages are finite, in volt.")
@@ -119,9 +119,10 @@ def _forward(cell, G, V, resistances):
     if not is_traced(converged) and not bool(jnp.all(converged)):
         worst = int(jnp.argmax(jnp.where(converged, -1, jnp.nan_to_num(error, nan=jnp.inf))))
         raise RuntimeError(
-            f"crossbar: the currents of tile {worst} did not converge: the residual is {float(error[worst]):.2g} "
-            "of the greatest current (the last of Newton's steps; inf if its linear system was not solved); the "
-            f"law may fall there, or be too steep for these voltages in {G.dtype.name}."
+            f"crossbar: the currents of tile {worst} did not converge: the residual is "
+            f"{float(error[worst]):.2g} of the greatest current (the last of Newton's steps; inf if its "
+            "linear system was not solved); the law may fall there, or be too steep for these voltages in "
+            f"{G.dtype.name}."
         )
     return (current, sensed), (cell, G, V, resistances, current)
 
@@ -168,7 +169,7 @@ def _in_chunks(function, cell, *batched):
 
 @eqx.filter_jit
 def _solve(cell, G, V, resistances):
-    """Currents of all cells, (vectors, rows, columns), and of the columns; NaN where they did not converge."""
+    """Currents of all cells, (vectors, rows, columns), and their sums; NaN where they did not converge."""
 
     def chunk(cell, G, V):
         found = solve(cell, _as_fields(G), V.T[:, None, :], resistances)
@@ -182,7 +183,7 @@ def _solve(cell, G, V, resistances):
 @eqx.filter_jit
 @with_exact_products
 def _adjoint(cell, G, V, resistances, current, cotangent):
-    """Cotangents by λ, `(I + A·Z_row + C·Z_column)ᵀ·λ = ∂/∂j`: that of the law's residual at fixed currents."""
+    """Cotangents by λ, `(I + A·Z_row + C·Z_column)ᵀ·λ = ∂/∂j`: that of the law at fixed currents."""
 
     def chunk(cell, G, V, current, cotangent):
         G, current, source = _as_fields((G, current, cotangent))

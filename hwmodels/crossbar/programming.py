@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hwmodels.checks import error_if
 from hwmodels.crossbar._checks import Scalar
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar.cells import Cell
@@ -114,7 +115,7 @@ def _write(kernel, crossbar, key, groups):
     sound = jnp.all(jnp.isfinite(kernel)) & jnp.all(jnp.isfinite(encoded.coefficients))
     # Cells outside the kernel are deselected, whatever their fault.
     held = crossbar.device.program(encoded.targets, key) * encoded.used
-    return eqx.error_if(
+    return error_if(
         held,
         ~sound,
         "crossbar: a kernel to be programmed holds a weight that is NaN or infinite, or so large that its "

@@ -79,7 +79,7 @@ def _resistor(name, one, other, ohm):
 def _cells(G, cell):
     parameters = _parameters(cell, G.shape)
     lines: list[str] = []
-    models: dict[Any, Any] = {}
+    models: dict[tuple[str, ...], str] = {}
     for i, j in np.argwhere(G > 0):
         own = {name: _number(value[i, j]) for name, value in parameters.items()}
         lines += _cell(cell, G[i, j], own, f"{i}_{j}", f"u{i}_{j}", f"v{i}_{j}", models)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from hwmodels.adc import DrawnAdc
-from hwmodels.checks import is_traced
+from hwmodels.checks import error_if, is_traced, jit_with_checks
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._side_by_side import SideBySide
 from hwmodels.crossbar._views import views
@@ -387,7 +387,7 @@ class TileProduct(eqx.Module):
 
 
 # Compiled here, once for each shape: hooks are also called without `jit`, in notebooks.
-@eqx.filter_jit
+@jit_with_checks
 @with_exact_products
 def _products(product, x, window, keys):
     """The products of what the positions of the kernel see of `x`.
@@ -414,7 +414,7 @@ def _products(product, x, window, keys):
     return out.reshape(-1, *out.shape[2:])[: len(x)]
 
 
-@eqx.filter_jit
+@jit_with_checks
 @with_exact_products
 def _percentile(product, x, window):
     """The converters' percentile of the currents that `x` causes."""
@@ -432,10 +432,10 @@ def _percentile(product, x, window):
         return jax.lax.top_k(found, len(greatest))[0], None
 
     greatest, _ = jax.lax.scan(keep, jnp.zeros(count - below, effective.dtype), product._chunks(x, each))
-    greatest = eqx.error_if(greatest, jnp.isnan(greatest[:1]), "crossbar: inputs to calibrate with are NaN.")
+    greatest = error_if(greatest, jnp.isnan(greatest[:1]), "crossbar: inputs to calibrate with are NaN.")
     above = greatest[max(len(greatest) - 2, 0)]
     reached = greatest[-1] + (place - below) * (above - greatest[-1])
-    return eqx.error_if(
+    return error_if(
         reached,
         (reached <= 0) & jnp.any(effective > 0),
         "crossbar: the calibrated full scale is zero, since too many currents are; calibrate with inputs "

@@ -150,7 +150,7 @@ class WriteVerify(eqx.Module):
 
     Defaults: acceptance of ±1 µS on cells of 1 to 40 µS, as Wan et al., Nature 608, 504–512 (2022), extended
     data figure 3, program; the pulse model's numbers are assumptions, and a measured curve of conductance
-    against pulse number replaces them, see [`hwmodels.crossbar.fit.device_from_pulses`][].
+    against pulse number replaces them, see [`hwmodels.crossbar.device_from_pulses`][].
     """
 
     tolerance_siemens: Scalar = 1e-6

@@ -1,7 +1,7 @@
 """Every evaluation of a search, in order: what is known, what was counted, and what is best."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,11 +28,18 @@ class Ledger:
     One evaluation is one design's measures, with or without their gradient. A design that is met again during
     descent counts again; the polish asks only for designs that are not known.
 
-    **Arguments:** `problem`; `limit`: evaluations that may be spent; `chunk`: designs of one compiled call.
+    **Arguments:** `problem`; `limit`: evaluations that may be spent; `chunk`: designs of one compiled call;
+    `told`: called with the objectives so far after each such call.
     """
 
-    def __init__(self, problem: Problem, limit: int | float, chunk: int):
-        self.problem, self.limit, self.chunk = problem, limit, chunk
+    def __init__(
+        self,
+        problem: Problem,
+        limit: int | float,
+        chunk: int,
+        told: Callable[[Sequence[float]], None] = lambda objectives: None,
+    ):
+        self.problem, self.limit, self.chunk, self.told = problem, limit, chunk, told
         self.ranks: dict[Numbers, Rank] = {}
         self.objectives: list[float] = []
         """Of every evaluation, infinite where a constraint is missed."""
@@ -75,6 +82,7 @@ class Ledger:
                 numbers = self.legal(values.tolist())
                 self.enter(numbers, measures.tolist(), gradient.tolist())
                 path.append(numbers)
+            self.told(self.objectives)
         return paths
 
     def evaluate(self, designs: Iterable[Numbers]) -> None:
@@ -88,6 +96,7 @@ class Ledger:
             # The padding repeats a design that is paid for, and tells nothing new.
             for numbers, measures in zip(batch, np.asarray(measured, np.float64).tolist(), strict=False):
                 self.enter(numbers, measures)
+            self.told(self.objectives)
 
     def legal(self, values: Sequence[Number]) -> Numbers:
         """The nearest legal design."""

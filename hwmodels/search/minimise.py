@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hwmodels.search.constraints import Constraint
+from hwmodels.search.enumeration import enumerate_designs, values_of
 from hwmodels.search.ledger import Ledger, Numbers
 from hwmodels.search.parameters import Enumerated, Number, Parameter
 from hwmodels.search.polish import polish
@@ -61,6 +62,7 @@ def minimise(
     polished: int = 32,
     optimizer: optax.GradientTransformation | None = None,
     max_evaluations: int | None = None,
+    progress: Callable[[int, float], None] | None = None,
 ) -> Optimum:
     r"""Finds the legal design with the least objective.
 
@@ -69,6 +71,9 @@ def minimise(
     program that stops at the first NaN or infinity (see `problem.py`); then the best designs of the best
     paths are moved to better neighbours until there are none (see `polish.py`); then the winner is measured
     anew on Python numbers, without tracing.
+
+    A space of whole numbers and choices that has no more designs than descent would measure, and than a
+    thousand, is gone through instead (see `enumeration.py`), unless an `optimizer` is given.
 
     An evaluation is one design measured. A gradient step counts as one for each restart, though its backward
     pass costs time of its own; designs that descent meets twice count twice; so does the last measurement.
@@ -88,6 +93,8 @@ def minimise(
     - `optimizer`: of optax; default Adam whose rate falls from 0.15 of each range to zero.
     - `max_evaluations`: no more than these are spent (for each combination of enumerated values), the last
       measurement apart; descent is cut to as many whole steps as fit.
+    - `progress`: called as `progress(evaluations, best)` as they become known, `best` the least objective of
+      a legal design so far, infinite before the first.
 
     **Returns:** an [`Optimum`][].
 
@@ -106,9 +113,13 @@ def minimise(
     for index, combination in enumerate(product(*(p.values for p in enumerated))):
         fixed = tuple(zip((p.name for p in enumerated), combination, strict=True))
         problem = Problem(objective, build, sloped, tuple(constraints), fixed)
-        ledger = Ledger(problem, limit, chunk=restarts)
-        places = _places(sloped, restarts, start or {}, jax.random.fold_in(key, index))
-        _explore(ledger, places, steps, polished, optimizer or _default_optimizer(steps))
+        ledger = Ledger(problem, limit, chunk=restarts, told=_teller(progress, trace))
+        small = values_of(sloped, restarts * steps) if optimizer is None and sloped else None
+        if small is not None:
+            enumerate_designs(ledger, small)
+        else:
+            places = _places(sloped, restarts, start or {}, jax.random.fold_in(key, index))
+            _explore(ledger, places, steps, polished, optimizer or _default_optimizer(steps))
         exact = _best_exactly(ledger)
         found += [(problem, *exact)] if exact else []
         trace += ledger.objectives
@@ -125,6 +136,16 @@ def minimise(
         gradients=sum(ledger.gradients for ledger in ledgers),
         trace=np.minimum.accumulate(trace),
     )
+
+
+def _teller(
+    progress: Callable[[int, float], None] | None, before: Sequence[float]
+) -> Callable[[Sequence[float]], None]:
+    """Adds to what a ledger knows what those before it did."""
+    if progress is None:
+        return lambda objectives: None
+    count, best = len(before), min(before, default=math.inf)
+    return lambda objectives: progress(count + len(objectives), min(best, min(objectives, default=math.inf)))
 
 
 def _explore(

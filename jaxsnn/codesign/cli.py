@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -154,6 +155,10 @@ def run(options: argparse.Namespace) -> int:
 
 def sentence(error: Exception) -> str:
     """What an error says, in one line."""
+    # A check within a compiled program is wrapped by XLA, its own sentence some lines below.
+    checked = re.search(r"EquinoxRuntimeError: (.+)", str(error))
+    if checked:
+        return checked[1]
     text = " ".join(str(error).strip().split("\n")[0].split())
     if isinstance(error, ValueError | OSError):
         return text

@@ -15,7 +15,7 @@ from jaxtyping import Array
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import si
 from jaxsnn.data.pixels import check_images
-from jaxsnn.encoding import Frames
+from jaxsnn.encoding import Frames, inputs_of
 from jaxsnn.layers import Conv, Linear, draws, weights
 from jaxsnn.learning.evaluation import check_finite
 from jaxsnn.network import Network
@@ -98,7 +98,8 @@ def metrics(
     metrics(network, dataset.scale(dataset.test_images), timesteps=5).effective_acs
     ```
 
-    All are whole-number counts and exact; `neurobench` adds them in float32, whose integers end at 2^24.
+    Operations are counted exactly; `neurobench` adds them up in float32, and rounds what exceeds 2^24 in a
+    layer, timestep and batch.
 
     **Arguments:**
 
@@ -181,19 +182,16 @@ def _seen(
     """Of every batch and stretch of time: samples, timesteps, and what [`_watched`][] returns."""
     graphdef, variables = nnx.split(network)
     for number, start in enumerate(range(0, len(images), batch_size)):
-        inputs = np.asarray(images[start : start + batch_size])
-        samples = len(inputs)
-        if isinstance(network.encoding, Frames):
-            inputs = np.moveaxis(inputs, 0, 1)
+        examples = jnp.asarray(images[start : start + batch_size])
         states, batch_key = None, None if key is None else jax.random.fold_in(key, number)
         for first in range(0, timesteps, _CHUNK):
             steps = min(_CHUNK, timesteps - first)
-            states, *seen = _watched(graphdef, variables, inputs, states, first, batch_key, steps)
-            yield samples, steps, *jax.device_get(seen)
+            states, *seen = _watched(graphdef, variables, examples, states, first, batch_key, steps)
+            yield len(examples), steps, *jax.device_get(seen)
 
 
 @partial(jax.jit, static_argnames=("graphdef", "steps"))
-def _watched(graphdef, variables, inputs, states, start, key, steps):
+def _watched(graphdef, variables, examples, states, start, key, steps):
     """Some timesteps of a network, from the layers' states (None: at rest).
 
     **Returns:** the states after them; by path of a synapse, how many samples have an input that is not zero,
@@ -203,10 +201,10 @@ def _watched(graphdef, variables, inputs, states, start, key, steps):
     network = nnx.merge(graphdef, variables)
     heard: dict[str, list[Any]] = {}
     fired: list[Any] = []
-    batch = inputs.shape[1 if isinstance(network.encoding, Frames) else 0]
+    inputs = inputs_of(network.encoding, examples, steps)
     for path, module in _parts(network):
         if isinstance(module, Conv | Linear):
-            module.product = nnx.static(_listening(module, batch, heard.setdefault(path, [])))
+            module.product = nnx.static(_listening(module, len(examples), heard.setdefault(path, [])))
         elif not isinstance(module, Neuron) and isinstance(getattr(module, "neuron", None), Neuron):
             module.neuron = _Watched(module.neuron, fired, states is None)
     # Loops over time are unrolled, as what is seen inside of one could not leave it.

@@ -1,6 +1,7 @@
 """A network on a chip: the one verb."""
 
 import dataclasses
+from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from hwmodels.checks import at_edge
 from hwmodels.chip import Analog, Arithmetic, Chip, Digital, arithmetic
 from hwmodels.crossbar import (
     Converters,
@@ -26,7 +28,8 @@ from jaxsnn.learning.quantization import settled
 from jaxsnn.network import Network
 
 # Designs that differ only in numbers, such as resistances, share one compiled program.
-_deploy = jax.jit(deploy, static_argnames="groups")
+_deploy = at_edge(deploy, static_argnames=("groups",))
+_program_kernels = at_edge(program_kernels, static_argnames=("groups",))
 
 
 def program(
@@ -137,7 +140,8 @@ def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) ->
     graphdef, params, rest = _split(network)
     chip = nnx.merge(graphdef, params, rest, copy=True)
     groups = groups_of(network, params)
-    kernels = program_kernels(params, analog.crossbar, key, groups=groups, solve=solve)
+    programmed = _program_kernels if solve is effective_conductance else partial(program_kernels, solve=solve)
+    kernels = programmed(params, analog.crossbar, key, groups=groups)
     # The kernels' devices draw from the streams of the leaves; the reads from the next one.
     names = _names(params)
     read_key = jax.random.fold_in(key, len(names))

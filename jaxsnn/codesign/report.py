@@ -54,8 +54,8 @@ class OnChip:
     @property
     def spread(self) -> float:
         """Standard deviation between programmed chips of one network (0 for one chip): what devices vary."""
-        if self.by_network.shape[1] == 1:
-            return 0.0
+        if np.all(self.by_network == self.by_network[:, :1]):
+            return 0.0  # To the bit, where nothing is drawn.
         return float(np.sqrt(np.mean(self.by_network.var(axis=1, ddof=1))))
 
     @property
@@ -424,6 +424,11 @@ def _free(record: Sequence[LayerRecord]) -> str:
         said.append("Normalisation that timesteps share is folded into weights and a bias.")
     if any(layer.norm == "timestep" for layer in record):
         said.append("Normalisation of each timestep multiplies and adds at every output.")
+    if any(layer.attention is not None for layer in record):
+        said.append(
+            "Products of spikes with spikes in attention are on no crossbar and in none of these energies: "
+            "jaxsnn.codesign.attention.attention_energy_j prices them on SATA."
+        )
     return " ".join(said)
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwmodels import spikeflow
+from hwmodels.checks import at_edge
 from hwmodels.chip import Chip
 from hwmodels.crossbar import Crossbar
 from hwmodels.search import Choice, Constraint, Optimum, minimise
@@ -138,4 +139,4 @@ def mean_weight_errors(
     return [float(np.mean(list(by_layer.values()))) for by_layer in errors]
 
 
-_weight_errors = jax.jit(weight_errors)
+_weight_errors = at_edge(weight_errors)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from hwmodels.crossbar import Crossbar, deploy
 from hwmodels.sensitivity import contributions, named
 from hwmodels.workload import Workload
-from jaxsnn.codesign.synapses import synapses
+from jaxsnn.layers import synapses
 from jaxsnn.learning.quantization import settled
 from jaxsnn.network import Network
 

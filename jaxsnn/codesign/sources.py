@@ -13,7 +13,6 @@ from hwmodels.chip import Chip
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.data.datasets import load
 from jaxsnn.data.event_sets import FINDERS
-from jaxsnn.data.event_sets import FINDERS
 from jaxsnn.encoding import Direct, Frames
 from jaxsnn.interop.torch import load_weights, read_state_dict
 from jaxsnn.models.digits import digits_convnet

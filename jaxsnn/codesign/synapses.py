@@ -1,28 +1,11 @@
-"""The weights of a network by the names of its layers, as records have them."""
-
-from flax import nnx
+"""Which weights of a network see its input."""
 
 from jaxsnn.graph import Graph
-from jaxsnn.layers import Block, Conv, Linear
+from jaxsnn.layers import Conv, Linear
 from jaxsnn.network import Network
 from jaxsnn.operations import Operation
-from jaxsnn.recurrence import Recurrent
 
 Synapse = Conv | Linear
-
-
-def synapses(network: Network) -> dict[str, Synapse]:
-    """Every weighted layer by name."""
-    found: dict[str, Synapse] = {}
-    for _, module in nnx.iter_graph(network):
-        if isinstance(module, Block):
-            found[module.name] = module.synapse
-        elif isinstance(module, Recurrent):
-            found[f"{module.name}_recurrent"] = module.recurrent
-        elif isinstance(module, Graph):
-            nodes = zip(module.names, module.modules, strict=True)
-            found |= {name: node for name, node in nodes if isinstance(node, Synapse)}
-    return found
 
 
 def entry_synapses(network: Network) -> list[Synapse]:

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 from hwmodels.checks import is_traced
 from hwmodels.chip import Chip
 from hwmodels.workload import Layer, Scalar, Workload
-from jaxsnn.codesign.synapses import synapses
 from jaxsnn.encoding import Frames
-from jaxsnn.layers import weights
+from jaxsnn.layers import synapses, weights
 from jaxsnn.network import LayerRecord, Network
 
 Conventions = Literal["corrected", "published"]
@@ -81,7 +80,7 @@ def workload_of(
     held = synapses(network)
     filled = []
     for record in records:
-        synapse = held[record.name]
+        synapse = held[record.name.removesuffix("_again")]
         filled.append(
             dataclasses.replace(
                 record,

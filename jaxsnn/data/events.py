@@ -265,7 +265,7 @@ class SpikeFile:
         found = file.get(name)
         if found is None or not hasattr(found, "shape") or len(found.shape) != 1:
             raise ValueError(
-                f"{self.path} has no list {name!r}; the Heidelberg sets hold spikes/times, spikes/units and "
+                f"{self.path} has no list {name!r}; the Heidelberg sets hold spikes/times, spikes/units, "
                 "labels."
             )
         return found

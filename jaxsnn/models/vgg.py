@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import nnx
@@ -36,6 +36,7 @@ def vgg(
     width: float = 1.0,
     neuron: Callable[[], Neuron] = LIF,
     norm: Callable[[int], Normalization] | None = None,
+    norm_on: Literal["all", "conv"] = "all",
     shared: Sequence[tuple[int, int]] = (),
     encoding: Encoding = Direct(),
     kernel_init=None,
@@ -57,7 +58,8 @@ def vgg(
     - `neuron`: makes one layer of neurons, e.g. `partial(LIF, leak=0.95)`; `ReLU` makes the ANN twin, which
       runs for one timestep.
     - `norm`: makes a normalisation from a channel count, e.g. `partial(BNTT, timesteps=20)`; it follows every
-      convolution and hidden linear layer. `TdBN` takes the neurons' threshold, unless a `partial` names one.
+      convolution and hidden linear layer, or, with `norm_on="conv"`, convolutions alone. `TdBN` takes the
+      neurons' threshold, unless a `partial` names one.
     - `shared`: convolutions that share a membrane, as pairs (first, last) counted from 1, e.g.
       `[(3, 4), (5, 7)]`; see [`jaxsnn.composite.SharedMembrane`][].
     - `encoding`: direct or Poisson. `kernel_init`: Xavier-uniform with gain 2 by default.
@@ -70,6 +72,8 @@ def vgg(
         if plan not in PLANS:
             raise ValueError(f"unknown VGG {plan!r}; known are {', '.join(PLANS)}.")
         plan = PLANS[plan]
+    if norm_on not in ("all", "conv"):
+        raise ValueError(f"norm_on must be 'all' or 'conv', got {norm_on!r}.")
     features, hidden = plan
     options: dict[str, Any] = {
         "kernel_init": kernel_init,
@@ -79,9 +83,10 @@ def vgg(
         "rngs": rngs,
     }
 
-    def after(channels: int) -> dict[str, Any]:
+    def after(channels: int, *, flat: bool = False) -> dict[str, Any]:
         made = neuron()
-        return {"neuron": made, "norm": normalization(norm, channels, made)}
+        chosen = None if flat and norm_on == "conv" else norm
+        return {"neuron": made, "norm": normalization(chosen, channels, made)}
 
     blocks: list[Any] = []
     side, channels = image_size, in_channels
@@ -101,7 +106,7 @@ def vgg(
     for size in hidden:
         out = scaled(size, width)
         name = f"fc{len(linear) + 1}"
-        linear.append(Block(name, Linear(units, out, **options), **after(out)))
+        linear.append(Block(name, Linear(units, out, **options), **after(out, flat=True)))
         units = out
     linear.append(Block(f"fc{len(linear) + 1}", Linear(units, classes, **options), Readout()))
     return Network([*_share(blocks, shared), *linear], encoding)

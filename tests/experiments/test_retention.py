@@ -72,8 +72,9 @@ def test_larger_tiles_settle_later():
     bound, slowest = (line.get_ydata() for line in figure.axes[0].lines)
     assert slowest[1] > slowest[0]
     assert np.all(bound > slowest)
+    # Devices' capacitors let the step through, so a current may pass its end on the way.
     for line in figure.axes[1].lines:
-        assert np.all(np.diff(line.get_ydata()) < 0)
+        assert line.get_ydata()[-1] < 0.01 * line.get_ydata()[0]
 
 
 def test_residuals_are_drawn_with_what_is_not_identifiable():

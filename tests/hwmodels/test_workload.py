@@ -1,5 +1,8 @@
 """The shared language: shapes, counts and checks of layers and workloads."""
 
+import dataclasses
+import warnings
+
 import jax
 import numpy as np
 import pytest
@@ -65,7 +68,7 @@ def test_rates_and_timesteps_are_the_leaves():
         ({"pool": 20, "padding": 1}, "pooling of side 20 does not fit its output map of 8 × 8"),
     ],
 )
-def test_a_shape_that_cannot_be_is_named(change, message):
+def test_a_shape_that_cannot_be_is_named(change, message, as_users_run):
     with pytest.raises(ValueError, match=message):
         Layer.conv("c", **({"height": 8, "width": 8, "in_channels": 3, "out_channels": 4} | change))
 
@@ -84,14 +87,19 @@ def test_layers_follow_one_another():
     def after(layer):
         return Workload((first, layer), 4)
 
-    after(Layer.conv("b", height=4, width=4, in_channels=16, out_channels=2))
-    after(Layer.linear("b", in_features=4 * 4 * 16, out_features=2))
-    after(Layer.linear("b", in_features=16, out_features=2))  # averaged over the map
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        after(Layer.conv("b", height=4, width=4, in_channels=16, out_channels=2))
+        after(Layer.linear("b", in_features=4 * 4 * 16, out_features=2))
+        after(Layer.linear("b", in_features=16, out_features=2))  # averaged over the map
     for wrong in (
         Layer.conv("b", height=4, width=4, in_channels=99, out_channels=2),
         Layer.conv("b", height=16, width=16, in_channels=16, out_channels=2),
         Layer.linear("b", in_features=100, out_features=2),
         Layer.linear("b", in_features=3, out_features=2),
     ):
-        with pytest.raises(ValueError, match=r"layer 'b' takes .* layer 'a' before it gives 8 × 8 × 16"):
+        message = r"layer 'b' takes .* layer 'a' before it gives 8 × 8 × 16"
+        with pytest.warns(UserWarning, match=message):
             after(wrong)
+        with pytest.raises(ValueError, match=message):
+            after(dataclasses.replace(wrong, source="a"))

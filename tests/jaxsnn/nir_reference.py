@@ -16,11 +16,12 @@ def convolution(x, node):
 
     stride, dilation, groups = both(node.stride, 1), both(node.dilation, 1), int(node.groups)
     out, depth, rows, columns = w.shape
-    if node.padding == "same":
+    named = node.padding if isinstance(node.padding, str) else ""
+    if named == "same":
         total = [dilation[0] * (rows - 1), dilation[1] * (columns - 1)]
         pad = [(t // 2, t - t // 2) for t in total]
     else:
-        pad = [(0, 0)] * 2 if node.padding == "valid" else [(p, p) for p in both(node.padding, 0)]
+        pad = [(0, 0)] * 2 if named == "valid" else [(p, p) for p in both(node.padding, 0)]
     x = np.pad(x, [(0, 0), *pad])
     height = (x.shape[1] - dilation[0] * (rows - 1) - 1) // stride[0] + 1
     width = (x.shape[2] - dilation[1] * (columns - 1) - 1) // stride[1] + 1

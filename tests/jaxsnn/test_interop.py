@@ -17,7 +17,7 @@ from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.models.resnet import resnet
 from jaxsnn.models.vgg import vgg, vgg9
 from jaxsnn.network import Network
-from jaxsnn.neuron import IF, LIF, CubaLIF, Integration, Readout, Reset
+from jaxsnn.neuron import IF, LIF, AdaptiveLIF, CubaLIF, Integration, Readout, Reset
 from jaxsnn.normalization import BNTT, BatchNorm
 
 nir = pytest.importorskip("nir")
@@ -124,18 +124,29 @@ def test_nir_means_the_same_to_others_and_back(tmp_path, neurons, readout, use_b
         (lambda: network([LIF(reset=Reset.SUBTRACT), IF(), IF()]), "'a': NIR resets to a value"),
         (lambda: network([IF(), CubaLIF(current_leak=1.0), IF()]), "'b': a synapse that keeps all"),
         (
-            lambda: vgg(((2, "P"), ()), image_size=4, norm=BatchNorm, rngs=nnx.Rngs(0)),
-            "'conv1': normalisation",
+            lambda: vgg(((2,), ()), in_channels=2, norm=partial(BNTT, timesteps=2), rngs=nnx.Rngs(0)),
+            "'conv1': a BNTT differs between timesteps",
+        ),
+        (lambda: network([AdaptiveLIF(), IF(), IF()]), "'a': a AdaptiveLIF cannot be written"),
+        (lambda: network([IF(), IF(), LIF(leak=1.0, rest=0.1)]), "'c': this neuron without leak"),
+        (
+            lambda: vgg(((2,), ()), in_channels=3, rngs=nnx.Rngs(0)),
+            r"'conv1' convolves 3 channels and gets an input of shape \(6, 4, 2\)",
         ),
         (
-            lambda: resnet(((2, 1),), stem=2, norm=None, image_size=4, rngs=nnx.Rngs(0)),
-            "a Residual cannot be written",
+            lambda: Network([Block("a", Conv(2, 2, (3, 2), rngs=nnx.Rngs(0)), LIF())]),
+            "'a': nir 1.0.8 takes kernels for square",
         ),
+        (lambda: Network([DelayedLayer()]), "a DelayedLayer cannot be written to NIR"),
     ],
 )
 def test_what_nir_cannot_express_is_named(make, message):
     with pytest.raises(ValueError, match=message):
-        to_nir(make(), (4, 4, 3))
+        to_nir(make(), (6, 4, 2))
+
+
+class DelayedLayer(nnx.Module):
+    accumulates = False
 
 
 VGG9 = {"image_size": 8, "width": 1 / 16, "kernel_init": nnx.initializers.zeros}

@@ -17,7 +17,7 @@ def package() -> Any:
     try:
         import nir
     except ImportError as error:
-        raise ValueError("NIR needs the nir package: pip install nir.") from error
+        raise ValueError("NIR needs the nir package: pip install 'spikechip[interop]'.") from error
     return nir
 
 

@@ -1,116 +1,308 @@
-"""NIR graphs (neuromorphic intermediate representation) of feed-forward networks, in and out.
+"""From a network to a NIR graph."""
 
-NIR's neurons are differential equations; with a step `dt` of Euler's method, `τ·v' = (v_leak − v) + R·I`
-becomes `v = λ·v + (dt/τ)·R·I` with `λ = 1 − dt/τ`. So `Integration.SUM` is R = τ/dt and `Integration.AVERAGE`
-is R = 1. NIR resets to a value, so only `Reset.ZERO` can be expressed.
-"""
-
-from itertools import pairwise
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 
-from jaxsnn.layers import Block, Conv
+from jaxsnn.composite import Residual
+from jaxsnn.graph import Graph
+from jaxsnn.interop.nir._flat import package
+from jaxsnn.interop.nir._neurons_out import neuron_node
+from jaxsnn.layers import Block, Conv, Linear, Neurons, weights
+from jaxsnn.learning.conversion import fold_normalization
 from jaxsnn.network import Network
-from jaxsnn.neuron import IF, LIF, CubaLIF, Integration, Readout, Reset
+from jaxsnn.neuron import Identity, Neuron
+from jaxsnn.neuron._constants import read
+from jaxsnn.operations import Operation, Pool, Rearrange, Scale
+from jaxsnn.recurrence import Recurrent
 
 
-def _nir():
-    try:
-        import nir
-    except ImportError as error:
-        raise ValueError("NIR needs the nir package: pip install 'spikechip[interop]'.") from error
-    return nir
+def to_nir(
+    network: Network,
+    input_shape: Sequence[int],
+    *,
+    dt: float = 1e-4,
+    readout: Literal["keep", "drop"] = "keep",
+    resistance: Literal["timestep", "unit"] = "timestep",
+    zero_bias: bool = False,
+) -> Any:
+    """A NIR graph of a network, whose equations give the network's spikes with steps `dt` of Euler's method.
 
-
-def to_nir(network: Network, input_shape: tuple[int, int, int], *, dt: float = 1e-4) -> Any:
-    """A NIR graph of a network.
+    Batch normalisation is folded into the weights, quantised weights are written as the quantiser makes them,
+    shortcuts and recurrent weights become edges that join. A kernel of groups, or one that is no square, gets
+    zeros to be dense and square, as nir 1.0.8 refuses groups and takes a kernel's height for its width. A
+    neuron that fires at u ≥ θ is written with the next smaller threshold, which is the same in float32.
 
     **Arguments:**
 
-    - `network`: plain blocks of [`LIF`][], [`IF`][], [`CubaLIF`][] and a [`Readout`][], not normalised.
-    - `input_shape`: (height, width, channels) of an image.
+    - `network`: of [`LIF`][jaxsnn.neuron.LIF], IF, CubaLIF, ParametricLIF, ParametricCubaLIF and readouts.
+    - `input_shape`: (height, width, channels) or (features,) of an input.
     - `dt`: seconds that a timestep stands for; snnTorch assumes the default.
+    - `readout`: "drop" leaves a readout at the end away, so that the output are its currents: snnTorch,
+      SpikingJelly and Norse read no `nir.I`.
+    - `resistance`: "timestep" has r = τ/dt where a current is added as it is; "unit" has r = 1 and weights
+      that are τ/dt times as large, for Norse, which takes r for 1.
+    - `zero_bias`: writes weights without a bias as `nir.Affine` with zeros, for sinabs, which leaves
+      `nir.Linear` out.
 
     **Raises:** `ValueError` that names the layer which NIR cannot express.
     """
-    nir = _nir()
-    height, width, channels = input_shape
-    nodes: dict[str, Any] = {"input": nir.Input({"input": np.array([channels, height, width])})}
-    flat = False
-    for layer in network.layers:
-        if not isinstance(layer, Block):
-            raise ValueError(f"a {type(layer).__name__} cannot be written to NIR; only plain blocks can.")
-        if layer.norm is not None or layer.synapse.quantizer is not None:
-            raise ValueError(f"layer {layer.name!r}: normalisation and quantisers cannot be written to NIR.")
-        synapse, kernel = layer.synapse, np.asarray(layer.synapse.kernel[...])
-        bias = None if synapse.bias is None else np.asarray(synapse.bias[...])
-        if isinstance(synapse, Conv):
-            weight = kernel.transpose(3, 2, 0, 1)
-            nodes[layer.name] = nir.Conv2d(
-                (height, width),
-                weight,
-                synapse.stride,
-                synapse.padding,
-                1,
-                1,
-                np.zeros(len(weight)) if bias is None else bias,
-            )
-            height, width = (
-                (side + 2 * synapse.padding[i] - synapse.kernel_size[i]) // synapse.stride[i] + 1
-                for i, side in enumerate((height, width))
-            )
-            channels = synapse.out_channels
-            shape: tuple[int, ...] = (channels, height, width)
-        else:
-            if not flat:
-                nodes["flatten"] = nir.Flatten({"input": np.array([channels, height, width])}, 0, -1)
-                kernel = (
-                    kernel.reshape(height * width, channels, -1).transpose(1, 0, 2).reshape(len(kernel), -1)
-                )
-                flat = True
-            nodes[layer.name] = nir.Linear(kernel.T) if bias is None else nir.Affine(kernel.T, bias)
-            shape = (synapse.out_channels,)
-        nodes[f"{layer.name}_neuron"] = _neuron_to_nir(nir, layer, shape, dt)
-        if layer.pool > 1:
-            side = np.array([layer.pool, layer.pool])
-            nodes[f"{layer.name}_pool"] = nir.AvgPool2d(side, side, np.array([0, 0]))
-            height, width = height // layer.pool, width // layer.pool
-    nodes["output"] = nir.Output({"output": np.array(shape)})
-    names = list(nodes)
-    return nir.NIRGraph(nodes, list(pairwise(names)), type_check=False)
+    if readout not in ("keep", "drop"):
+        raise ValueError(f"readout must be 'keep' or 'drop', got {readout!r}.")
+    if resistance not in ("timestep", "unit"):
+        raise ValueError(f"resistance must be 'timestep' or 'unit', got {resistance!r}.")
+    writer = _Writer(tuple(int(side) for side in input_shape), dt, resistance == "unit", zero_bias)
+    plain = fold_normalization(network)
+    layers = list(plain.layers)
+    if readout == "drop" and isinstance(layers[-1], Block) and layers[-1].accumulates:
+        layers[-1].neuron = Identity()
+    for layer in layers:
+        writer.add(layer)
+    return writer.graph()
 
 
-def _neuron_to_nir(nir, layer: Block, shape: tuple[int, ...], dt: float):
-    neuron = layer.neuron
+class _Writer:
+    """Nodes and edges so far, what comes out of the last of them, and its shape as we have it."""
 
-    def full(value):
-        return np.full(shape, value, np.float64)
+    def __init__(self, shape: tuple[int, ...], dt: float, unit: bool, zero_bias: bool):
+        if len(shape) not in (1, 3):
+            raise ValueError(f"input_shape must be (height, width, channels) or (features,), got {shape}.")
+        self.nir = package()
+        self.dt, self.unit, self.zero_bias = dt, unit, zero_bias
+        self.nodes: dict[str, Any] = {"input": self.nir.Input({"input": np.array(_first(shape))})}
+        self.edges: list[tuple[str, str]] = []
+        self.at: list[str] = ["input"]
+        self.shape = shape
+        self.cut: tuple[int, ...] | None = None  # The map that a vector was flattened from.
 
-    if type(neuron) is Readout:
-        if neuron.leak == 1:
-            return nir.I(r=full(1 / dt))
-        tau = dt / (1 - neuron.leak)
-        return nir.LI(tau=full(tau), r=full(tau / dt), v_leak=full(0))
-    if type(neuron) not in (LIF, IF, CubaLIF):
-        raise ValueError(f"layer {layer.name!r}: a {type(neuron).__name__} cannot be written to NIR.")
-    assert isinstance(neuron, LIF)
-    if neuron.reset is not Reset.ZERO:
-        raise ValueError(f"layer {layer.name!r}: NIR resets to a value; {neuron.reset} cannot be written.")
-    common = {"v_threshold": full(neuron.threshold), "v_reset": full(0)}
-    if neuron.leak == 1:
-        if isinstance(neuron, CubaLIF) or neuron.integration is Integration.AVERAGE:
-            raise ValueError(f"layer {layer.name!r}: this neuron without leak cannot be written to NIR.")
-        return nir.IF(r=full(1 / dt), **common)
-    tau = dt / (1 - neuron.leak)
-    resistance = tau / dt if neuron.integration is Integration.SUM else 1.0
-    common |= {"r": full(resistance), "v_leak": full(0)}
-    if isinstance(neuron, CubaLIF):
-        if neuron.current_leak == 1:
+    def graph(self) -> Any:
+        if self.cut is not None:
             raise ValueError(
-                f"layer {layer.name!r}: a synapse that keeps all of its current (current_leak=1) has no time "
-                "constant and cannot be written to NIR; give it a current_leak below 1."
+                "NIR flattens channels first, so that a flattened map cannot be an output; end in weights."
             )
-        tau_syn = dt / (1 - neuron.current_leak)
-        return nir.CubaLIF(tau_syn=full(tau_syn), tau_mem=full(tau), w_in=full(tau_syn / dt), **common)
-    return nir.LIF(tau=full(tau), **common)
+        self._node("output", self.nir.Output({"output": np.array(_first(self.shape))}), self.at)
+        return self.nir.NIRGraph(self.nodes, self.edges, type_check=False)
+
+    def add(self, layer: Any) -> None:
+        if isinstance(layer, Block):
+            self._block(layer)
+        elif isinstance(layer, Recurrent):
+            self._recurrent(layer)
+        elif isinstance(layer, Residual):
+            self._residual(layer)
+        elif isinstance(layer, Neurons):
+            self._neuron(layer.name, layer.neuron, layer.name)
+        elif isinstance(layer, Graph):
+            self._graph(layer)
+        elif isinstance(layer, Operation):
+            self._operation(type(layer).__name__.lower(), layer)
+        else:
+            raise ValueError(
+                f"a {type(layer).__name__} cannot be written to NIR; blocks and what is made of them can."
+            )
+
+    def _node(self, name: str, node: Any, sources: Sequence[str]) -> str:
+        while name in self.nodes:
+            name += "_"
+        self.nodes[name] = node
+        self.edges += [(source, name) for source in sources]
+        return name
+
+    def _block(self, block: Block) -> None:
+        self._synapse(block.name, block.synapse, self._factor(block.neuron))
+        self._neuron(f"{block.name}_neuron", block.neuron, block.name)
+        self._pool(block)
+
+    def _pool(self, block: Block) -> None:
+        if block.pool > 1:
+            self._operation(f"{block.name}_pool", Pool(block.pool))
+
+    def _recurrent(self, layer: Recurrent) -> None:
+        block, factor = layer.block, self._factor(layer.block.neuron)
+        self._synapse(block.name, block.synapse, factor)
+        self._neuron(f"{block.name}_neuron", block.neuron, block.name)
+        neuron, shape = self.at, self.shape
+        self._synapse(f"{block.name}_recurrent", layer.recurrent, factor)
+        self.edges += [(source, neuron[0]) for source in self.at]
+        self.at, self.shape = neuron, shape
+        self._pool(block)
+
+    def _residual(self, layer: Residual) -> None:
+        entry, shape = self.at, self.shape
+        self._block(layer.first)
+        factor = self._factor(layer.second.neuron)
+        self._synapse(layer.second.name, layer.second.synapse, factor)
+        summed, after = self.at, self.shape
+        self.at, self.shape = entry, shape
+        if layer.projection is not None:
+            self._synapse(layer.projection.name, layer.projection.synapse, factor)
+        elif not np.all(factor == 1):
+            self.at = [
+                self._node(
+                    f"{layer.second.name}_shortcut", self.nir.Scale(np.full(_first(after), factor)), entry
+                )
+            ]
+        if self.shape != after:
+            raise ValueError(
+                f"layer {layer.second.name!r}: its shortcut has shape {self.shape} and not {after}."
+            )
+        self.at = [*summed, *self.at]
+        self._neuron(f"{layer.second.name}_neuron", layer.second.neuron, layer.second.name)
+        self._pool(layer.second)
+
+    def _graph(self, layer: Graph) -> None:
+        entry = self.at, self.shape, self.cut
+        made: list[tuple[list[str], tuple[int, ...], Any]] = []
+        late: list[tuple[str, str]] = []
+        names: dict[str, str] = {}
+        for step in layer.steps:
+            parts = [entry if index < 0 else made[index] for index in step.now]
+            self.at = [source for part in parts for source in part[0]]
+            if parts:
+                self.shape, self.cut = parts[0][1:]
+            if step is layer.steps[-1]:
+                return self._late(late, names)
+            module = layer.modules[layer.names.index(step.name)]
+            if isinstance(module, Conv | Linear):
+                self._synapse(step.name, module, np.ones(()))
+            elif isinstance(module, Neuron):
+                self._neuron(step.name, module, step.name)
+            else:
+                self._operation(step.name, module)
+            names[step.name] = self.at[0]
+            late += [(before, self.at[0]) for before in step.before]
+            made.append((self.at, self.shape, self.cut))
+        return None
+
+    def _late(self, late: list[tuple[str, str]], names: dict[str, str]) -> None:
+        self.edges += [(names[source], target) for source, target in late]
+
+    def _synapse(self, name: str, synapse: Conv | Linear, factor: Any) -> None:
+        nir = self.nir
+        kernel = np.asarray(weights(synapse)) * factor
+        bias = None if synapse.bias is None else np.asarray(synapse.bias[...]) * factor
+        if isinstance(synapse, Conv):
+            if len(self.shape) != 3 or self.shape[2] != synapse.in_channels:
+                raise ValueError(
+                    f"layer {name!r} convolves {synapse.in_channels} channels and gets an input of shape "
+                    f"{self.shape}; give to_nir the shape of the network's input."
+                )
+            square, padding = _square(name, _dense(kernel, synapse), synapse)
+            weight = square.transpose(3, 2, 0, 1)
+            sides = [
+                (side + 2 * pad + extra - dilation * (taps - 1) - 1) // stride + 1
+                for side, pad, extra, dilation, taps, stride in zip(
+                    self.shape,
+                    synapse.padding,
+                    synapse.extra_padding,
+                    synapse.dilation,
+                    synapse.kernel_size,
+                    synapse.stride,
+                    strict=False,
+                )
+            ]
+            zeros = np.zeros(len(weight), weight.dtype)
+            node = nir.Conv2d(
+                self.shape[:2], weight, synapse.stride, padding, synapse.dilation, 1,
+                zeros if bias is None else bias,
+            )  # fmt: skip
+            self.shape = (*sides, synapse.out_channels)
+            self.at = [self._node(name, node, self.at)]
+            return
+        if math.prod(self.shape) != synapse.in_channels:
+            raise ValueError(
+                f"layer {name!r} takes {synapse.in_channels} values and gets an input of shape {self.shape}; "
+                "give to_nir the shape of the network's input."
+            )
+        if len(self.shape) == 3:
+            self.at = [
+                self._node("flatten", nir.Flatten({"input": np.array(_first(self.shape))}, 0, -1), self.at)
+            ]
+            self.cut = self.shape
+        if self.cut is not None:
+            kernel = kernel.reshape(*self.cut, -1).transpose(2, 0, 1, 3).reshape(len(kernel), -1)
+        self.cut, self.shape = None, (synapse.out_channels,)
+        if bias is None and self.zero_bias:
+            bias = np.zeros(synapse.out_channels, kernel.dtype)
+        node = nir.Linear(kernel.T) if bias is None else nir.Affine(kernel.T, bias)
+        self.at = [self._node(name, node, self.at)]
+
+    def _factor(self, neuron: Neuron) -> Any:
+        """What goes into the weights before neurons so that r is 1."""
+        return neuron_node(neuron, (1,), self.dt, "", unit=self.unit)[1] if self.unit else np.ones(())
+
+    def _neuron(self, name: str, neuron: Neuron, layer: str) -> None:
+        if isinstance(neuron, Identity):
+            return
+        if self.cut is not None:
+            raise ValueError(
+                f"layer {layer!r}: NIR flattens channels first, so that weights must follow a flattening."
+            )
+        node, _ = neuron_node(neuron, self.shape, self.dt, layer, unit=self.unit)
+        self.at = [self._node(name, node, self.at)]
+
+    def _operation(self, name: str, operation: Any) -> None:
+        nir = self.nir
+        if isinstance(operation, Pool) and operation.kind != "max":
+            kind = nir.AvgPool2d if operation.kind == "mean" else nir.SumPool2d
+            sizes = [np.array(size) for size in (operation.kernel, operation.stride, operation.padding)]
+            sides = [
+                (self.shape[i] + 2 * operation.padding[i] - operation.kernel[i]) // operation.stride[i] + 1
+                for i in (0, 1)
+            ]
+            self.at = [self._node(name, kind(*sizes), self.at)]
+            self.shape = (*sides, self.shape[2])
+        elif isinstance(operation, Scale):
+            factor = np.broadcast_to(np.asarray(read(operation.factor, np.float64)), self.shape)
+            self.at = [self._node(name, nir.Scale(_channels_first(factor)), self.at)]
+        elif isinstance(operation, Rearrange) and operation.keeps_order and len(operation.shape) == 1:
+            flat = nir.Flatten({"input": np.array(_first(self.shape))}, 0, -1)
+            self.at = [self._node(name, flat, self.at)]
+            self.cut, self.shape = (self.shape if len(self.shape) == 3 else None), operation.shape
+        else:
+            raise ValueError(f"{name!r}: this {type(operation).__name__} cannot be written to NIR.")
+
+
+def _first(shape: Sequence[int]) -> tuple[int, ...]:
+    return (shape[2], *shape[:2]) if len(shape) == 3 else tuple(shape)
+
+
+def _channels_first(array: np.ndarray) -> np.ndarray:
+    return array.transpose(2, 0, 1) if array.ndim == 3 else array
+
+
+def _dense(kernel: np.ndarray, conv: Conv) -> np.ndarray:
+    """A kernel of all channels, with zeros between groups, as nir 1.0.8 refuses a file with groups."""
+    if conv.groups == 1:
+        return kernel
+    *sides, inputs, out = kernel.shape
+    dense = np.zeros((*sides, conv.in_channels, out), kernel.dtype)
+    part = out // conv.groups
+    for group in range(conv.groups):
+        outputs = slice(group * part, (group + 1) * part)
+        dense[..., group * inputs : (group + 1) * inputs, outputs] = kernel[..., outputs]
+    return dense
+
+
+def _square(name: str, kernel: np.ndarray, conv: Conv) -> tuple[np.ndarray, Any]:
+    """A kernel with zeros around it so that its sides are equal, and the padding that undoes them."""
+    rows, columns = conv.kernel_size
+    if any(conv.extra_padding):
+        if rows == columns:
+            return kernel, "same"
+        raise ValueError(
+            f"layer {name!r}: nir 1.0.8 takes kernels for square, and padding 'same' of a {conv.kernel_size} "
+            "kernel cannot be written for a larger one; give it odd sides."
+        )
+    side = max(rows, columns)
+    more = (side - rows, side - columns)
+    if any(m % 2 for m in more):
+        raise ValueError(
+            f"layer {name!r}: nir 1.0.8 takes kernels for square, and a kernel of {conv.kernel_size} cannot "
+            "get as many zeros on either side; give it sides that differ by an even number."
+        )
+    half = [m // 2 for m in more]
+    padding = tuple(p + h * d for p, h, d in zip(conv.padding, half, conv.dilation, strict=True))
+    return np.pad(kernel, [(half[0],) * 2, (half[1],) * 2, (0, 0), (0, 0)]), padding

@@ -243,7 +243,7 @@ def test_parameters_out_of_range_are_refused(as_users_run, make, message):
         (np.ones((2, 3)), np.ones(3), Sinh(), "one voltage for each row"),
         (np.ones((2, 2, 3)), np.ones((3, 2)), Sinh(), "do not broadcast"),
         (np.ones((2, 3)), np.array([0.0, np.nan]), Sinh(), "NaN or infinite"),
-        (np.ones((2, 3)), np.ones(2, int), Sinh(), "floating dtype"),
+        (np.ones((2, 3)), np.ones(2, complex), Sinh(), "real numbers"),
         (np.ones((2, 3)), np.ones(2), "sinh", "cell must be None"),
         (np.ones((2, 3)), np.ones(2), Sinh, "cell must be None"),
         (np.ones((2, 3)), np.ones(2), Sinh(np.ones(2)), "broadcasts to the devices"),

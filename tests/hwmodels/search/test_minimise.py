@@ -376,3 +376,35 @@ def test_slopes_of_the_descent_are_those_of_sata():
     per_range = np.array([8.0, 6.0, 3.0, 1e8 * 10**0.6 * np.log(10)])
     np.testing.assert_allclose(seen.gradients[0, 0], along * per_range, rtol=1e-5)
     assert np.all(along != 0)
+
+
+def test_a_small_space_is_gone_through():
+    """Of 400 designs on a rugged plane the best, by fewer evaluations than there are designs."""
+    grid = (Integer("x", -10, 9), Choice("y", tuple(1.5 * n for n in range(20))))
+    seen = []
+
+    def rugged(design):
+        x, y = jnp.asarray(design["x"], float), jnp.asarray(design["y"], float)
+        return (x - 3) ** 2 + (y - 9) ** 2 / 4 + 3 * jnp.cos(2.6 * x) * jnp.cos(1.7 * y)
+
+    found = minimise(rugged, as_dict, grid, key=KEY, progress=lambda *told: seen.append(told))
+    x, y = np.meshgrid(np.arange(-10, 10), 1.5 * np.arange(20), indexing="ij")
+    values = (x - 3) ** 2 + (y - 9) ** 2 / 4 + 3 * np.cos(2.6 * x) * np.cos(1.7 * y)
+    assert found.objective == pytest.approx(values.min(), rel=1e-12)
+    assert found.evaluations < values.size
+    assert found.gradients == 0
+    counts, best = zip(*seen, strict=True)
+    assert sorted(counts) == list(counts)
+    assert sorted(best, reverse=True) == list(best)
+    assert best[-1] == pytest.approx(found.objective, rel=1e-6)
+    assert minimise(rugged, as_dict, grid, key=KEY, max_evaluations=30).evaluations == 31
+
+
+def test_a_handful_of_designs_is_gone_through_in_full():
+    """Also where nothing leads to the best of them."""
+    needle = (Integer("x", 0, 7), Integer("y", 0, 7))
+    found = minimise(
+        lambda design: jnp.where((design["x"] == 5) & (design["y"] == 2), -1.0, 0.0), as_dict, needle, key=KEY
+    )
+    assert found.values == {"x": 5, "y": 2}
+    assert found.evaluations == 65

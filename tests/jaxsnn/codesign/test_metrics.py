@@ -22,8 +22,9 @@ from jaxsnn.data.dataset import Dataset
 from jaxsnn.encoding import Direct, Frames, Poisson
 from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.network import Network
-from jaxsnn.neuron import LIF, CubaLIF, Readout, ReLU, Reset
+from jaxsnn.neuron import LIF, AdaptiveLIF, CubaLIF, Readout, ReLU, Reset
 from jaxsnn.normalization import BatchNorm
+from jaxsnn.recurrence import Recurrent
 
 REFERENCE = Path(__file__).parents[2] / "data" / "reference" / "neurobench"
 PEER = Path(__file__).parents[1] / "peers" / "neurobench_metrics.py"
@@ -149,12 +150,25 @@ def test_layers_in_layers_are_counted():
     neurons = 4 * 32
     assert neurons < found.membrane_updates <= 3 * neurons
     assert 0 < found.activation_sparsity < 1
-    record = network(jnp.asarray(images), timesteps=3, key=jax.random.fold_in(jax.random.key(0), 0))[1]
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    record = nnx.jit(lambda network: network(jnp.asarray(images), timesteps=3, key=key)[1])(network)
     rates = [float(layer.spike_rate) for layer in record]
     assert 1 - found.activation_sparsity == pytest.approx(np.mean(rates), rel=1e-6)
     inputs = [float(layer.input_rate) for layer in record]
     assert found.effective_acs == pytest.approx(np.mean(inputs) * found.dense_operations, rel=0.2)
     assert all(map(np.array_equal, before, jax.tree.leaves(nnx.state(network))))
+
+
+def test_recurrent_weights_hear_the_spikes_before():
+    """On unit weights all fire in every step: V hears nothing at first and then everything."""
+    ones = nnx.initializers.ones_init()
+    linear, back = (Linear(size, 4, kernel_init=ones, rngs=nnx.Rngs(0)) for size in (3, 4))
+    network = Network([Recurrent(Block("only", linear, AdaptiveLIF(adaptation=0.1)), back)], Frames())
+    found = metrics(network, np.ones((2, 3, 3), np.float32))
+    assert found.dense_operations == 3 * (12 + 16)
+    assert (found.effective_acs, found.effective_macs) == (3 * 12 + 2 * 16, 0)
+    assert found.activation_sparsity == 0
+    assert found.membrane_updates == 4  # Reset to zero every time; the adaptation beside it is no potential.
 
 
 @pytest.mark.parametrize(

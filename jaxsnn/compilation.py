@@ -1,0 +1,46 @@
+"""Compiled programs that outlive the process."""
+
+import os
+import sys
+from pathlib import Path
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+
+def remember_compiled(folder: str | Path | None = None) -> Path:
+    """Keeps compiled programs in a folder, from which a later process takes them (JAX's persistent cache).
+
+    The command line does this by itself. In a notebook or script, say it once, before the first computation:
+
+    ```
+    from jaxsnn.compilation import remember_compiled
+
+    remember_compiled()
+    ```
+
+    Programs that call back to the host never enter. A `jax.jit` of one's own around a function with run-time
+    checks is such a program; `hwmodels.checks.at_edge` is without.
+
+    **Arguments:** `folder`: by default what `JAX_COMPILATION_CACHE_DIR` says, else `spikechip/xla` in the
+    user's cache folder.
+
+    **Returns:** the folder. It may be deleted at any time.
+    """
+    folder = Path(
+        folder or os.environ.get("JAX_COMPILATION_CACHE_DIR") or _user_cache() / "spikechip" / "xla"
+    )
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    # Many small programs take as long together as a few large ones.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # What was compiled before would have settled that there is no cache.
+    compilation_cache.reset_cache()
+    return folder
+
+
+def _user_cache() -> Path:
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    default = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None
+    return Path(os.environ.get("XDG_CACHE_HOME") or default or Path.home() / ".cache")

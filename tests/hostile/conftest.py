@@ -1,0 +1,29 @@
+"""As users run: nothing checked but by the code itself, ordinary promotion; and the count at the end."""
+
+import json
+
+import jax
+import jaxtyping
+import pytest
+
+from tests.hostile.invariant import TALLY
+
+
+@pytest.fixture(autouse=True)
+def _as_users_run(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if not TALLY:
+        return
+    total = {name: dict(counts) | {"tried": sum(counts.values())} for name, counts in TALLY.items()}
+    everything = {key: sum(c.get(key, 0) for c in total.values()) for key in ("tried", "right", "refused")}
+    terminalreporter.section("situations")
+    for name, counts in [*sorted(total.items()), ("all", everything)]:
+        terminalreporter.line(f"{name:<22}" + "  ".join(f"{key} {counts.get(key, 0)}" for key in everything))
+    stored = config.cache.mkdir("hostile") / "tally.json"
+    stored.write_text(json.dumps(total | {"all": everything}, indent=1) + "\n")
+    terminalreporter.line(f"stored in {stored}")

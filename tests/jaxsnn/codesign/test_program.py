@@ -1,0 +1,209 @@
+"""Programming: quantisers act before and never after, digital chips round operands, facts reach costs."""
+
+import dataclasses
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from hwmodels import sata, spikeflow
+from hwmodels.chip import Analog, Digital
+from hwmodels.crossbar import Converters, Crossbar, Device, Drift, Faults, ReadNoise, Variation, Wires
+from jaxsnn.codesign import program, to_workload, undisturbed, workload_of
+from jaxsnn.codesign.digital import FixedPoint
+from jaxsnn.codesign.folding import folded
+from jaxsnn.codesign.noise_aware import NoiseAware
+from jaxsnn.codesign.sensitivity import kernels_of
+from jaxsnn.layers import Block, Linear
+from jaxsnn.learning.bit_widths import LearntBits, with_learnt_bits
+from jaxsnn.learning.quantization import settled, to_mint, uniform
+from jaxsnn.models.mlp import mlp
+from jaxsnn.models.resnet import resnet
+from jaxsnn.network import Network
+from jaxsnn.neuron import IF, LIF, Readout, ReLU, Reset
+from jaxsnn.normalization import BNTT, BatchNorm
+from tests.helpers import finite_difference
+
+KEY = jax.random.key(5)
+IDEAL = Crossbar(8, 8, Wires(0, 0, 0, 0), Device(variation=None))
+IMAGES = jax.random.uniform(jax.random.key(1), (32, 4, 4, 1), jnp.float32)
+
+
+def dense(**options):
+    return mlp(
+        (12,), in_features=16, neuron=partial(LIF, leak=0.5, threshold=0.5), rngs=nnx.Rngs(3), **options
+    )
+
+
+@nnx.jit
+def _decisions(network, images):
+    return network(images, timesteps=3)[0].argmax(axis=-1)
+
+
+def decisions(network):
+    return np.asarray(_decisions(network, IMAGES))
+
+
+@pytest.mark.parametrize("converters", [None, Converters(adc_bits=None)])
+def test_a_quantised_network_on_an_ideal_chip_decides_as_in_software(converters):
+    """With converters the tiles held raw kernels and 36 % of the decisions were left."""
+    network = to_mint(dense(), 3)
+    chip = program(network, Analog(IDEAL, converters, converters), KEY)
+    np.testing.assert_array_equal(decisions(chip), decisions(network))
+
+
+def test_devices_are_rounded_no_more():
+    """Three bits at σ = 10 %: as many weights as devices, where rounding again left seven."""
+    network = with_learnt_bits(dense(), lambda: LearntBits(3))
+    noisy = eqx.tree_at(lambda design: design.device, IDEAL, Device(variation=0.1))
+    chip = program(network, noisy, KEY)
+    used = chip.layers[0].synapse.quantizer(chip.layers[0].synapse.kernel[...])
+    assert len(np.unique(used)) == used.size
+    assert len(np.unique(kernels_of(network)["fc1"])) <= 7
+    assert float(chip.layers[0].synapse.quantizer.bits) == 3
+    trained_as = NoiseAware(noisy).apply(nnx.clone(network), (), KEY)
+    np.testing.assert_array_equal(
+        trained_as.layers[0].synapse.kernel[...], chip.layers[0].synapse.kernel[...]
+    )
+
+
+def test_gradients_reach_the_weights_behind_a_quantiser():
+    network = with_learnt_bits(dense(), lambda: LearntBits(4))
+    graph, params, rest = nnx.split(network, nnx.Param, ...)
+
+    def total(params):
+        chip = settled(nnx.merge(graph, params, rest))
+        return jnp.sum(chip.layers[0].synapse.kernel[...] ** 2)
+
+    found = jax.grad(total)(params)["layers"][0]["synapse"]["kernel"][...]
+    assert float(jnp.abs(found).max()) > 0
+
+
+def test_an_accelerator_rounds_weights_pixels_sums_and_potentials():
+    network = dense()
+    chip = program(network, sata.Accelerator(), KEY, images=IMAGES)
+    kernel = network.layers[0].synapse.kernel[...]
+    np.testing.assert_array_equal(chip.layers[0].synapse.kernel[...], uniform(kernel, 8))
+    fine = Digital(weight_bits=20, image_bits=20, accumulator_bits=28, threshold_bits=20, membrane_bits=28)
+    np.testing.assert_allclose(
+        program(network, fine, KEY)(IMAGES, timesteps=3)[0], network(IMAGES, timesteps=3)[0], atol=1e-4
+    )
+    exact = program(network, Digital(), KEY)
+    np.testing.assert_array_equal(exact(IMAGES, timesteps=3)[0], network(IMAGES, timesteps=3)[0])
+
+
+def test_a_potential_is_kept_in_units_of_the_threshold():
+    """By hand: θ = 1 in 2 bits is 3 units, a potential of 4 bits saturates at ±7 units."""
+    neuron = FixedPoint(IF(threshold=1.0, reset=Reset.SUBTRACT), 2, 4)
+    _, kept = neuron(jnp.array([0.4, -0.4, 0.6, -9.0]), neuron.initial_state((4,)))
+    np.testing.assert_allclose(kept, np.array([1, -1, 2, -7]) / 3, rtol=1e-6)
+
+
+def test_a_sum_saturates_in_steps_of_the_weights():
+    kernel, spikes = jnp.ones((2, 1), jnp.float32), jnp.ones((1, 1, 1, 2), jnp.float32)
+    network = Network([Block("fc1", Linear(2, 1, rngs=nnx.Rngs(0)), Readout())])
+    network.layers[0].synapse.kernel[...] = kernel
+    chip = program(network, Digital(weight_bits=4, accumulator_bits=4), KEY)  # steps of 1/7, at most 7
+    assert float(chip(spikes, timesteps=1)[0][0, 0]) == pytest.approx(1.0)
+    assert float(network(spikes, timesteps=1)[0][0, 0]) == pytest.approx(2.0)
+
+
+def test_activations_of_one_bit_are_refused():
+    ann = mlp((4,), in_features=16, neuron=ReLU, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"layer 'fc1' sends activations .* Precision\(activation=8\)"):
+        program(ann, sata.Accelerator(), KEY)
+    program(ann, sata.Accelerator(precision=sata.Precision(activation=8)), KEY)(IMAGES, timesteps=1)
+
+
+def test_what_is_no_chip_is_refused(as_users_run):
+    with pytest.raises(TypeError, match="programmed onto a chip"):
+        program(dense(), "spikeflow", KEY)
+    with pytest.raises(ValueError, match=r"images that the network will see"):
+        program(dense(), spikeflow.Chip(full_scale="calibrated"), KEY)
+
+
+def test_undisturbed_devices_hold_what_was_meant():
+    device = Device(
+        variation=Variation(0.2), faults=Faults(0.1, 0.1), drift=Drift(time_s=1e4), read_noise=ReadNoise()
+    )
+    worn = dataclasses.replace(IDEAL, device=device)
+    np.testing.assert_allclose(
+        undisturbed(dense(), worn).layers[0].synapse.kernel[...],
+        dense().layers[0].synapse.kernel[...],
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_potentials_of_few_bits_cannot_be_folded():
+    network = to_mint(dense(), 4)
+    with pytest.raises(ValueError, match=r"layer 'fc1': a MintLIF has no plain threshold"):
+        folded(network, program(network, IDEAL, KEY))
+
+
+def facts(network, shape, timesteps=2, **options):
+    return {layer.name: layer for layer in workload_of(network, shape, timesteps, **options).layers}
+
+
+def test_a_workload_has_every_fact_of_the_network():
+    network = with_learnt_bits(
+        mlp((6,), in_features=16, norm=partial(BNTT, timesteps=2), rngs=nnx.Rngs(0)), LearntBits
+    )
+    network.layers[0].synapse.kernel[...] = network.layers[0].synapse.kernel[...].at[:8].set(0.0)
+    found = facts(network, (4, 4, 1), rates={"fc2": 0.25})
+    assert (found["fc1"].norm, found["fc1"].source, found["fc1"].input_rate) == ("timestep", "", 1.0)
+    assert (found["fc2"].norm, found["fc2"].source, found["fc2"].input_rate) == ("none", "fc1", 0.25)
+    assert found["fc1"].weight_sparsity >= 0.5
+    assert found["fc1"].weight_bits == 8
+    _, record = network(IMAGES, timesteps=2)
+    for one, two in zip(to_workload(record, 2).layers, found.values(), strict=True):
+        same = {"input_rate": two.input_rate, "weight_bits": two.weight_bits}
+        assert dataclasses.replace(one, **same) == two
+    with pytest.raises(ValueError, match="'conv9', which is no layer"):
+        facts(network, (4, 4, 1), rates={"conv9": 0.5})
+
+
+def test_shortcuts_and_pools_are_told_and_not_guessed():
+    network = resnet(((4, 1), (8, 1)), stem=4, image_size=8, in_channels=1, rngs=nnx.Rngs(0))
+    found = facts(network, (8, 8, 1))
+    projections = {layer.shortcut for layer in found.values() if layer.shortcut in found}
+    added = [layer for layer in found.values() if layer.residual_add]
+    assert {layer.shortcut for layer in added} >= projections
+    assert projections
+
+
+@pytest.mark.parametrize("chip", [spikeflow.Chip(), sata.Accelerator()], ids=["SpikeFlow", "SATA"])
+def test_biases_and_normalisation_are_priced(chip):
+    def energy(**options):
+        network = mlp((6,), in_features=16, rngs=nnx.Rngs(0), **options)
+        return chip.cost(workload_of(network, (4, 4, 1), 2, rates=0.5)).energy_j
+
+    plain, shared, each = energy(), energy(norm=BatchNorm), energy(norm=partial(BNTT, timesteps=2))
+    assert plain < shared < each
+
+
+@pytest.mark.parametrize("chip", [spikeflow.Chip(), sata.Accelerator()], ids=["SpikeFlow", "SATA"])
+def test_energy_differentiates_to_every_float_of_one_pytree(chip):
+    """Energy to rates, timesteps and every number of the chip that it depends on, in one gradient."""
+    workload = workload_of(dense(), (4, 4, 1), 2.5, rates=0.3)
+    tree = jax.tree.map(float, chip)
+    flat, rebuild = jax.flatten_util.ravel_pytree(tree)
+    # Counts are rounded, so that finite differences see the smooth numbers alone: energies and clocks.
+    names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    smooth = np.array([i for i, name in enumerate(names) if name.endswith(("_j", "clock_hz"))])
+
+    @jax.jit
+    def energy_nj(scales):
+        return 1e9 * rebuild(flat.at[smooth].multiply(scales)).cost(workload).energy_j
+
+    everything = jax.grad(lambda values: 1e9 * rebuild(values).cost(workload).energy_j)(flat)
+    assert np.isfinite(everything).all()
+    ones = np.ones(smooth.size)
+    expected = finite_difference(energy_nj, ones, step=1e-4)
+    np.testing.assert_allclose(
+        everything[smooth] * flat[smooth], expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max()
+    )

@@ -21,6 +21,7 @@ from experiments.parts import (
     make_wires,
 )
 from hwmodels.crossbar import Crossbar, Sinh
+from hwmodels.crossbar.mapping import CellModel
 from jaxsnn.codesign.noise_aware import NoiseAware
 from jaxsnn.codesign.program import program
 from jaxsnn.codesign.table import Table
@@ -92,7 +93,7 @@ def nonlinear(
         found: dict[str, dict[str, float]] = {}
         for name, design in designs.items():
             if exact_images and design.cell is not None:
-                models = ("exact", "mean-activity", "read-voltage")
+                models: tuple[CellModel, ...] = ("exact", "mean-activity", "read-voltage")
                 by_model = {model: dataclasses.replace(design, cell_model=model) for model in models}
                 found[name] = {
                     model: accuracy(program(network, each, chips[0]), exact_images)

@@ -53,6 +53,8 @@ class Experiment:
 
 EXPERIMENTS: dict[str, Experiment] = {}
 _PARAMETERS: dict[str, list[str]] = {}
+_GIVEN_UP: set[tuple[str, str]] = set()
+"""Scopes and names that need not be used."""
 _ORIGINS: dict[str, tuple[str, str]] = globals().get("_ORIGINS", {})  # kept when this module is reloaded
 """By name, the module and the qualified name of what is registered."""
 
@@ -111,17 +113,25 @@ def find_experiment(name: str) -> Experiment:
 
 def load(chosen: Experiment, bindings: Iterable[str] = (), config: Path | None = None) -> None:
     """Read an experiment's config (or the one given), then the bindings, and lock it."""
-    load_file(config or chosen.config, bindings)
+    load_file(config or chosen.config, bindings, own=config is None)
 
 
-def load_file(path: Path, bindings: Iterable[str] = ()) -> None:
-    """Read a gin file, then the bindings, and lock the config."""
+def load_file(path: Path, bindings: Iterable[str] = (), *, own: bool = False) -> None:
+    """Read a gin file, then the bindings, and lock the config.
+
+    Of the scopes in an experiment's `own` file, bindings may leave some without use.
+    """
     gin.clear_config()
     if not path.is_file():
         raise ConfigError(f"there is no config file {path}.")
     gin.add_config_file_search_path(str(path.resolve().parent))
     try:
-        gin.parse_config_files_and_bindings([str(path)], list(map(quoted, bindings)), finalize_config=True)
+        gin.parse_config_file(str(path))
+        _GIVEN_UP.clear()
+        if own:
+            _GIVEN_UP.update(key for key in gin.config._CONFIG if key[0])
+        gin.parse_config(list(map(quoted, bindings)))
+        gin.finalize()
     except (ValueError, SyntaxError, RuntimeError, OSError) as error:
         raise ConfigError(_explain(error)) from error
 
@@ -148,7 +158,7 @@ def require_all_used() -> None:
         f"{scope + '/' if scope else ''}{selector.split('.')[-1]}.{parameter}"
         for (scope, selector), parameters in gin.config._CONFIG.items()
         for parameter in parameters
-        if parameter not in used.get((scope, selector), {})
+        if parameter not in used.get((scope, selector), {}) and (scope, selector) not in _GIVEN_UP
     ]
     if unused:
         raise ConfigError(f"nothing uses the binding {', '.join(unused)}; check its scope, or leave it out.")

@@ -31,7 +31,7 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _within(value: Any, low: float, high: float) -> bool:
+def _within(value: Any, low: int | float, high: int | float) -> bool:
     """Whether a value is one number in a closed range."""
     array = np.asarray(value)
     return array.dtype.kind in "biuf" and array.ndim == 0 and bool(low <= array <= high)
@@ -265,9 +265,8 @@ class Workload(eqx.Module):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"layer names must differ, got {', '.join(map(repr, repeated))} more than once.")
-        if not is_traced(self.timesteps):
-            if not _within(self.timesteps, 1, np.finfo(np.float64).max):
-                raise ValueError(f"timesteps must be finite and at least 1, got {self.timesteps}.")
+        if not is_traced(self.timesteps) and not _within(self.timesteps, 1, np.finfo(np.float64).max):
+            raise ValueError(f"timesteps must be finite and at least 1, got {self.timesteps}.")
         known = {"", *names}
         for layer in self.layers:
             for fact in ("source", "shortcut"):

@@ -302,7 +302,7 @@ class Network(nnx.Module):
 
 
 def _counts(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def batch_key(network: Network, key: Array | None, number: int) -> Array | None:

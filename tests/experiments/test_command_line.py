@@ -12,8 +12,9 @@ SMALL = [
     "digits_convnet.width=4",
     "TrainConfig.epochs=2",
     "digits.draws=2",
-    "digits.crossbar_sizes=(8,)",
-    "digits.calibrations=('none',)",
+    "digits.chips={'SpikeFlow': @Chip(), 'SATA': @Accelerator()}",
+    "Chip.crossbar_rows=16",
+    "Chip.crossbar_columns=16",
 ]
 
 
@@ -61,7 +62,7 @@ def test_a_run_writes_everything(finished):
         "energy.png",
         "IR_drop.png",
     }
-    for title in ("Accuracy", "Spike rate per layer", "One inference"):
+    for title in ("One chip a row", "Spike rate per layer", "Energy by layer"):
         assert title in printed
     page = (folder / "report.html").read_text()
     assert page.count("data:image/png;base64,") == len([name for name in written if name.endswith(".png")])
@@ -75,15 +76,14 @@ def test_a_result_names_its_inputs_and_adds_up(finished):
     assert result["inputs"]["test_images"] == 359
     assert "jax" in result["versions"]
     numbers = result["numbers"]
-    (chip,) = numbers["hardware"].values()
-    assert len(chip["accuracies"]) == 2
-    assert chip["mean_accuracy"] == pytest.approx(sum(chip["accuracies"]) / 2)
-    assert chip["drop"] == pytest.approx(1 - chip["mean_accuracy"] / numbers["software_accuracy"])
-    for name in ("sata", "spikeflow"):
-        cost = numbers["costs"][name]
-        assert sum(cost["energy_by_component_j"].values()) == pytest.approx(cost["energy_j"], rel=1e-6)
-        assert sum(cost["energy_by_layer_j"].values()) == pytest.approx(cost["energy_j"], rel=1e-6)
-        assert cost["energy_over_estimate"] > 1
+    assert set(numbers["chips"]) == set(result["inputs"]["chips"]) == {"SpikeFlow", "SATA"}
+    for chip in numbers["chips"].values():
+        assert len(chip["accuracies"]) == 2
+        assert chip["accuracy"] == pytest.approx(sum(chip["accuracies"]) / 2)
+        assert chip["drop"] == pytest.approx(1 - chip["accuracy"] / numbers["software_accuracy"])
+        assert sum(chip["energy_by_component_j"].values()) == pytest.approx(chip["energy_j"], rel=1e-6)
+        assert sum(chip["energy_by_layer_j"].values()) == pytest.approx(chip["energy_j"], rel=1e-6)
+        assert chip["energy_j"] > numbers["estimated_energy_j"]
 
 
 @pytest.mark.long
@@ -105,11 +105,12 @@ def test_the_operative_config_gives_the_same_bits(finished, tmp_path):
         (["TrainConfig.epochs=0"], "epochs must be at least 1"),
         (["load.name='cifar11'"], "unknown data set"),
         (["digits.draws=0"], "draws"),
-        (["digits.crossbar_sizes=()"], "crossbar_sizes"),
+        (["digits.chips={}"], "0 chips"),
+        (["digits.chips={'x': 3}"], "chips['x'] must answer"),
         (["chip/Wires.row=2.0"], "nothing uses the binding chip/Wires.row"),
         (["Wires.row='ten'"], "Wires.row must be a number, got 'ten'"),
         (["LIF.reset='soft'"], "LIF.reset must be one of 'zero', 'subtract', 'none'"),
-        (["digits_convnet.image_size=10"], "fc1"),
+        (["digits_convnet.image_size=10"], "nothing uses the binding digits_convnet.image_size"),
         (["load.test_fraction=0.0001"], "empty"),
     ],
 )

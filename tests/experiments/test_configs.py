@@ -5,7 +5,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from experiments import __main__, registry
+from experiments import __main__, output, registry
 from experiments.output import Run
 
 ON_MNIST = sorted(registry.CONFIGS.glob("*_mnist.gin"))
@@ -27,6 +27,7 @@ def test_every_binding_is_used(config, monkeypatch, tmp_path):
     for module in __main__.CATALOGUE:
         if hasattr(module, "fit"):
             monkeypatch.setattr(module, "fit", fit)
+    monkeypatch.setattr(output, "fit", fit)
     # The images of digits stand for those of MNIST, which are not at hand everywhere.
     registry.load(experiment, ["load.name='digits'", "load.seed=0"], config)
     with pytest.raises(Reached):

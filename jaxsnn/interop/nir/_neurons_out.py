@@ -50,6 +50,8 @@ def neuron_node(
         if neuron.inclusive:
             threshold = np.nextafter(threshold.astype(np.float32), np.float32(-np.inf)).astype(np.float64)
         common = {"v_threshold": full(threshold), "v_reset": full(0)}
+    resistance: Any
+    factor: Any
     average = isinstance(neuron, LIF) and neuron.integration is Integration.AVERAGE
     synapse = _current_leak(neuron)
     if np.all(leak == 1) and synapse is None and not np.any(get("rest")):

@@ -32,7 +32,7 @@ def run(path: Path) -> None:
 def main(names: list[str]) -> None:
     # This folder has packages called like ours; and what a reader needs does not lie in the application.
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
-    sys.modules["experiments"] = None  # type: ignore[assignment]
+    sys.modules["experiments"] = None
     for path in [Path(name).resolve() for name in names]:
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:

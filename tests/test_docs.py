@@ -67,7 +67,8 @@ def commands():
     """Shell lines of all pages, without comments."""
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]:
         text = path.read_text()
-        fenced = re.findall(r"^```(?:bash|shell)?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        fences = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        fenced = [code for language, code in fences if language in ("", "bash", "shell")]
         inline = re.findall(r"`((?:spikechip|python -m experiments) [^`]+)`", text)
         for line in [line for block in fenced for line in block.splitlines()] + [
             " ".join(each.split()) for each in inline

@@ -39,7 +39,7 @@ def index() -> tuple[set[str], dict[str, list[str]]]:
         each.path
         for pkg in packages
         for each in walk(pkg)
-        if each.module.path in modules and not hidden(each)
+        if each.docstring and each.module.path in modules and not hidden(each)
     }
     by_name: dict[str, list[str]] = {}
     for path in sorted(shown):

@@ -123,12 +123,12 @@ def source_of(described: type) -> str:
     """The papers and tables that the class names, one paragraph; "" for none."""
     document = inspect.getdoc(described) or ""
     found = re.findall(r"(?:\*\*Source:\*\*|Source:|Defaults?:) (.+?)(?:\n\n|$)", document, re.DOTALL)
-    return " ".join(" ".join(text.split()) for text in found)
+    return _unlinked(" ".join(" ".join(text.split()) for text in found))
 
 
 def summary_of(described: type) -> str:
     """The first paragraph of the class's text."""
-    return " ".join((inspect.getdoc(described) or "").split("\n\n")[0].split())
+    return _unlinked(" ".join((inspect.getdoc(described) or "").split("\n\n")[0].split()))
 
 
 def find(name: str) -> type:
@@ -216,9 +216,13 @@ def _meanings(described: type) -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    """Without links of the documentation."""
-    text = re.sub(r"\[`?([\w.]+)`?\]\[[\w.]*\](?:`\(\)`)?", lambda link: link[1].rsplit(".", 1)[-1], text)
+    """Without links of the documentation, as a sentence begins."""
+    text = _unlinked(text)
     return text[:1].upper() + text[1:] if text[:1].isascii() else text
+
+
+def _unlinked(text: str) -> str:
+    return re.sub(r"\[`?([\w.]+)`?\]\[[\w.]*\](?:`\(\)`)?", lambda link: link[1].rsplit(".", 1)[-1], text)
 
 
 def _limits(described: type) -> dict[str, str]:

@@ -12,7 +12,6 @@ from hwmodels.crossbar._checks import Scalar, require, require_integer, require_
 from hwmodels.crossbar.laws import StateLaw
 from hwmodels.crossbar.retention import ProgrammingError, Relaxation, StateDrift
 from hwmodels.crossbar.write_verify import WriteVerify
-from hwmodels.rounding import rounded
 
 _SIGMA = "{name} is σ/µ, a finite fraction of zero or more; got {{}}."
 _RATE = "Faults.{name} is the fraction of cells with that fault, 0 to 1; got {{}}."
@@ -236,16 +235,6 @@ class Device(eqx.Module):
         require_integer("Device.bits", self.bits, 1, 16, or_none="continuous levels")
         require(_is_range, _RANGE, self.g_min_siemens, self.g_max_siemens)
 
-    @staticmethod
-    def from_on_off_ratio(g_max_siemens: Scalar, on_off_ratio: Scalar, **settings) -> "Device":
-        """A device with `G_min = G_max / on_off_ratio`; `settings` are the other arguments."""
-        require(
-            lambda ratio: (ratio > 1) & (ratio < _INF),
-            "on_off_ratio is G_max/G_min and must be above 1 and finite, got {}.",
-            on_off_ratio,
-        )
-        return Device(g_max_siemens / on_off_ratio, g_max_siemens, **settings)
-
     def at(self, time_s: Scalar) -> "Device":
         """The same device `time_s` seconds after programming.
 
@@ -268,13 +257,6 @@ class Device(eqx.Module):
         message = "a device needs 0 ≤ g_min_siemens < g_max_siemens < ∞."
         low = require_traced(low, _is_range, message, self.g_min_siemens, self.g_max_siemens)
         return low, high
-
-    def quantise(self, level: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """The nearest level in [0, 1] that a cell has; straight-through."""
-        if self.bits is None:
-            return level
-        steps = 2**self.bits - 1
-        return rounded(level * steps) / steps
 
     def target(self, level: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """The conductance meant for a level in [0, 1]: `G_min + level·(G_max − G_min)`, in siemens."""

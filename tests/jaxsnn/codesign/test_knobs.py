@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from hwmodels import sata, spikeflow
-from hwmodels.crossbar import Device, Wires
+from hwmodels.crossbar import Device, Settling, Wires
 from hwmodels.workload import Layer, Workload
 from jaxsnn.codesign import program, workload_of
 from jaxsnn.models.digits import digits_convnet
@@ -45,6 +45,7 @@ CHIP = {
     "node_rule": ("constant-field", {"node_nm": 45.0}),
     "cell": (spikeflow.Cell("other", bits=2, read_j=1e-12, area_um2=30.0),),
     "adc": (spikeflow.Adc(kind="sar"), {"adc_bits": 6}),
+    "settling": (Settling(1e-9),),
     "components": (spikeflow.Components(mux_j=1e-12, mux_um2=90.0),),
     "mesh": (spikeflow.Mesh(hop_bit_j=1e-12),),
     "wires": (Wires(sense=2e3),),
@@ -128,6 +129,7 @@ def moved(before, after):
 def test_every_knob_moves_what_the_table_says_and_nothing_else(name, base, knobs):
     said = tables()[name]
     assert set(said) == set(knobs)
+    assert {knob.split(".")[0] for knob in knobs} == {field.name for field in dataclasses.fields(base)}
     for knob, (value, *needs) in knobs.items():
         start = dataclasses.replace(base, **(needs[0] if needs else {}))
         runs_once = knob == "neuron" or (needs and needs[0].get("neuron") == "relu")

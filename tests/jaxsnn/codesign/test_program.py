@@ -186,6 +186,28 @@ def test_biases_and_normalisation_are_priced(chip):
     assert plain < shared < each
 
 
+def test_a_loss_on_the_chip_differentiates_to_its_wires_and_devices():
+    """Every float of the circuit and a weight, through circuit and network, in float64."""
+    network = mlp((3,), in_features=4, neuron=ReLU, param_dtype=jnp.float64, rngs=nnx.Rngs(7))
+    design = Crossbar(4, 4, Wires(), Device(variation=0.1))
+    images = jax.random.uniform(KEY, (2, 2, 2, 1), jnp.float64)
+    flat, rebuild = jax.flatten_util.ravel_pytree(jax.tree.map(jnp.float64, design))
+
+    @jax.jit
+    def loss(scales):
+        kernel = network.layers[0].synapse.kernel[...]
+        own = nnx.clone(network)
+        own.layers[0].synapse.kernel[...] = kernel.at[0, 0].multiply(scales[-1])
+        logits, _ = program(own, rebuild(flat * scales[:-1]), KEY)(images, timesteps=1)
+        return jnp.sum(jnp.sin(3 * logits))
+
+    ones = np.ones(flat.size + 1)
+    expected = finite_difference(loss, ones, step=1e-5)
+    np.testing.assert_allclose(jax.grad(loss)(ones), expected, rtol=1e-5, atol=1e-9)
+    # Four resistances, two limits, σ and the weight; linear cells know no read voltage.
+    assert np.count_nonzero(expected) == 8
+
+
 @pytest.mark.parametrize("chip", [spikeflow.Chip(), sata.Accelerator()], ids=["SpikeFlow", "SATA"])
 def test_energy_differentiates_to_every_float_of_one_pytree(chip):
     """Energy to rates, timesteps and every number of the chip that it depends on, in one gradient."""

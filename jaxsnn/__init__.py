@@ -13,6 +13,7 @@ refuse_namesake()
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from jaxsnn.attention import SpikingAttention as SpikingAttention
     from jaxsnn.composite import Residual as Residual
     from jaxsnn.composite import SharedMembrane as SharedMembrane
     from jaxsnn.data.dataset import Dataset as Dataset
@@ -38,8 +39,10 @@ if TYPE_CHECKING:
     from jaxsnn.learning.transform import Transform as Transform
     from jaxsnn.learning.transform import apply_transform as apply_transform
     from jaxsnn.models.digits import digits_convnet as digits_convnet
+    from jaxsnn.models.events import event_convnet as event_convnet
     from jaxsnn.models.mlp import mlp as mlp
     from jaxsnn.models.resnet import resnet as resnet
+    from jaxsnn.models.spikformer import spikformer as spikformer
     from jaxsnn.models.vgg import vgg as vgg
     from jaxsnn.network import Network as Network
     from jaxsnn.neuron import IF as IF
@@ -77,11 +80,14 @@ _HOMES = {
     "network": ("Network",),
     "layers": ("Block", "Conv", "Linear", "Neurons"),
     "composite": ("Residual", "SharedMembrane"),
+    "attention": ("SpikingAttention",),
     "recurrence": ("Recurrent",),
     "graph": ("Graph",),
     "models.digits": ("digits_convnet",),
+    "models.events": ("event_convnet",),
     "models.mlp": ("mlp",),
     "models.resnet": ("resnet",),
+    "models.spikformer": ("spikformer",),
     "models.vgg": ("vgg",),
     "signal": ("LayerRecord",),
     # neurons and what surrounds them

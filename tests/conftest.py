@@ -1,5 +1,7 @@
 """Every test runs in float64 with strict dtype promotion and with its array shapes checked."""
 
+from pathlib import Path
+
 import hypothesis
 import jax
 import jaxtyping
@@ -8,6 +10,11 @@ from jaxtyping import install_import_hook
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# Processes of one run, and the next run, compile each program once.
+if jax.config.jax_compilation_cache_dir is None:
+    jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 install_import_hook(["jaxsnn", "hwmodels"], "beartype.beartype")
 

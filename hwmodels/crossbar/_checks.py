@@ -16,6 +16,9 @@ from hwmodels.checks import error_if, is_traced
 Scalar = float | int | np.number | Float[Array | np.ndarray, ""]
 
 
+_NO_NUMBERS = (str, list, tuple, dict, complex)
+
+
 def is_concrete(*values: Any) -> bool:
     """Whether every value is a number that Python can look at now."""
     return all(
@@ -29,7 +32,7 @@ def require(condition: Callable[..., Any], message: str, *values: Any) -> None:
 
     Braces in `message` are filled with the values.
     """
-    strange = any(isinstance(value, str) or value is None for value in values)
+    strange = any(isinstance(value, _NO_NUMBERS) or value is None for value in values)
     if strange or (is_concrete(*values) and not np.all(condition(*map(np.asarray, values)))):
         raise ValueError(message.format(*(repr(v) if isinstance(v, str) else v for v in values)))
 
@@ -61,9 +64,9 @@ def require_integer(
 def require_memory(rows: int, columns: int, dtype: Any) -> None:
     """Raises `ValueError` if the solution of one tile of this size cannot fit the memory there is.
 
-    It holds the tile and its answer, and at least two (columns, columns) matrices for 16 rows.
+    It holds the tile and its answer, and two (columns, columns) matrices for each row.
     """
-    needed = jnp.dtype(dtype).itemsize * (2 * rows * columns + rows * columns**2 // 8)
+    needed = jnp.dtype(dtype).itemsize * 2 * rows * columns * (1 + columns)
     if needed > _memory_bytes():
         raise ValueError(
             f"a tile of {rows}×{columns} is larger than memory: its circuit takes at least "

@@ -23,7 +23,8 @@ def require(value: Any, message: str, *, least: int | float, most: int | float =
         known = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
         raise ValueError(message) from None
-    if not bool(np.all((known >= least) & (known <= most))):
+    # An array may hold many machines, for `jax.vmap`; a list or a tuple is a mistake.
+    if isinstance(value, list | tuple) or not bool(np.all((known >= least) & (known <= most))):
         raise ValueError(message)
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ def read_idx(path: Path) -> np.ndarray:
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is damaged and cannot be unpacked ({error}).") from error
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
         raise ValueError(f"{path} is not an IDX file of unsigned bytes.")
@@ -101,9 +102,10 @@ def read_parquet(paths: Sequence[Path], label: str | None = None, *, colour: boo
     labels: list[int] = []
     for path in paths:
         try:
-            table = parquet.read_table(path)
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{path} is damaged or no Parquet file ({error}).") from error
+            table = parquet.read_table(path, page_checksum_verification=True)
+        except (pyarrow.ArrowException, OSError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise ValueError(f"{path} is damaged or no Parquet file ({reason}).") from error
         image_column = _column(path, table.column_names, ("image", "img"))
         label_column = _column(path, table.column_names, (label,) if label else ("label", "fine_label"))
         cells = zip(table[image_column].to_pylist(), table[label_column].to_pylist(), strict=True)

@@ -37,7 +37,8 @@ def read_state_dict(path: str | PathLike) -> dict[str, np.ndarray]:
         try:
             return Unordered(load_file(path))
         except Exception as error:
-            raise ValueError(f"{path} is damaged or no safetensors file ({error}).") from error
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise ValueError(f"{path} is damaged or no safetensors file ({reason}).") from error
     if not path.name.endswith((".pt", ".pth", ".pth.tar")):
         raise ValueError(f"{path} must end in .safetensors, .pt, .pth or .pth.tar.")
     try:

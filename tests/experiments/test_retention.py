@@ -74,7 +74,7 @@ def test_larger_tiles_settle_later():
     assert np.all(bound > slowest)
     # Devices' capacitors let the step through, so a current may pass its end on the way.
     for line in figure.axes[1].lines:
-        assert line.get_ydata()[-1] < 0.01 * line.get_ydata()[0]
+        assert line.get_ydata()[-1] < 0.01
 
 
 def test_residuals_are_drawn_with_what_is_not_identifiable():

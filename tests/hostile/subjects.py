@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from hwmodels import sata, spikeflow
@@ -104,6 +105,8 @@ machines = st.fixed_dictionaries(
 
 def traffic(s):
     sizes = [s["rows"], s["columns"], s["buffer"]]
+    # Arrays of sizes are many machines, for `jax.vmap`.
+    assume(not any(isinstance(size, np.ndarray) and size.ndim for size in sizes))
     layer = Layer.conv(
         "subject",
         height=s["side"],
@@ -127,7 +130,7 @@ def traffic(s):
         rows, columns, buffer = map(int, sizes)
         truth = naive.simulate(shape, rows, columns, (buffer,) * 3, s["dataflow"])
         expected = tuple(float(truth[n]) for n in ("dram_ifmap_reads", "dram_filter_reads", "cycles"))
-    elif all(map(number, sizes)):
+    elif all(number(size) or isinstance(size, np.bool_) for size in sizes):
         expected = EITHER  # Sizes between whole numbers stand for the nearest.
     return check(act, expected)
 
@@ -174,6 +177,8 @@ def costs(s):
             return float(sata.inference_energy(workload(*arguments, **settings), chip).total_j)
 
     steps = s["timesteps"]
+    if isinstance(steps, np.bool_) or isinstance(s["rate"], np.bool_):
+        return check(energy, EITHER)
     usable = number(steps) and number(s["rate"]) and not isinstance(s["rate"], np.ndarray)
     usable = usable and steps >= 1 and math.isfinite(steps) and 0 <= s["rate"] <= 1
     if not usable or max(steps, 1) > 1e6 or isinstance(steps, np.ndarray):
@@ -209,6 +214,8 @@ def spikeflow_costs(s):
         return Workload(layers, s["timesteps"])
 
     steps = s["timesteps"]
+    if isinstance(steps, np.bool_) or isinstance(s["rate"], np.bool_):
+        return check(lambda: float(spikeflow.evaluate(workload(), spikeflow.Chip()).energy_j), EITHER)
     usable = number(steps) and number(s["rate"]) and not isinstance(s["rate"], np.ndarray)
     usable = usable and steps >= 1 and math.isfinite(steps) and 0 <= s["rate"] <= 1
 

@@ -1,0 +1,130 @@
+"""What a user waits for first: compilation, imports and the main job, beside an older build of this project.
+
+Both builds are taken from the repository's history, each runs in processes of its own, in turns, and what
+counts is the processor time of the quicker of two rounds, so that other work on the machine counts little.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+OLDER_BUILD = "d060ba4"
+ROOT = Path(__file__).parents[2]
+TILES = 64
+ROUNDS = 2
+
+_IMPORT = """
+import sys, time
+import jax, jax.numpy, flax.nnx, equinox
+began = time.process_time()
+__import__(sys.argv[1])
+print(time.process_time() - began)
+"""
+
+_SOLVE = """
+import json, sys, time
+import jax, jax.numpy as jnp
+from hwmodels.crossbar import Wires, effective_conductance
+
+tiles, size = int(sys.argv[1]), int(sys.argv[2])
+G = jax.random.uniform(jax.random.key(0), (tiles, size, size), jnp.float32, 5e-6, 5e-5)
+wires = jax.tree.map(jnp.float32, Wires())
+functions = {
+    "solution": effective_conductance,
+    "gradient": jax.grad(lambda G, wires: jnp.sum(effective_conductance(G, wires) ** 2), (0, 1)),
+}
+found = {}
+for name, function in functions.items():
+    lowered = jax.jit(function).lower(G, wires)
+    found[f"{name}, lines of HLO"] = lowered.as_text().count("\\n")
+    began = time.process_time()
+    program = lowered.compile()
+    found[f"{name}, compilation, s"] = time.process_time() - began
+    for what, given in (("every device conducts", G), ("an open device in each tile", G.at[:, 3, 5].set(0))):
+        jax.block_until_ready(program(given, wires))
+        began = time.process_time()
+        jax.block_until_ready(program(given, wires))
+        found[f"{name}, {what}, ms a tile"] = 1e3 * (time.process_time() - began) / tiles
+print(json.dumps(found))
+"""
+
+_JOB = """
+import runpy, sys, time
+sys.argv = ["experiments", "run", "digits", "--out", sys.argv[1], "--fresh"]
+began = time.perf_counter()
+try:
+    runpy.run_module("experiments", run_name="__main__")
+except SystemExit as error:
+    assert not error.code, error
+print(time.perf_counter() - began)
+"""
+
+
+def run(main_job: bool = True) -> dict[str, Any]:
+    """Both builds, and the ratio of this one to the older one."""
+    with tempfile.TemporaryDirectory() as folder:
+        older = Path(folder) / "older"
+        _git("worktree", "add", "--detach", str(older), OLDER_BUILD)
+        try:
+            folders = {"older": older, "this": ROOT}
+            found: dict[str, dict[str, float]] = {name: {} for name in folders}
+            for number in range(ROUNDS):
+                for name, build in folders.items():
+                    measured = _measured(build, Path(folder) / f"{name}-{number}", main_job)
+                    for what, value in measured.items():
+                        found[name][what] = min(value, found[name].get(what, value))
+        finally:
+            _git("worktree", "remove", "--force", str(older))
+    rows = [
+        {"what": what, "older": value, "this": found["this"][what], "ratio": found["this"][what] / value}
+        for what, value in found["older"].items()
+    ]
+    commit = _git("rev-parse", "--short", "HEAD")
+    notes = [
+        f"Older: {OLDER_BUILD}. This: {commit}.",
+        f"{TILES} tiles of 64×64, float32, the paper's wires; processor time, but for the main "
+        "job, whose wall time counts; the second run is a new process with the cache of the first.",
+    ]
+    return {
+        "title": "Start-up",
+        "rows": rows,
+        "notes": notes,
+        "builds": {"older": OLDER_BUILD, "this": commit},
+    }
+
+
+def _measured(build: Path, cache: Path, main_job: bool) -> dict[str, float]:
+    found = {f"import {name}, s": float(_python(build, _IMPORT, name)) for name in ("jaxsnn", "hwmodels")}
+    found |= json.loads(_python(build, _SOLVE, str(TILES), "64"))
+    if main_job:
+        for what in ("cold", "second run"):
+            found[f"main job, {what}, s"] = float(
+                _python(build, _JOB, str(cache / what), cache=cache / "xla")
+            )
+    return found
+
+
+def _python(build: Path, script: str, *arguments: str, cache: Path | None = None) -> str:
+    """The last line that a script prints in a process of its own."""
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    if cache is not None:
+        environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=build,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip().splitlines()[-1]
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()

@@ -39,6 +39,7 @@ def program(
     *,
     images: Any = None,
     timesteps: int | None = None,
+    extremes: Any = None,
     solve: Solve = effective_conductance,
 ) -> Network:
     """The network as a chip runs it; gradients flow to its weights, and to the chip's devices and wires.
@@ -63,6 +64,7 @@ def program(
     - `images`: what the network will see, floats as it takes them. Their greatest magnitude is the full scale
       of the pixels' converters, in place of 1, and they may then be negative. Converters whose full scale is
       "calibrated" need them, and `timesteps`.
+    - `extremes`: images that span the pixels to come, where `images` are too few to; by default `images`.
     - `solve`: as for [`hwmodels.crossbar.deploy`][].
 
     **Returns:** a network.
@@ -70,15 +72,16 @@ def program(
     **Raises:** `ValueError` for converters to be calibrated without images; `TypeError` for what is no chip.
     """
     found = arithmetic(chip)
+    extremes = images if extremes is None else extremes
     if isinstance(found, Digital):
-        full_scale = 1.0 if images is None else _greatest(images)[0]
+        full_scale = 1.0 if extremes is None else _greatest(extremes)[0]
         return in_digits(network, found, image_full_scale=full_scale)
     settled_network = settled(network)
     by_tile = found.crossbar.device.read_noise is not None or found.crossbar.reads_exactly
     if found.converters is None and found.encoder is None and not by_tile:
         return _as_matrices(settled_network, found.crossbar, key, solve)
-    if images is not None and found.encoder is not None and network.encoding.constant:
-        greatest, signed = _greatest(images)
+    if extremes is not None and found.encoder is not None and network.encoding.constant:
+        greatest, signed = _greatest(extremes)
         found = dataclasses.replace(
             found, encoder=dataclasses.replace(found.encoder, input_full_scale=greatest, signed=signed)
         )

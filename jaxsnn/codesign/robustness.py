@@ -83,9 +83,13 @@ def on_hardware(
     """
     images = dataset.scale(dataset.test_images)
     seen = dataset.scale(dataset.train_images[:_CALIBRATION_IMAGES])
+    extremes = None
+    if network.encoding.constant:
+        train = dataset.train_images
+        extremes = dataset.scale(np.stack([train.min(axis=0), train.max(axis=0)]))
     chips = []
     for key in keys if arithmetic(chip).random else keys[:1]:
-        programmed = program(network, chip, key, images=seen, timesteps=timesteps)
+        programmed = program(network, chip, key, images=seen, timesteps=timesteps, extremes=extremes)
         chips.append(
             evaluate(
                 programmed,

@@ -18,6 +18,7 @@ def locked(folder: Path, remedy: str) -> Iterator[Path]:
 
     **Raises:** `OSError` for a folder that another run holds, or that cannot be written to.
     """
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("a")
@@ -29,4 +30,11 @@ def locked(folder: Path, remedy: str) -> Iterator[Path]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise OSError(f"another run is writing into {folder}; wait for it, or {remedy}.") from error
-        yield folder
+        try:
+            yield folder
+        finally:
+            # A run that wrote nothing leaves nothing.
+            if [path.name for path in folder.iterdir()] == [".lock"]:
+                (folder / ".lock").unlink()
+                if made:
+                    folder.rmdir()

@@ -79,7 +79,7 @@ def test_bits_to_energy_matches_finite_differences():
     @jax.jit
     def energy_nj(bits):
         quantised = [dataclasses.replace(layer, weight_bits=b) for layer, b in zip(layers, bits, strict=True)]
-        return 1e9 * inference_energy_j(quantised, 2.0)
+        return 1e9 * inference_energy_j(quantised, 2.0, CHIPS["sata"])
 
     bits = jnp.array([3.3, 4.6, 7.2])
     expected = finite_difference(energy_nj, bits, step=1e-5)
@@ -139,7 +139,7 @@ def trained(penalty):
     history = fit(network, few_digits(), config, penalty=penalty).history
     outputs, found = network.outputs(jnp.asarray(few_digits().scale(few_digits().test_images)), timesteps=2)
     fractions = np.asarray(soft_exit_fractions(outputs, entropy=0.5, temperature=0.1), np.float64)
-    return network, history, inference_energy_j(found, float(fractions @ (1, 2))), mean_spike_rate(found)
+    return network, history, inference_energy_j(found, float(fractions @ (1, 2)), CHIPS["sata"]), mean_spike_rate(found)
 
 
 def test_no_weight_changes_no_bit_and_weight_lowers_what_it_weighs():

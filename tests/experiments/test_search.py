@@ -36,6 +36,10 @@ WORKLOAD = Workload(
 )
 
 
+def searched(errors, limit_mm2, **settings):
+    return find_chip(WORKLOAD, **SPACE.of(BASE, errors), key=KEY, area_limit_mm2=limit_mm2, **settings)
+
+
 def test_the_chip_found_is_the_best_of_all_legal_ones():
     limit_mm2 = 0.4
     legal = {}
@@ -52,7 +56,7 @@ def test_the_chip_found_is_the_best_of_all_legal_ones():
         if size <= 2**bits and size < 64 and cost.area_mm2 <= limit_mm2:
             legal[size, bits, mux, pes] = cost.energy_j * cost.latency_s
     assert 1 < len(legal) < 36
-    found = find_chip(WORKLOAD, BASE, SPACE, ERRORS, limit_mm2, KEY, restarts=8, steps=10)
+    found = searched(ERRORS, limit_mm2, restarts=8, steps=10)
     assert tuple(found.values.values()) == min(legal, key=legal.get)
     # nJ·ms, for a descent in float32.
     assert found.objective == pytest.approx(1e12 * min(legal.values()), rel=1e-9)
@@ -61,9 +65,9 @@ def test_the_chip_found_is_the_best_of_all_legal_ones():
 
 def test_a_limit_that_no_chip_keeps_is_named():
     with pytest.raises(InfeasibleError, match=r"area is .* above the bound of 0\.001 mm²"):
-        find_chip(WORKLOAD, BASE, SPACE, ERRORS, 1e-3, KEY, restarts=4, steps=5)
+        searched(ERRORS, 1e-3, restarts=4, steps=5)
     with pytest.raises(InfeasibleError, match=r"weight error is 0\.5, 0\.25 above the bound of 0\.25"):
-        find_chip(WORKLOAD, BASE, SPACE, (0.5, 0.6, 0.7), 1.0, KEY, restarts=4, steps=5)
+        searched((0.5, 0.6, 0.7), 1.0, restarts=4, steps=5)
 
 
 def test_larger_crossbars_have_larger_weight_errors_and_perfect_ones_none():

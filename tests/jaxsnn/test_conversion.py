@@ -176,10 +176,10 @@ def residual_net(images, dtype=jnp.float32):
         param_dtype=dtype,
         rngs=nnx.Rngs(3),
     )
-    for number, (_, norm) in enumerate(nnx.iter_graph(network)):
-        if isinstance(norm, BatchNorm):
-            ramp = jnp.linspace(0.5, 1.5, norm.scale.shape[0], dtype=norm.scale.dtype)
-            norm.scale[...], norm.offset[...] = ramp, 0.1 * (number % 3) * ramp[::-1]
+    norms = [module for _, module in nnx.iter_graph(network) if isinstance(module, BatchNorm)]
+    for number, norm in enumerate(norms):
+        ramp = jnp.linspace(0.5, 1.5, norm.scale.shape[0], dtype=norm.scale.dtype)
+        norm.scale[...], norm.offset[...] = ramp, 0.1 * (number % 3) * ramp[::-1]
     for _ in range(3):
         network(images, timesteps=1, training=True)
     return network

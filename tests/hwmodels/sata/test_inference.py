@@ -148,8 +148,14 @@ def test_every_correction_changes_a_workload_that_it_concerns():
     )
     sizes = sata.correction_sizes(Workload(layers=layers, timesteps=5))
     assert sizes.keys() == sata.CORRECTIONS.keys()
-    for name in sizes.keys() - {"dram_write", "rounding"}:
+    for name in sizes.keys() - {"dram_write", "rounding", "pooled_inputs"}:
         assert sizes[name] != 0, name
+    # Bits count where words have widths.
+    alone, with_pools = (
+        sata.inference_energy(Workload(layers=layers, timesteps=5), conventions=names).total_j
+        for names in (("precision",), ("precision", "pooled_inputs"))
+    )
+    assert with_pools > alone
     lowering = (
         "fully_connected",
         "ofmap_skew",

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsnn.codesign.metrics import Metrics
 from jaxsnn.codesign.report import OnChip, Report
 from jaxsnn.learning.evaluation import Evaluation
 from jaxsnn.signal import LayerRecord
@@ -59,6 +60,7 @@ def report():
         timesteps=4,
         estimated_energy_j=1e-10,
         chips=chips,
+        metrics=Metrics(1024, 0.25, 0.875, 128.0, 8.0, 16.0, 4.0, samples=2, timesteps=4, batch_size=2),
         inputs={"dataset": "toy", "conventions": "corrected"},
         provenance={
             "date": "2026-11-28T10:11:12+00:00",

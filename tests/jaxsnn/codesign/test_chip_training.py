@@ -220,7 +220,7 @@ def test_what_has_no_threshold_cannot_be_folded():
     with pytest.raises(ValueError, match="'conv1' has a bias, a normalisation or a shortcut"):
         folded(own, own)
     learnt = digits_convnet(width=1, neuron=ParametricLIF, rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="'conv1' has no plain threshold: ParametricLIF"):
+    with pytest.raises(ValueError, match="'conv1': a ParametricLIF has no plain threshold"):
         folded(learnt, learnt)
     chip = program(network(), Crossbar(8, 8, wires=Wires(sense=math.inf)), jax.random.key(0))
     with pytest.raises(ValueError, match=r"'conv1': its kernel's scale on the chip is 0\.0"):

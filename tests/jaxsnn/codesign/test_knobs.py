@@ -42,7 +42,7 @@ CHIP = {
     "pipeline_start": (0.5,),
     "node_nm": (45.0,),
     "constants_nm": (45.0,),
-    "node_rule": ("constant-field", {"node_nm": 45.0}),
+    "node_rule": ("stillmaker-baas", {"node_nm": 45.0}),
     "cell": (spikeflow.Cell("other", bits=2, read_j=1e-12, area_um2=30.0),),
     "adc": (spikeflow.Adc(kind="sar"), {"adc_bits": 6}),
     "settling": (Settling(1e-9),),

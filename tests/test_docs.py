@@ -58,6 +58,7 @@ def test_the_readme_and_the_guide_read_foreign_networks_alike():
                 assert line in guide
 
 
+@pytest.mark.long
 def test_the_code_of_the_documentation_runs():
     process = run_blocks(*RUNNABLE)
     assert process.returncode == 0, process.stderr

@@ -65,8 +65,8 @@ class Converters(eqx.Module):
         require_integer("Converters.columns_per_adc", self.columns_per_adc, 1)
         if self.as_built and self.adc_bits is None:
             raise ValueError("an ADC as built has codes: Converters(adc=...) needs adc_bits.")
-        message = "Converters.input_full_scale must be above zero and finite, got {}."
-        require(_is_scale, message, self.input_full_scale)
+        message = "Converters.input_full_scale must be one number above zero and finite, got {}."
+        require(lambda scale: scale.ndim == 0 and _is_scale(scale), message, self.input_full_scale)
 
     @property
     def as_built(self) -> bool:

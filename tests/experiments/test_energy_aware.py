@@ -139,7 +139,12 @@ def trained(penalty):
     history = fit(network, few_digits(), config, penalty=penalty).history
     outputs, found = network.outputs(jnp.asarray(few_digits().scale(few_digits().test_images)), timesteps=2)
     fractions = np.asarray(soft_exit_fractions(outputs, entropy=0.5, temperature=0.1), np.float64)
-    return network, history, inference_energy_j(found, float(fractions @ (1, 2)), CHIPS["sata"]), mean_spike_rate(found)
+    return (
+        network,
+        history,
+        inference_energy_j(found, float(fractions @ (1, 2)), CHIPS["sata"]),
+        mean_spike_rate(found),
+    )
 
 
 def test_no_weight_changes_no_bit_and_weight_lowers_what_it_weighs():

@@ -261,8 +261,8 @@ def chip_settings(s):
         low, high = WHOLE[name]
         allowed = (whole(value) and low <= value <= high) or (value is None and name != "Crossbar.rows")
         expected = EITHER if allowed else REFUSED
-    elif isinstance(value, bool | np.bool_):
-        expected = EITHER
+    elif isinstance(value, bool | np.bool_) or (isinstance(value, np.ndarray) and value.ndim):
+        expected = EITHER  # Several numbers are a batch of chips, which `jax.vmap` maps over.
     else:
         expected = EITHER if number(value) and holds(float(value)) else REFUSED
     return check(lambda: (make(value), 0)[1], expected, name.split(".")[-1], "g_max")

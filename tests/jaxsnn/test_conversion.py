@@ -196,6 +196,7 @@ def test_a_folded_network_equals_the_normalised_one():
     np.testing.assert_allclose(folded(images, timesteps=1)[0], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 def test_a_converted_resnet_spikes_at_its_anns_rates():
     """With soft reset and much time, both summands of every residual block are in the same units."""
     images = jax.random.uniform(jax.random.key(1), (4, 8, 8, 1), jnp.float32)

@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from jaxsnn.data.datasets import Dataset
@@ -40,6 +41,7 @@ def weights(path: Path) -> list[np.ndarray]:
     return list(np.load(path).values())
 
 
+@pytest.mark.long
 def test_two_processes_train_as_one(tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
     alone.mkdir()

@@ -147,6 +147,7 @@ print(replicated, max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, 
 """
 
 
+@pytest.mark.long
 def test_eight_devices_train_as_one():
     """Three optimiser steps with batch statistics over the whole batch: equal to rounding."""
     flags = "--xla_force_host_platform_device_count=8"

@@ -7,7 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwmodels.crossbar import Crossbar, Cubic, Sinh, TileProduct, Wires, deploy, program, sense_currents
+from hwmodels.crossbar import (
+    Crossbar,
+    Cubic,
+    Sinh,
+    TileProduct,
+    Wires,
+    deploy,
+    program,
+    sense_currents,
+    tile_products,
+)
 from tests.helpers import finite_difference
 
 KEY = jax.random.key(0)
@@ -42,6 +52,7 @@ def test_exact_products_are_sums_of_the_tiles_currents():
     np.testing.assert_allclose(exact(WEIGHTS, DESIGN), total[:, :5], rtol=1e-8)
 
 
+@pytest.mark.long
 def test_cells_that_are_lines_have_one_product():
     line = dataclasses.replace(DESIGN, cell=Cubic(0.0))
     expected = product(WEIGHTS, dataclasses.replace(DESIGN, cell=None))
@@ -68,6 +79,7 @@ def test_the_mean_activity_is_the_better_matrix():
     assert 0 < near < far
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["exact", "mean-activity"])
 def test_gradients_through_products(model):
     C = jnp.asarray(RNG.normal(size=(6, 5)))
@@ -87,8 +99,10 @@ def test_matrices_are_refused_to_exact_cells_and_given_to_others():
     with pytest.raises(ValueError, match="cell_model"):
         deploy(params, DESIGN, KEY)
     design = with_model(DESIGN, "read-voltage")
-    found = SPIKES.astype(WEIGHTS.dtype) @ deploy(params, design, KEY)["kernel"]
-    np.testing.assert_allclose(exact(WEIGHTS, design), found, rtol=1e-10)
+    spikes = SPIKES.astype(WEIGHTS.dtype)
+    (by_tile,) = tile_products(params, design, KEY).values()
+    found = spikes @ deploy(params, design, KEY)["kernel"]
+    np.testing.assert_allclose(by_tile.linear(spikes), found, rtol=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ def test_a_cell_that_is_done_follows_its_target():
     np.testing.assert_array_equal(np.asarray(slope)[done], 1)
 
 
+@pytest.mark.long
 def test_what_is_priced_is_what_the_chip_holds():
     params = {
         "a": {"kernel": jax.random.normal(KEY, (6, 5))},

@@ -268,7 +268,7 @@ def _joined(parts: Sequence[Signal]) -> Signal:
     if all(a is not None for a in active):
         silent: Any = 1
         for a in active:
-            silent = silent * (1 - a)  # type: ignore[operator]
+            silent = silent * (1 - a)  # type: ignore[operator]  # None of them is None.
         activity = 1 - silent
     analog = any(part.analog for part in parts)
     return dataclasses.replace(first, values=values, activity=activity, analog=analog)

@@ -77,7 +77,7 @@ class TrainingCost(eqx.Module):
     """What one training step of one sample costs.
 
     - `counts`: operations and memory words by kind (see the table of this module).
-    - `energy_by_count_mac`: their energies, in 16-bit multiply-accumulates; `energy_by_layer_mac`.
+    - `energy_by_count_mac`, `energy_by_layer_mac`: their energies, in 16-bit multiply-accumulates.
     - `energy_by_stage_mac`: forward, backward, weight update.
     - `total_mac`, and `total_j` by [`mac_energy_j`][].
     """

@@ -40,7 +40,7 @@ def events(run: Run, *, seeds: tuple[int, ...], draws: int) -> Result:
     """
     if not seeds or draws < 1:
         raise ValueError(
-            f"events needs at least one of seeds, its trainings, and of draws, its chips; got {seeds} and {draws}."
+            f"events needs at least one of seeds (trainings) and of draws (chips); got {seeds} and {draws}."
         )
     dataset = make_dataset()
     networks = [

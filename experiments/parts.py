@@ -100,13 +100,13 @@ make_wires = registry.register(Wires)
 make_device = registry.register(Device)
 make_accelerator = registry.register(sata.Accelerator, name="Accelerator")
 make_chip = registry.register(spikeflow.Chip, name="Chip")
-make_converters = registry.register(Converters)
 for part in (
     *PRESETS.values(),
     Adaptive,
     AsBuilt,
     BitResistors,
     Capacitances,
+    Converters,
     Cubic,
     Drift,
     Faults,

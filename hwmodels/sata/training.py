@@ -61,7 +61,6 @@ STAGES = {
     "backward": ("pgu", "mac_bwd", "dram_bwd", "glb_bwd", "spad_bwd"),
     "weight_update": ("mac_wup", "dram_wup", "glb_wup", "spad_wup"),
 }
-COMPUTE = ("lif", "mac_fwd", "pgu", "mac_bwd", "mac_wup")
 
 
 def mac_energy_j() -> float:

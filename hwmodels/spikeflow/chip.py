@@ -11,8 +11,8 @@ from hwmodels.adc import Kind
 from hwmodels.checks import is_traced
 from hwmodels.chip import Analog
 from hwmodels.crossbar import Converters, Crossbar, Device, Settling, Wires
-from hwmodels.crossbar.converter import FullScale
 from hwmodels.crossbar.cells import Cell as Law
+from hwmodels.crossbar.converter import FullScale
 from hwmodels.crossbar.mapping import Calibration, CellModel, Signs
 from hwmodels.spikeflow import ranges
 from hwmodels.spikeflow.components import RRAM, Adc, Cell, Components, Mesh, as_cell

@@ -23,7 +23,6 @@ from jaxsnn.codesign.table import Table
 from jaxsnn.learning.config import TrainConfig
 
 
-
 def _public(*rooms: ModuleType) -> Iterator[type]:
     """The frozen classes that modules show, what users write before what they are answered."""
     for room in rooms:

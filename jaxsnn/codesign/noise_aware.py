@@ -77,8 +77,8 @@ class NoiseAware(Transform):
         by_tile = self.converters or self.crossbar.device.read_noise or self.crossbar.reads_exactly
         if self.software and by_tile:
             raise ValueError(
-                "NoiseAware.software needs a chip that is weights alone; leave out converters, read noise and "
-                "cells that are solved exactly."
+                "NoiseAware.software needs a chip that is weights alone; leave out converters, read noise "
+                "and cells that are solved exactly."
             )
 
     def _solution(self, network: Network) -> dict[str, Any]:

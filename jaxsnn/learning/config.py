@@ -60,9 +60,9 @@ class TrainConfig:
     batch_size: int = 64
     timesteps: int = 5
     learning_rate: float = 4e-3
-    optimizer: str | Callable[[optax.Schedule], optax.GradientTransformation] | optax.GradientTransformation = (
-        "adam"
-    )
+    optimizer: (
+        str | Callable[[optax.Schedule], optax.GradientTransformation] | optax.GradientTransformation
+    ) = "adam"
     decay_at: tuple[float, ...] = (0.5, 0.75)
     decay_factor: float = 0.1
     schedule: str = "step"
@@ -93,7 +93,9 @@ class TrainConfig:
                 "optimizer must be 'adam', 'sgd', another optimiser of optax that takes a learning rate, or "
                 f"such a function; got {self.optimizer!r}."
             )
-        if not isinstance(self.optimizer, str | optax.GradientTransformation) and not callable(self.optimizer):
+        if not isinstance(self.optimizer, str | optax.GradientTransformation) and not callable(
+            self.optimizer
+        ):
             raise ValueError(
                 "optimizer must be a name, a function of the learning rate or an optax transformation; "
                 f"got {self.optimizer!r}."

@@ -93,16 +93,16 @@ class Chain(Transform):
     def update(self, network: Network, state: Any, key: Any) -> Any:
         """Each sees the network that it is going to be applied to."""
         found = []
-        for each, own, key in self._each(state, key):
-            found.append(each.update(network, own, key))
+        for each, own, drawn in self._each(state, key):
+            found.append(each.update(network, own, drawn))
             if len(found) < len(self.transforms):
-                network = each.apply(network, found[-1], key)
+                network = each.apply(network, found[-1], drawn)
         return tuple(found)
 
     def apply(self, network: Network, state: Any, key: Any) -> Network:
         """The network of the last one."""
-        for each, own, key in self._each(state, key):
-            network = each.apply(network, own, key)
+        for each, own, drawn in self._each(state, key):
+            network = each.apply(network, own, drawn)
         return network
 
     def evaluation(self) -> "Chain":

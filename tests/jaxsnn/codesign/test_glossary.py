@@ -30,7 +30,9 @@ def test_every_public_frozen_class_of_the_models_is_there():
         for room in rooms
         for name in dir(room)
         if not name.startswith("_") and inspect.isclass(each := getattr(room, name))
-        if dataclasses.is_dataclass(each) and not inspect.isabstract(each) and each.__module__.startswith("hwmodels.")
+        if dataclasses.is_dataclass(each)
+        and not inspect.isabstract(each)
+        and each.__module__.startswith("hwmodels.")
     }
     assert {crossbar.WriteVerify, crossbar.Sinh, adc.AsBuilt, spikeflow.Conventions} < public
     assert public <= set(glossary.DESCRIBED.values())

@@ -124,7 +124,7 @@ class DeviceFit(eqx.Module):
             )
         if loose:
             lines.append(
-                "Add reads, also with a known resistance in series with the sense resistors or drivers, or give "
+                "Add reads, also with a known resistance in series with sense resistors or drivers, or give "
                 "the conductances that were meant."
             )
         lines.append(f"mean squared residual {self.chi_squared:.3g} noise², after {self.steps} steps.")

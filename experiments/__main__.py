@@ -112,6 +112,7 @@ def run_experiment(options: argparse.Namespace, console: Console) -> None:
     chosen = registry.find_experiment(options.name)
     registry.load(chosen, options.bindings, options.config)
     folder = options.out or default_folder(options.name, options.bindings, options.config)
+    registry.rehearse(lambda: chosen.function(output.Run(folder=folder, console=console)))
     with locked(folder, "give another folder with --out"):
         _run_in(folder, chosen, options, console)
 

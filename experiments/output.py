@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class Run:
     def fitted(self, network: Network, dataset: Dataset, training: TrainConfig) -> TrainResult:
         """[`fit`][jaxsnn.learning.training.fit], with checkpoints that belong to what they depend on: the
         initial network, the data and the training, whatever else a config says."""
-        parts = (digest(nnx.state(network)), dataset.fingerprint, repr(training))
+        parts = (digest(nnx.state(network)), dataset.fingerprint, str(training.facts()))
         place = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
         folder = (self.shared or self.checkpoints) / place
         if self.fresh:
@@ -84,5 +84,5 @@ def inputs(dataset: Dataset, seed: int | Sequence[int], **trainings: TrainConfig
         "dataset_sha256": dataset.fingerprint,
         "test_images": len(dataset.test_labels),
         "seed": seed,
-        **{name: asdict(training) for name, training in trainings.items()},
+        **{name: training.facts() for name, training in trainings.items()},
     }

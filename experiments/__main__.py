@@ -17,6 +17,7 @@ from experiments import (
     noise_aware,
     nonlinear,
     output,
+    parity,
     pipeline,
     registry,
     retention,
@@ -47,6 +48,7 @@ CATALOGUE = (
     nonlinear,
     retention,
     scale,
+    parity,
 )
 """Modules whose import registers experiments."""
 
@@ -134,6 +136,8 @@ def _run_in(folder: Path, chosen: registry.Experiment, options: argparse.Namespa
         figures = {name: png(figure) for name, figure in result.figures.items()}
         for name, content in figures.items():
             (scratch / f"{name}.png").write_bytes(content)
+        for name, text in result.texts.items():
+            (scratch / name).write_text(text, encoding="utf-8")
         (scratch / "operative_config.gin").write_text(config)
         page = render(
             result.title,
@@ -143,7 +147,7 @@ def _run_in(folder: Path, chosen: registry.Experiment, options: argparse.Namespa
             charts=result.charts,
             config=config,
             verdict=result.verdict,
-            links=["result.json", *([CSV] if has_chips(result.numbers) else [])],
+            links=["result.json", *result.texts, *([CSV] if has_chips(result.numbers) else [])],
         )
         if has_chips(result.numbers):
             write_csv(scratch / CSV, chip_rows(result.numbers))

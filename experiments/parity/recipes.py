@@ -1,0 +1,127 @@
+"""How each network of the papers' tables is made and trained."""
+
+import dataclasses
+from functools import partial
+from typing import Any, Literal
+
+import jax
+from flax import nnx
+
+from experiments import registry
+from jaxsnn.data.dataset import Dataset
+from jaxsnn.encoding import Direct, Encoding, Poisson
+from jaxsnn.learning.quantization import quantize_uniform, quantized, to_mint
+from jaxsnn.learning.training import TrainConfig, Transform
+from jaxsnn.models.digits import digits_convnet
+from jaxsnn.models.vgg import vgg
+from jaxsnn.network import Network
+from jaxsnn.neuron import LIF, ReLU, Reset, SharedLIF
+from jaxsnn.normalization import BNTT, TdBN
+
+Method = Literal["ann", "surrogate", "bntt", "tdbn"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A network and its training, one leg after the other.
+
+    **Arguments:**
+
+    - `method`: "ann" (ReLU, one timestep), "surrogate" (no normalisation), "bntt" or "tdbn".
+    - `data`: the name of one of the experiment's data sets.
+    - `plan`, `width`: as for [`vgg`][jaxsnn.models.vgg.vgg]; "digits" is
+      [`digits_convnet`][jaxsnn.models.digits.digits_convnet].
+    - `leak`, `threshold`, `reset`: of the LIF neurons.
+    - `poisson`: gain of Poisson encoding; None shows the analogue image (direct encoding).
+    - `trainings`: the legs, each going on from the last one's weights. The timesteps of the last are the
+      network's.
+    - `images`: training images of each leg, from the first on; None takes all.
+    - `after`: another recipe, whose trained weights are the first leg's start.
+    - `share_channels`, `shared`: of EfficientLIF-Net: C#n, and convolutions on one membrane.
+    - `mint_bits`, `weight_bits`: quantise by MINT, or the weights alone.
+    - `seed`: of the initial weights.
+
+    **Raises:** `ValueError` for no training and for images that do not go with the trainings.
+    """
+
+    method: Method
+    data: str
+    plan: str
+    trainings: tuple[TrainConfig, ...]
+    images: tuple[int | None, ...] | None = None
+    width: float = 1.0
+    leak: float = 0.95
+    threshold: float = 1.0
+    reset: Reset = Reset.ZERO
+    poisson: float | None = None
+    after: str | None = None
+    share_channels: int = 1
+    shared: tuple[tuple[int, int], ...] = ()
+    mint_bits: int | None = None
+    weight_bits: int | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        if not self.trainings or (self.images is not None and len(self.images) != len(self.trainings)):
+            raise ValueError(
+                "Recipe.trainings needs at least one training, and Recipe.images one number for each; got "
+                f"{len(self.trainings)} trainings and images={self.images}."
+            )
+
+    @property
+    def timesteps(self) -> int:
+        return self.trainings[-1].timesteps
+
+    @property
+    def transform(self) -> Transform | None:
+        """What the forward pass of the training uses in place of the weights."""
+        return None if self.weight_bits is None else quantized(quantize_uniform, self.weight_bits)
+
+    def build(self, dataset: Dataset) -> Network:
+        """The untrained network."""
+        neuron: Any = ReLU
+        if self.method != "ann":
+            kind: Any = LIF if self.share_channels == 1 else partial(SharedLIF, self.share_channels)
+            neuron = partial(kind, leak=self.leak, threshold=self.threshold, reset=self.reset)
+        norm: Any = None
+        if self.method == "bntt":
+            norm = partial(BNTT, timesteps=self.timesteps)
+        if self.method == "tdbn":
+            norm = TdBN
+        encoding: Encoding = Direct() if self.poisson is None else Poisson(self.poisson)
+        rngs = nnx.Rngs(params=jax.random.key(self.seed))
+        common: dict[str, Any] = {"neuron": neuron, "norm": norm, "encoding": encoding, "rngs": rngs}
+        if self.plan == "digits":
+            network = digits_convnet(**common)
+        else:
+            network = vgg(
+                self.plan,
+                image_size=dataset.image_shape[0],
+                in_channels=dataset.image_shape[-1],
+                classes=dataset.classes,
+                width=self.width,
+                shared=self.shared,
+                **common,
+            )
+        return network if self.mint_bits is None else to_mint(network, self.mint_bits)
+
+    def legs(self, dataset: Dataset) -> list[tuple[TrainConfig, Dataset]]:
+        """Each training with the images it sees."""
+        counts = self.images or (None,) * len(self.trainings)
+        return [(training, first(dataset, count)) for training, count in zip(self.trainings, counts, strict=True)]
+
+
+make_recipe = registry.register(Recipe)
+
+
+def first(dataset: Dataset, count: int | None) -> Dataset:
+    """The data set with the first training images alone."""
+    if count is None:
+        return dataset
+    if not 1 <= count <= len(dataset.train_labels):
+        raise ValueError(
+            f"data set {dataset.name!r} has {len(dataset.train_labels)} training images; {count} were asked for."
+        )
+    return dataclasses.replace(
+        dataset, train_images=dataset.train_images[:count], train_labels=dataset.train_labels[:count]
+    )

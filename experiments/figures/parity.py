@@ -46,7 +46,9 @@ def readings_figure(labels: Sequence[str], columns: Sequence[str], losses: Any) 
     axes.imshow(values, cmap="magma_r", vmin=0, vmax=100, aspect="auto")
     for (line, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            axes.text(column, line, f"{value:.0f}", ha="center", va="center", color="w" if value > 50 else "k")
+            axes.text(
+                column, line, f"{value:.0f}", ha="center", va="center", color="w" if value > 50 else "k"
+            )
     axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
     axes.set_yticks(range(len(labels)), labels)
     axes.set_title("Δ [%]")

@@ -88,7 +88,10 @@ def claims(rows: Rows, shown: str) -> list[Claim]:
             for row in studies.table_ii()
             if row.quantity.endswith("corrected")
         }
-        pairs = {name: (work.estimated, ours[{"S-BP": "sbp"}.get(name, name.lower())]) for name, work in WORKS.items()}
+        pairs = {
+            name: (work.estimated, ours[{"S-BP": "sbp"}.get(name, name.lower())])
+            for name, work in WORKS.items()
+        }
         text = ", ".join(f"{name} {estimate:g}× → {real:.1f}×" for name, (estimate, real) in pairs.items())
         return all(estimate > real for estimate, real in pairs.values()), text
 

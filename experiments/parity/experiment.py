@@ -33,7 +33,7 @@ def parity(
     *,
     datasets: dict[str, Dataset],
     recipes: dict[str, Recipe],
-    train: bool,
+    rows: tuple[str, ...],
     notes: dict[str, str],
 ) -> Result:
     """Take finished rows, train and measure the missing ones, and compare all with the papers.
@@ -42,19 +42,20 @@ def parity(
 
     - `datasets`: by the names that recipes use; loaded when a config names them.
     - `recipes`: of the networks, by name.
-    - `train`: whether missing rows are made; without it they are listed as not run.
+    - `rows`: patterns such as "table_1_*" of the rows that are made where they are missing, with all the
+      training that they need; the others are listed as not run.
     - `notes`: what was cut in a row, by its name.
     """
     setting, robust, outlook = make_setting(), make_robustness(), make_perspective()
     registry.require_all_used()
     bench = Bench(Library(run, recipes, datasets), setting)
-    ledger = Ledger(run.folder / "rows", () if run.fresh else (KEPT,), run.console, compute=train)
-    rows: dict[str, Any] = {
+    ledger = Ledger(run.folder / "rows", () if run.fresh else (KEPT,), run.console, make=rows)
+    found: dict[str, Any] = {
         **robustness.measure(bench, ledger, robust),
         **perspective.measure(bench, ledger, outlook),
     }
-    judged = claims(rows, robust.shown)
-    shown = _tables(rows, robust, notes, judged)
+    judged = claims(found, robust.shown)
+    shown = _tables(found, robust, notes, judged)
     shown.append(tables.wall_times(ledger.rows, ledger.missing))
     title = "Two papers, and what comes out here"
     counts = [sum(claim.holds is each for claim in judged) for each in (True, False, None)]
@@ -66,11 +67,11 @@ def parity(
             "setting": said(setting),
         },
         numbers={
-            "rows": {name: json.loads(json.dumps(row)) for name, row in rows.items()},
+            "rows": {name: json.loads(json.dumps(row)) for name, row in found.items()},
             "claims": [claim._asdict() for claim in judged],
         },
         tables=shown,
-        figures=_figures(rows, robust),
+        figures=_figures(found, robust),
         verdict=(
             f"Of {len(judged)} claims that carry the papers {counts[0]} hold here, {counts[1]} do not, and "
             f"{counts[2]} were not run; {len(ledger.rows)} rows are measured, {len(ledger.missing)} missing."
@@ -108,8 +109,10 @@ def _figures(rows: Any, plan: Robustness) -> dict[str, Any]:
     for name, row in rows.items():
         if name.startswith("figure_3_") and row is not None:
             _, _, method, timesteps = name.split("_")
-            losses = (tables.loss(row, "ideal"), tables.loss(row, plan.shown))
-            courses.setdefault(method, {})[int(timesteps)] = losses
+            courses.setdefault(method, {})[int(timesteps)] = (
+                tables.loss(row, "ideal"),
+                tables.loss(row, plan.shown),
+            )
     if courses:
         found["figure 3"] = figures.timesteps_figure(courses, plan.shown)
     if (row := rows.get("figure_4")) is not None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,28 @@ class Ledger:
     """Rows by name, one JSON file each.
 
     A row is taken from `folder`, or else from one of the `kept` folders, where its inputs are the ones asked
-    for; otherwise it is computed, and written to `folder` before it is used.
+    for; otherwise, where its name fits one of the patterns in `make`, it is computed, and written to
+    `folder` before it is used.
     """
 
-    def __init__(self, folder: Path, kept: tuple[Path, ...], console: Console, *, compute: bool = True):
-        self.folder, self._kept, self._console, self._computes = folder, kept, console, compute
+    def __init__(
+        self, folder: Path, kept: tuple[Path, ...], console: Console, *, make: tuple[str, ...] = ("*",)
+    ):
+        self.folder, self._kept, self._console, self._make = folder, kept, console, make
         self.rows: dict[str, dict[str, Any]] = {}
         self.missing: list[str] = []
 
     def row(
         self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]
     ) -> Mapping[str, Any] | None:
-        """The numbers of a row; None where it is missing and nothing is to be computed."""
+        """The numbers of a row; None where it is missing and not to be made."""
         asked = as_json(inputs)
         for place in (self.folder, *self._kept):
             record = _read(place / f"{name}.json")
             if record is not None and record["inputs"] == asked:
                 self.rows[name] = record
                 return record["numbers"]
-        if not self._computes:
+        if not any(fnmatchcase(name, pattern) for pattern in self._make):
             self.missing.append(name)
             return None
         self._console.print(f"row {name}", highlight=False)
@@ -91,5 +95,5 @@ def said(value: Any) -> Any:
 
 def _at_default(field: Any, value: Any) -> bool:
     if field.default is not dataclasses.MISSING:
-        return bool(field.default is value or type(value) is type(field.default) and field.default == value)
+        return field.default is value or (type(value) is type(field.default) and bool(field.default == value))
     return False

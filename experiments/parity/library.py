@@ -1,13 +1,15 @@
 """The trained networks, each trained once."""
 
 from collections.abc import Mapping
-from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx
 
 from experiments.output import Run
 from experiments.parity.recipes import Recipe
 from jaxsnn.data.dataset import Dataset
+from jaxsnn.layers import Block
+from jaxsnn.learning.quantization import MintQuantizer
 from jaxsnn.learning.training import apply_transform
 from jaxsnn.network import Network
 
@@ -48,6 +50,7 @@ class Library:
         network = recipe.build(dataset)
         if recipe.after is not None:
             start_from(network, self._weights(recipe.after), name)
+            fit_levels(network)
         for number, (training, seen) in enumerate(recipe.legs(dataset), 1):
             self._run.console.print(
                 f"{name}, training {number} of {len(recipe.trainings)}: T = {training.timesteps}, "
@@ -68,7 +71,16 @@ def start_from(network: Network, trained: Network, name: str) -> None:
         where = ".".join(map(str, path))
         if path not in own or own[path][...].shape != value[...].shape:
             raise ValueError(
-                f"recipe {name!r} cannot start from those weights: {where} of shape {value[...].shape} has no "
-                "place in it; give both the same plan, width, method and, with BNTT, timesteps."
+                f"recipe {name!r} cannot start from those weights: {where} of shape {value[...].shape} has "
+                "no place in it; give both the same plan, width, method and, with BNTT, timesteps."
             )
         own[path][...] = value[...]
+
+
+def fit_levels(network: Network) -> None:
+    """Start MINT's α of trained weights at twice their mean magnitude: at its default of 1 small weights of two
+    bits would all round to zero."""
+    for layer in network.layers:
+        if isinstance(layer, Block) and isinstance(layer.synapse.quantizer, MintQuantizer):
+            kernel = layer.synapse.kernel[...]
+            layer.synapse.quantizer.alpha[...] = 2 * jnp.mean(jnp.abs(jnp.tanh(kernel)))

@@ -96,6 +96,15 @@ class Bench:
             "setting": said(self.setting),
         }
 
+    def ours(self, subject: Subject) -> str:
+        """What stands here for the paper's network, in words."""
+        recipe = self.library.recipes[subject.recipe]
+        width = "" if recipe.width == 1 else f" of width {recipe.width:g}"
+        said = f"{recipe.plan}{width}, {recipe.data}"
+        if recipe.method == "ann" and not subject.converted:
+            return said
+        return f"{said}, T = {self.timesteps(subject)}"
+
     def network(self, subject: Subject) -> Network:
         if not subject.converted:
             return self.library[subject.recipe]
@@ -131,12 +140,13 @@ class Bench:
         for key in self.setting.chips if chips is None else chips:
             solved: dict[Any, Any] = {}
             for name, reading in readings.items():
-                choices = {"mapped": reading.mapped, "variation": reading.variation}
                 rebalanced = subject.converted and reading.thresholds == "chip"
                 network = self.library[subject.recipe] if rebalanced else self.network(subject)
-                at = (*choices.values(), rebalanced)
+                at = (reading.mapped, reading.variation, rebalanced)
                 if at not in solved:
-                    solved[at] = on_tiles(network, crossbar, key, **choices)
+                    solved[at] = on_tiles(
+                        network, crossbar, key, mapped=reading.mapped, variation=reading.variation
+                    )
                 network = read(network, solved[at], crossbar, reading)
                 if rebalanced:
                     try:

@@ -1,6 +1,7 @@
-"""The rows of "Are SNNs Truly Energy-efficient?" and of what its lab published next that need a trained network."""
+"""Rows of "Are SNNs Truly Energy-efficient?", and of what its lab published next, that need a network."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from experiments.parity.measure import Bench, Subject
 from hwmodels import sata, spikeflow
 from hwmodels.chip import Chip
 from hwmodels.crossbar import Crossbar, Device
+from hwmodels.crossbar.mapping import Calibration, Signs
 from jaxsnn.codesign.program import program
 from jaxsnn.codesign.workload import to_workload
 from jaxsnn.learning.early_exit import accuracy_curve, normalized_entropy
@@ -23,6 +25,8 @@ from jaxsnn.normalization import adapt_statistics
 
 Numbers = Mapping[str, Any]
 
+SIGNS: tuple[Signs, ...] = ("offset", "differential", "nice")
+GAINS: tuple[Calibration, ...] = ("none", "column")
 CHIPS: dict[str, Chip] = {
     "SATA": sata.Accelerator(),
     "SpikeFlow": spikeflow.Chip(entropy_module=True),
@@ -104,9 +108,7 @@ def _dt_snn(bench: Bench, plan: Perspective) -> dict[str, Any]:
         "accuracy_by_timesteps": by_timesteps,
         "curve": curve,
         "chosen": chosen,
-        "spike_rates": {
-            layer.name: float(layer.spike_rate) for layer in evaluation.record if layer.spiking
-        },
+        "spike_rates": {layer.name: float(layer.spike_rate) for layer in evaluation.record if layer.spiking},
         "chips": {},
     }
     sure = np.asarray(normalized_entropy(jnp.asarray(outputs)))
@@ -114,7 +116,7 @@ def _dt_snn(bench: Bench, plan: Perspective) -> dict[str, Any]:
         cost = sata.early_exit_cost if name == "SATA" else spikeflow.early_exit_cost
         rows = []
         for threshold, mean, accuracy in curve:
-            exits = cost(workload, _fractions(sure, threshold), chip)  # type: ignore[arg-type]
+            exits = cost(workload, _fractions(sure, threshold), chip)
             rows.append(
                 {
                     "threshold": threshold,
@@ -150,16 +152,16 @@ def _weight_encoding(bench: Bench, plan: Perspective) -> dict[str, Any]:
     images = bench.setting.hardware_images
     seen = dataset.scale(dataset.train_images[: plan.adapted])
     hardware: dict[str, list[float]] = {}
-    for signs in ("offset", "differential", "nice"):
-        design = Crossbar(device=Device(bits=plan.encoding_bits), signs=signs)  # type: ignore[arg-type]
-        for adapts in (False, True):
-            name = f"{signs}, BN adapted" if adapts else signs
-            hardware[name] = []
-            for key in bench.setting.chips:
-                chip = program(network, design, key)
-                if adapts:
-                    adapt_statistics(chip, seen, timesteps=bench.timesteps(subject), batch_size=64)
-                hardware[name].append(bench.test(chip, subject, images).accuracy)
+    for signs, gain, adapts in itertools.product(SIGNS, GAINS, (False, True)):
+        design = Crossbar(device=Device(bits=plan.encoding_bits), signs=signs, calibration=gain)
+        helps = {"gain per column": gain == "column", "BN adapted": adapts}
+        accuracies = []
+        for key in bench.setting.chips:
+            chip = program(network, design, key)
+            if adapts:
+                adapt_statistics(chip, seen, timesteps=bench.timesteps(subject), batch_size=64)
+            accuracies.append(bench.test(chip, subject, images).accuracy)
+        hardware[", ".join([signs, *(name for name, done in helps.items() if done)])] = accuracies
     return {
         "software": bench.software(subject).accuracy,
         "software_on_hardware_images": bench.software(subject, images).accuracy,
@@ -174,9 +176,7 @@ def _variant(bench: Bench, subject: Subject) -> dict[str, Any]:
         "weight_bits": [
             None if layer.weight_bits is None else float(layer.weight_bits) for layer in evaluation.record
         ],
-        "spike_rates": {
-            layer.name: float(layer.spike_rate) for layer in evaluation.record if layer.spiking
-        },
+        "spike_rates": {layer.name: float(layer.spike_rate) for layer in evaluation.record if layer.spiking},
     }
 
 

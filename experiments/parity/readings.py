@@ -57,7 +57,7 @@ class Reading:
 
     @property
     def label(self) -> str:
-        parts = [self.against]
+        parts: list[str] = [self.against]
         if self.mapped == "single":
             parts.append("single devices")
         if self.variation == "read":

@@ -108,7 +108,9 @@ class Recipe:
     def legs(self, dataset: Dataset) -> list[tuple[TrainConfig, Dataset]]:
         """Each training with the images it sees."""
         counts = self.images or (None,) * len(self.trainings)
-        return [(training, first(dataset, count)) for training, count in zip(self.trainings, counts, strict=True)]
+        return [
+            (training, first(dataset, count)) for training, count in zip(self.trainings, counts, strict=True)
+        ]
 
 
 make_recipe = registry.register(Recipe)

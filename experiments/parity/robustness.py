@@ -92,6 +92,7 @@ def _drop(bench: Bench, subject: Subject, size: int, readings: Mapping[str, Read
     def compute() -> dict[str, Any]:
         images = bench.setting.hardware_images
         return {
+            "ours": bench.ours(subject),
             "software": bench.software(subject).accuracy,
             "software_on_hardware_images": bench.software(subject, images).accuracy,
             "hardware": bench.on_chips(subject, crossbar(size), readings),

@@ -37,15 +37,21 @@ def robustness_table(
     cells = []
     for name, paper in printed.items():
         row = rows.get(name)
-        start = [paper.label, f"{paper.rows}×{paper.rows}", _percent(paper.software), _percent(paper.hardware)]
+        start = [
+            paper.label,
+            f"{paper.rows}×{paper.rows}",
+            _percent(paper.software),
+            _percent(paper.hardware),
+        ]
         if row is None:
-            cells.append([*start, f"{paper.drop:.2%}", *["–"] * 4, NOT_RUN, notes.get(name, "")])
+            cells.append([*start, f"{paper.drop:.2%}", NOT_RUN, *["–"] * 4, NOT_RUN, notes.get(name, "")])
             continue
         ours = loss(row, shown)
         cells.append(
             [
                 *start,
                 f"{paper.drop:.2%}",
+                row["ours"],
                 _percent(row["software"]),
                 _chips(row["hardware"]["ideal"]),
                 _chips(row["hardware"][shown]),
@@ -55,7 +61,8 @@ def robustness_table(
             ]
         )
     columns = [
-        *("row", "crossbar", "software, paper", "hardware, paper", "Δ, paper", "software", "exact circuit"),
+        *("row", "crossbar", "software, paper", "hardware, paper", "Δ, paper", "ours"),
+        *("software", "exact circuit"),
         *(f"reading: {shown}", "Δ", "verdict", "what was cut"),
     ]
     note = (
@@ -69,7 +76,9 @@ def robustness_table(
 def readings_table(rows: Rows) -> Table:
     """Readings of the method against rows: Δ of each."""
     wanted = [(f"readings_{name}_64", paper) for name, paper in targets.TABLE_I.items()]
-    wanted += [(f"readings_{name}_{size}", paper) for (name, size), paper in targets.TABLE_II.items() if size == 32]
+    wanted += [
+        (f"readings_{name}_{size}", paper) for (name, size), paper in targets.TABLE_II.items() if size == 32
+    ]
     present = [(name, paper) for name, paper in wanted if rows.get(name) is not None]
     cells = [["paper", *(f"{paper.drop:.1%}" for _, paper in present), ""]]
     for reading in READINGS:
@@ -81,7 +90,9 @@ def readings_table(rows: Rows) -> Table:
         asked = sum(delta is not None for delta in found)
         cells.append([reading, *("–" if d is None else f"{d:.1%}" for d in found), f"{agree} of {asked}"])
     columns = ["reading", *(f"{p.label}, {p.rows}×{p.rows}" for _, p in present), "rows that agree"]
-    note = "Δ on one chip of the same devices; a row agrees when its Δ is little, some or much as the paper's."
+    note = (
+        "Δ on one chip of the same devices; a row agrees when its Δ is little, some or much as the paper's."
+    )
     return Table("Readings of the method against rows", columns, cells, note=note)
 
 
@@ -92,11 +103,7 @@ def _delta(row: Mapping[str, Any] | None, reading: str) -> float | None:
 
 
 def ablation_table(rows: Rows) -> Table | None:
-    present = {
-        name: row
-        for name in targets.TABLE_I
-        if (row := rows.get(f"ablation_{name}")) is not None
-    }
+    present = {name: row for name in targets.TABLE_I if (row := rows.get(f"ablation_{name}")) is not None}
     if not present:
         return None
     cases = list(dict.fromkeys(case for row in present.values() for case in row))
@@ -104,8 +111,8 @@ def ablation_table(rows: Rows) -> Table | None:
         "One effect at a time",
         ["effect", *(targets.TABLE_I[name].label for name in present)],
         [[case, *(_percent(row.get(case)) for row in present.values())] for case in cases],
-        note="Accuracy on one chip of 64×64, the same devices throughout. Attenuation: each layer's kernel times "
-        "the one factor that is nearest to the chip's; pattern: the chip's weights over that factor.",
+        note="Accuracy on one chip of 64×64, the same devices throughout. Attenuation: each layer's kernel "
+        "times the one factor that is nearest to the chip's; pattern: the chip's weights over that factor.",
     )
 
 
@@ -135,7 +142,9 @@ def figure_4_table(rows: Rows, shown: str) -> Table | None:
         [str(count), *(f"{drop(software, found[reading]):.2%}" for reading in ("ideal", shown))]
         for count, found in zip(row["images"], row["hardware"], strict=True)
     ]
-    return Table("Figure 4: Δ against images in BN adaptation", ["images", "Δ, exact circuit", f"Δ, {shown}"], cells)
+    return Table(
+        "Figure 4: Δ against images in BN adaptation", ["images", "Δ, exact circuit", f"Δ, {shown}"], cells
+    )
 
 
 def table_2_of_perspective() -> Table:
@@ -162,14 +171,23 @@ def table_2_of_perspective() -> Table:
         )
     columns = ["work", "accuracy, printed", "sparsity", "T", "estimated, printed", "SATA, printed"]
     columns += ["SATA, published", "SATA, corrected", "SpikeSim, printed"]
-    note = "Accuracies are those that the paper cites, of networks that are not at hand. SpikeSim's joules: below."
-    return Table("Table II of the perspective: improvements over each work's baseline", columns, cells, note=note)
+    note = "Accuracies are those that the paper cites, of networks that are not at hand; SpikeSim's are joules below."
+    return Table(
+        "Table II of the perspective: improvements over each work's baseline", columns, cells, note=note
+    )
 
 
 def cost_table() -> Table:
     """Every printed number that needs no training beside ours."""
     rows = [
-        [each.source, each.quantity, f"{each.paper:.4g}", f"{each.ours:.4g}", f"{each.ours / each.paper - 1:+.1%}", each.why]
+        [
+            each.source,
+            each.quantity,
+            f"{each.paper:.4g}",
+            f"{each.ours:.4g}",
+            f"{each.ours / each.paper - 1:+.1%}",
+            each.why,
+        ]
         for each in studies.comparisons()
     ]
     rows += [
@@ -192,7 +210,9 @@ def dt_snn_table(row: Mapping[str, Any]) -> Table:
     for chip, costs in row["chips"].items():
         last = len(costs["energy_by_timesteps_j"])
         full = costs["energy_by_timesteps_j"][-1], costs["latency_by_timesteps_s"][-1]
-        cells.append([chip, "–", str(last), _percent(row["accuracy_by_timesteps"][-1]), f"{full[0]:.3e}", "", ""])
+        cells.append(
+            [chip, "–", str(last), _percent(row["accuracy_by_timesteps"][-1]), f"{full[0]:.3e}", "", ""]
+        )
         cells += [
             [
                 chip,
@@ -206,7 +226,9 @@ def dt_snn_table(row: Mapping[str, Any]) -> Table:
             for each in costs["exits"]
         ]
     columns = ["chip", "threshold", "mean timesteps", "accuracy", "energy [J]", "energy saved", "EDP saved"]
-    note = "EDP is the mean over inputs. arXiv 2305.17346 prints 1.46 mean timesteps of 4 and an EDP 80 % lower."
+    note = (
+        "EDP is the mean over inputs. arXiv 2305.17346 prints 1.46 mean timesteps of 4 and an EDP 80 % lower."
+    )
     return Table("DT-SNN: a trained network that exits early", columns, cells, note=note)
 
 
@@ -221,7 +243,12 @@ def weight_encoding_table(row: Mapping[str, Any]) -> Table:
         f"The paper, VGG16 on Tiny ImageNet, which is not to be had here: encoding adds "
         f"{targets.ENCODING_GAIN:.2%}, adaptation leaves a loss of {targets.ADAPTED_LOSS:.2%}."
     )
-    return Table("Figure 6b: weight encoding and BN adaptation, 4 bits", ["on 64×64 crossbars", "accuracy", "Δ"], cells, note=note)
+    return Table(
+        "Figure 6b: weight encoding and BN adaptation, 4 bits",
+        ["on 64×64 crossbars", "accuracy", "Δ"],
+        cells,
+        note=note,
+    )
 
 
 def lab_table(rows: Rows) -> Table | None:
@@ -236,7 +263,13 @@ def lab_table(rows: Rows) -> Table | None:
             cells.append([name.removeprefix("variant_").replace("_", " "), _percent(row["software"]), memory])
     if (lottery := rows.get("lottery")) is not None:
         for ticket in lottery["tickets"]:
-            cells.append([f"lottery ticket, {ticket['sparsity']:.0%} of weights removed", _percent(ticket["accuracy"]), ""])
+            cells.append(
+                [
+                    f"lottery ticket, {ticket['sparsity']:.0%} of weights removed",
+                    _percent(ticket["accuracy"]),
+                    "",
+                ]
+            )
     if not cells:
         return None
     return Table("What the lab published next", ["network", "accuracy", "memory"], cells)
@@ -244,7 +277,13 @@ def lab_table(rows: Rows) -> Table | None:
 
 def wall_times(ledger_rows: Mapping[str, Mapping[str, Any]], missing: list[str]) -> Table:
     cells = [
-        [name, f"{row['wall_time_s']:.0f} s", row["device"], row.get("date", "")[:10], row.get("commit") or ""]
+        [
+            name,
+            f"{row['wall_time_s']:.0f} s",
+            row["device"],
+            row.get("date", "")[:10],
+            row.get("commit") or "",
+        ]
         for name, row in ledger_rows.items()
     ]
     cells += [[name, NOT_RUN, "", "", ""] for name in missing]

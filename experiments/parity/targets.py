@@ -45,6 +45,7 @@ TABLE_II = {
     ("bntt", 64): Drop("BNTT", "VGG9", "CIFAR-10", 20, 64, 0.9043, 0.1001, 0.8893),
 }
 
+
 class Work(NamedTuple):
     """A row of the perspective's table II; improvements over the work's own baseline."""
 
@@ -67,7 +68,7 @@ WORKS = {
 
 ENCODING_GAIN = 0.4013
 ADAPTED_LOSS = 0.0122
-"""Figure 6b: what the weight encoding adds to the accuracy on chips, and the loss left after BN adaptation."""
+"""Figure 6b: what the encoding adds to the accuracy on chips, and the loss left after BN adaptation."""
 
 DT_SNN_TIMESTEPS, DT_SNN_SAVING = 1.46, 0.80
 """VGG16 on CIFAR-10 (arXiv 2305.17346): mean timesteps of 4, and the EDP saved."""

@@ -78,8 +78,8 @@ def start_from(network: Network, trained: Network, name: str) -> None:
 
 
 def fit_levels(network: Network) -> None:
-    """Start MINT's α of trained weights at twice their mean magnitude: at its default of 1 small weights of two
-    bits would all round to zero."""
+    """Start MINT's α of trained weights at twice their mean magnitude: at its default of 1 small weights of
+    two bits would all round to zero."""
     for layer in network.layers:
         if isinstance(layer, Block) and isinstance(layer.synapse.quantizer, MintQuantizer):
             kernel = layer.synapse.kernel[...]

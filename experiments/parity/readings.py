@@ -134,8 +134,7 @@ def as_read(network: Network, crossbar: Crossbar, key: jax.Array, reading: Readi
 
 
 def _split(network: Network) -> Any:
-    # Flax's overloads do not cover two filters.
-    return nnx.split(network, nnx.PathContains("kernel"), ...)  # type: ignore[misc]
+    return nnx.split(network, nnx.PathContains("kernel"), ...)
 
 
 def _weights(tiles: Tiles, crossbar: Crossbar, reading: Reading) -> jax.Array:

@@ -122,7 +122,8 @@ def first(dataset: Dataset, count: int | None) -> Dataset:
         return dataset
     if not 1 <= count <= len(dataset.train_labels):
         raise ValueError(
-            f"data set {dataset.name!r} has {len(dataset.train_labels)} training images; {count} were asked for."
+            f"data set {dataset.name!r} has {len(dataset.train_labels)} training images; {count} were asked "
+            "for."
         )
     return dataclasses.replace(
         dataset, train_images=dataset.train_images[:count], train_labels=dataset.train_labels[:count]

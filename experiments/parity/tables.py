@@ -66,7 +66,7 @@ def robustness_table(
         *(f"reading: {shown}", "Δ", "verdict", "what was cut"),
     ]
     note = (
-        "Exact circuit: weights against the ideal range of conductance. Mean ± standard deviation over chips. "
+        "Exact circuit: weights against the ideal range of conductance. Mean ± standard deviation of chips. "
         "Δ = (software − hardware)/software on the images that chips see, under the reading shown; less than "
         "10 % is little, more than 50 % much."
     )
@@ -171,7 +171,10 @@ def table_2_of_perspective() -> Table:
         )
     columns = ["work", "accuracy, printed", "sparsity", "T", "estimated, printed", "SATA, printed"]
     columns += ["SATA, published", "SATA, corrected", "SpikeSim, printed"]
-    note = "Accuracies are those that the paper cites, of networks that are not at hand; SpikeSim's are joules below."
+    note = (
+        "Accuracies are those that the paper cites, of networks that are not at hand; joules of SpikeSim are "
+        "below."
+    )
     return Table(
         "Table II of the perspective: improvements over each work's baseline", columns, cells, note=note
     )

@@ -90,17 +90,22 @@ def on_tiles(
 
     The same key draws the same devices whatever else is chosen. Signs and calibration of the `crossbar` are
     the reading's to say.
+
+    **Raises:** `TypeError` and `ValueError` for devices that differ by more than a `Variation`.
     """
-    spread = crossbar.device.variation
+    device, spread = crossbar.device, crossbar.device.variation
     if not isinstance(spread, Variation | None):
         raise TypeError(f"readings know devices with a Variation or none, got {type(spread).__name__}.")
+    for name in ("drift", "faults", "read_noise"):
+        if getattr(device, name) is not None:
+            raise ValueError(f"readings know devices with a variation alone; leave out Device.{name}.")
     written = []
     for index, kernel in enumerate(jax.tree.leaves(_split(network)[1])):
         plan, largest = layout(kernel.shape, crossbar), jnp.max(jnp.abs(kernel))
         x = plan.cut(kernel / jnp.where(largest > 0, largest, 1))
         used = plan.cut(jnp.ones_like(kernel))
         levels = jnp.maximum(jnp.stack([x, -x]), 0) if mapped == "pair" else ((1 + x) / 2)[None]
-        meant = crossbar.device.target(levels) * used
+        meant = device.target(levels) * used
         written.append((meant, used, plan, largest, jax.random.fold_in(key, index)))
 
     def varied(conductances: jax.Array, used: jax.Array, key: jax.Array) -> jax.Array:

@@ -24,6 +24,7 @@ from experiments import (
     scale,
     search,
     sensitivity,
+    zoo,
 )
 from experiments.chip_file import read_chip_file
 from experiments.figures.png import png
@@ -49,6 +50,7 @@ CATALOGUE = (
     retention,
     scale,
     parity,
+    zoo,
 )
 """Modules whose import registers experiments."""
 
@@ -136,8 +138,8 @@ def _run_in(folder: Path, chosen: registry.Experiment, options: argparse.Namespa
         figures = {name: png(figure) for name, figure in result.figures.items()}
         for name, content in figures.items():
             (scratch / f"{name}.png").write_bytes(content)
-        for name, text in result.texts.items():
-            (scratch / name).write_text(text, encoding="utf-8")
+        for name, content in result.files.items():
+            (scratch / name).write_bytes(content)
         (scratch / "operative_config.gin").write_text(config)
         page = render(
             result.title,
@@ -147,7 +149,7 @@ def _run_in(folder: Path, chosen: registry.Experiment, options: argparse.Namespa
             charts=result.charts,
             config=config,
             verdict=result.verdict,
-            links=["result.json", *result.texts, *([CSV] if has_chips(result.numbers) else [])],
+            links=["result.json", *result.files, *([CSV] if has_chips(result.numbers) else [])],
         )
         if has_chips(result.numbers):
             write_csv(scratch / CSV, chip_rows(result.numbers))

@@ -27,7 +27,7 @@ class Result:
     - `numbers`: JSON-able, units in the names, fractions never percent.
     - `tables`, `figures` (by file name), `charts`: the same for people.
     - `verdict`: what was found, in plain words.
-    - `texts`: more files beside the report, by name.
+    - `files`: more files beside the report, by name.
     """
 
     title: str
@@ -37,7 +37,7 @@ class Result:
     figures: dict[str, Figure] = field(default_factory=dict)
     charts: Sequence[Chart] = ()
     verdict: str | None = None
-    texts: dict[str, str] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

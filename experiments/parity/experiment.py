@@ -76,7 +76,7 @@ def parity(
             f"Of {len(judged)} claims that carry the papers {counts[0]} hold here, {counts[1]} do not, and "
             f"{counts[2]} were not run; {len(ledger.rows)} rows are measured, {len(ledger.missing)} missing."
         ),
-        texts={"parity.md": tables.markdown(shown, title)},
+        files={"parity.md": tables.markdown(shown, title).encode()},
     )
 
 

@@ -38,10 +38,12 @@ class Library:
         return [recipe] if recipe.after is None else [recipe, *self.lineage(recipe.after)]
 
     def __getitem__(self, name: str) -> Network:
-        """The network as it runs: after its training's transform."""
+        """The network as it runs: its weights quantised, if it was trained so."""
         recipe = self.recipes[name]
         network = self._weights(name)
-        return network if recipe.transform is None else apply_transform(network, recipe.transform)
+        if recipe.weight_bits is None or recipe.transform is None:
+            return network
+        return apply_transform(network, recipe.transform)
 
     def _weights(self, name: str) -> Network:
         if name in self._trained:

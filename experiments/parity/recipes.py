@@ -1,22 +1,19 @@
 """How each network of the papers' tables is made and trained."""
 
 import dataclasses
-from functools import partial
 from typing import Any, Literal
 
 import jax
 from flax import nnx
 
 from experiments import registry
+from jaxsnn.codesign.noise_aware import NoiseAware
 from jaxsnn.data.dataset import Dataset
-from jaxsnn.encoding import Direct, Encoding, Poisson
 from jaxsnn.learning.quantization import quantize_uniform, quantized, to_mint
 from jaxsnn.learning.training import TrainConfig, Transform
-from jaxsnn.models.digits import digits_convnet
-from jaxsnn.models.vgg import vgg
+from jaxsnn.models.pretrained import build
 from jaxsnn.network import Network
-from jaxsnn.neuron import LIF, ReLU, Reset, SharedLIF
-from jaxsnn.normalization import BNTT, TdBN
+from jaxsnn.neuron import Reset
 
 Method = Literal["ann", "surrogate", "bntt", "tdbn"]
 
@@ -39,6 +36,7 @@ class Recipe:
     - `after`: another recipe, whose trained weights are the first leg's start.
     - `share_channels`, `shared`: of EfficientLIF-Net: C#n, and convolutions on one membrane.
     - `mint_bits`, `weight_bits`: quantise by MINT, or the weights alone.
+    - `on_chip`: train on modelled chips, see [`NoiseAware`][jaxsnn.codesign.noise_aware.NoiseAware].
     - `seed`: of the initial weights.
 
     **Raises:** `ValueError` for no training and for images that do not go with the trainings.
@@ -59,6 +57,7 @@ class Recipe:
     shared: tuple[tuple[int, int], ...] = ()
     mint_bits: int | None = None
     weight_bits: int | None = None
+    on_chip: NoiseAware | None = None
     seed: int = 0
 
     def __post_init__(self):
@@ -66,6 +65,10 @@ class Recipe:
             raise ValueError(
                 "Recipe.trainings needs at least one training, and Recipe.images one number for each; got "
                 f"{len(self.trainings)} trainings and images={self.images}."
+            )
+        if self.weight_bits is not None and self.on_chip is not None:
+            raise ValueError(
+                "Recipe trains with quantised weights or on chips; leave out weight_bits or on_chip."
             )
 
     @property
@@ -75,34 +78,39 @@ class Recipe:
     @property
     def transform(self) -> Transform | None:
         """What the forward pass of the training uses in place of the weights."""
-        return None if self.weight_bits is None else quantized(quantize_uniform, self.weight_bits)
+        return self.on_chip if self.weight_bits is None else quantized(quantize_uniform, self.weight_bits)
+
+    def model(self, dataset: Dataset) -> dict[str, Any]:
+        """The network in words, as [`build`][jaxsnn.models.pretrained.build] takes it; MINT aside."""
+        neuron: dict[str, Any] = {"name": "ReLU"}
+        if self.method != "ann":
+            neuron = {"name": "LIF", "leak": self.leak, "threshold": self.threshold}
+            neuron["reset"] = self.reset.value
+            if self.share_channels > 1:
+                neuron |= {"name": "SharedLIF", "groups": self.share_channels}
+        options: dict[str, Any] = {}
+        if self.plan != "digits":
+            options = {
+                "plan": self.plan,
+                "image_size": dataset.image_shape[0],
+                "in_channels": dataset.image_shape[-1],
+                "classes": dataset.classes,
+                "width": self.width,
+                "shared": self.shared,
+            }
+        direct = {"name": "Direct"}
+        norms = {"bntt": {"name": "BNTT", "timesteps": self.timesteps}, "tdbn": {"name": "TdBN"}}
+        return {
+            "name": "digits_convnet" if self.plan == "digits" else "vgg",
+            "options": options,
+            "neuron": neuron,
+            "norm": norms.get(self.method),
+            "encoding": direct if self.poisson is None else {"name": "Poisson", "gain": self.poisson},
+        }
 
     def build(self, dataset: Dataset) -> Network:
         """The untrained network."""
-        neuron: Any = ReLU
-        if self.method != "ann":
-            kind: Any = LIF if self.share_channels == 1 else partial(SharedLIF, self.share_channels)
-            neuron = partial(kind, leak=self.leak, threshold=self.threshold, reset=self.reset)
-        norm: Any = None
-        if self.method == "bntt":
-            norm = partial(BNTT, timesteps=self.timesteps)
-        if self.method == "tdbn":
-            norm = TdBN
-        encoding: Encoding = Direct() if self.poisson is None else Poisson(self.poisson)
-        rngs = nnx.Rngs(params=jax.random.key(self.seed))
-        common: dict[str, Any] = {"neuron": neuron, "norm": norm, "encoding": encoding, "rngs": rngs}
-        if self.plan == "digits":
-            network = digits_convnet(**common)
-        else:
-            network = vgg(
-                self.plan,
-                image_size=dataset.image_shape[0],
-                in_channels=dataset.image_shape[-1],
-                classes=dataset.classes,
-                width=self.width,
-                shared=self.shared,
-                **common,
-            )
+        network = build(self.model(dataset), nnx.Rngs(params=jax.random.key(self.seed)))
         return network if self.mint_bits is None else to_mint(network, self.mint_bits)
 
     def legs(self, dataset: Dataset) -> list[tuple[TrainConfig, Dataset]]:

@@ -1,4 +1,4 @@
-"""Readings of the method: the ones that the library has are the library's, and all agree where nothing is lost."""
+"""Readings of the method: those that the library has are the library's; all agree where nothing is lost."""
 
 import dataclasses
 

@@ -12,7 +12,7 @@ from experiments.output import Result, Run
 from experiments.parity.ledger import said
 from experiments.parity.library import Library
 from experiments.parity.recipes import Recipe
-from hwmodels.chip import Chip, require_chip
+from hwmodels.chip import require_chip
 from jaxsnn.codesign import evaluate
 from jaxsnn.codesign.report import Report
 from jaxsnn.codesign.table import Table

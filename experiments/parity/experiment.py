@@ -59,6 +59,11 @@ def parity(
     shown.append(tables.wall_times(ledger.rows, ledger.missing))
     title = "Two papers, and what comes out here"
     counts = [sum(claim.holds is each for claim in judged) for each in (True, False, None)]
+    verdict = (
+        f"Of {len(judged)} claims that carry the papers {counts[0]} hold here, {counts[1]} do not, and "
+        f"{counts[2]} were not run; {len(ledger.rows)} rows are measured, {len(ledger.missing)} missing."
+    )
+    drawn = _figures(found, robust)
     return Result(
         title=title,
         inputs={
@@ -71,12 +76,9 @@ def parity(
             "claims": [claim._asdict() for claim in judged],
         },
         tables=shown,
-        figures=_figures(found, robust),
-        verdict=(
-            f"Of {len(judged)} claims that carry the papers {counts[0]} hold here, {counts[1]} do not, and "
-            f"{counts[2]} were not run; {len(ledger.rows)} rows are measured, {len(ledger.missing)} missing."
-        ),
-        files={"parity.md": tables.markdown(shown, title).encode()},
+        figures=drawn,
+        verdict=verdict,
+        files={"parity.md": tables.markdown(title, verdict, shown, drawn).encode()},
     )
 
 

@@ -1,6 +1,6 @@
 """Rows beside what the papers print: paper, ours, difference, verdict, and why."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -294,12 +294,15 @@ def wall_times(ledger_rows: Mapping[str, Mapping[str, Any]], missing: list[str])
     return Table("Wall times", ["row", "time", "device", "date", "commit"], cells, note=note)
 
 
-def markdown(tables: list[Table], title: str) -> str:
-    lines = [f"# {title}", ""]
+def markdown(title: str, verdict: str, tables: Sequence[Table], figures: Iterable[str] = ()) -> str:
+    """The page as Markdown; figures by the names of the PNG files beside it."""
+    lines = [f"# {title}", "", verdict, ""]
     for table in tables:
         lines += [f"## {table.title}", "", _line(table.columns), _line(["---"] * len(table.columns))]
         lines += [_line(row) for row in table.rows]
         lines += ["", *([table.note, ""] if table.note else [])]
+    for name in figures:
+        lines += [f"![{name}]({name.replace(' ', '%20')}.png)", ""]
     return "\n".join(lines)
 
 

@@ -64,7 +64,7 @@ def test_files_that_do_not_fit_are_refused(file, tmp_path):
     damaged = tmp_path / "damaged.safetensors"
     for content in (b"", whole[:-10], b"\x80\x04" + whole[2:]):
         damaged.write_bytes(content)
-        with pytest.raises(ValueError, match="damaged.safetensors"):
+        with pytest.raises(ValueError, match="damaged"):
             read(damaged)
     from safetensors.numpy import save
 

@@ -11,6 +11,7 @@ from experiments.parity.ledger import said
 from experiments.parity.library import Library
 from experiments.parity.readings import Reading, on_tiles, read
 from hwmodels.crossbar import Crossbar
+from jaxsnn.data.dataset import Dataset
 from jaxsnn.encoding import Poisson
 from jaxsnn.learning.conversion import SilentLayerError, convert
 from jaxsnn.learning.evaluation import Evaluation, evaluate
@@ -21,6 +22,11 @@ _DATA, _CHIPS, _THRESHOLDS = 0, 1, 2
 
 _STEPS_AT_ONCE = 2000
 """Images times timesteps of one batch, which bounds memory whatever T is."""
+
+
+def poisson(dataset: Dataset) -> Poisson:
+    """Poisson encoding of its pixels: normalised ones reach beyond 1, and the authors' code halves them."""
+    return Poisson(0.5 if any(dataset.mean) else 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,8 +184,7 @@ class Bench:
             dataset.scale(dataset.train_images[: self.setting.threshold_images]),
             timesteps=timesteps,
             key=self.setting.key(_THRESHOLDS),
-            # Normalised pixels reach beyond 1; the authors' code halves them.
-            encoding=Poisson(0.5 if any(dataset.mean) else 1.0),
+            encoding=poisson(dataset),
             batch_size=max(1, _STEPS_AT_ONCE // timesteps),
         )[0]
 

@@ -8,11 +8,11 @@ import numpy as np
 from flax import nnx
 
 from experiments.parity.ledger import Ledger, said
-from experiments.parity.measure import Bench, Subject
+from experiments.parity.measure import Bench, Subject, poisson
 from experiments.parity.readings import READINGS, Reading, as_read
 from hwmodels.crossbar import Crossbar, Device, Wires
 from jaxsnn.codesign.folding import scale
-from jaxsnn.encoding import Direct, Poisson
+from jaxsnn.encoding import Direct
 
 Numbers = Mapping[str, Any]
 
@@ -157,11 +157,13 @@ def _ablation(bench: Bench, subject: Subject, plan: Robustness) -> Any:
             "wires and variation, without attenuation": _scaled(network, whole, inverse=True),
             "one device a weight": single,
         }
-        other = Poisson() if isinstance(network.encoding, Direct) else Direct()
-        for name, each in (("software", network), ("wires and variation", whole)):
-            swapped = nnx.clone(each)
-            swapped.encoding = other
-            cases[f"{name}, {type(other).__name__} encoding"] = swapped
+        if bench.library.recipes[subject.recipe].method != "ann":
+            direct = isinstance(network.encoding, Direct)
+            other = poisson(bench.library.dataset(subject.recipe)) if direct else Direct()
+            for name, each in (("software", network), ("wires and variation", whole)):
+                swapped = nnx.clone(each)
+                swapped.encoding = other
+                cases[f"{name}, {type(other).__name__} encoding"] = swapped
         return {name: bench.test(each, subject, images).accuracy for name, each in cases.items()}
 
     return compute

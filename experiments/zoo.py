@@ -12,13 +12,25 @@ from experiments.output import Result, Run
 from experiments.parity.ledger import said
 from experiments.parity.library import Library
 from experiments.parity.recipes import Recipe
+from hwmodels import spikeflow
 from hwmodels.chip import require_chip
 from jaxsnn.codesign import evaluate
+from jaxsnn.codesign.noise_aware import Between, NoiseAware
 from jaxsnn.codesign.report import Report
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import si
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.models.pretrained import as_file
+
+
+def on_chip(chip: spikeflow.Chip, every: int, between: Between = "reuse") -> NoiseAware:
+    """Training on the tiles of a chip, behind its converters; see
+    [`NoiseAware`][jaxsnn.codesign.noise_aware.NoiseAware]."""
+    found = chip.arithmetic()
+    return NoiseAware(found.crossbar, found.converters, every=every, between=between)
+
+
+make_on_chip = registry.register(on_chip, name="OnChip")
 
 LARGEST = 2 * 2**20
 """Bytes of one file."""

@@ -33,6 +33,7 @@ class Recipe:
     - `trainings`: the legs, each going on from the last one's weights. The timesteps of the last are the
       network's.
     - `images`: training images of each leg, from the first on; None takes all.
+    - `watched`: test images that are looked at after each epoch; None takes all. Rows have their own.
     - `after`: another recipe, whose trained weights are the first leg's start.
     - `share_channels`, `shared`: of EfficientLIF-Net: C#n, and convolutions on one membrane.
     - `mint_bits`, `weight_bits`: quantise by MINT, or the weights alone.
@@ -47,6 +48,7 @@ class Recipe:
     plan: str
     trainings: tuple[TrainConfig, ...]
     images: tuple[int | None, ...] | None = None
+    watched: int | None = None
     width: float = 1.0
     leak: float = 0.95
     threshold: float = 1.0
@@ -116,23 +118,23 @@ class Recipe:
     def legs(self, dataset: Dataset) -> list[tuple[TrainConfig, Dataset]]:
         """Each training with the images it sees."""
         counts = self.images or (None,) * len(self.trainings)
-        return [
-            (training, first(dataset, count)) for training, count in zip(self.trainings, counts, strict=True)
-        ]
+        seen = [first(dataset, count, self.watched) for count in counts]
+        return list(zip(self.trainings, seen, strict=True))
 
 
 make_recipe = registry.register(Recipe)
 
 
-def first(dataset: Dataset, count: int | None) -> Dataset:
-    """The data set with the first training images alone."""
-    if count is None:
-        return dataset
-    if not 1 <= count <= len(dataset.train_labels):
-        raise ValueError(
-            f"data set {dataset.name!r} has {len(dataset.train_labels)} training images; {count} were asked "
-            "for."
-        )
-    return dataclasses.replace(
-        dataset, train_images=dataset.train_images[:count], train_labels=dataset.train_labels[:count]
-    )
+def first(dataset: Dataset, train: int | None, test: int | None = None) -> Dataset:
+    """The data set with the first images of each split alone; None leaves a split whole."""
+    parts: dict[str, Any] = {}
+    for split, count in (("train", train), ("test", test)):
+        images, labels = getattr(dataset, f"{split}_images"), getattr(dataset, f"{split}_labels")
+        if count is None:
+            continue
+        if not 1 <= count <= len(labels):
+            raise ValueError(
+                f"data set {dataset.name!r} has {len(labels)} {split} images; {count} were asked for."
+            )
+        parts |= {f"{split}_images": images[:count], f"{split}_labels": labels[:count]}
+    return dataclasses.replace(dataset, **parts)

@@ -77,7 +77,7 @@ def test_a_recipe_that_does_not_fit_is_refused(tmp_path):
         Recipe("ann", "digits", "digits", (training,), images=(1, 2))
     with pytest.raises(ValueError, match="at least one training"):
         Recipe("ann", "digits", "digits", ())
-    with pytest.raises(ValueError, match="training images"):
+    with pytest.raises(ValueError, match="train images"):
         first(datasets.load("digits", seed=0), 10**6)
     with pytest.raises(ValueError, match="must be one of ideal"):
         Robustness({}, {}, {}, None, (), "no such reading", 1)

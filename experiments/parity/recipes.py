@@ -33,7 +33,8 @@ class Recipe:
     - `trainings`: the legs, each going on from the last one's weights. The timesteps of the last are the
       network's.
     - `images`: training images of each leg, from the first on; None takes all.
-    - `watched`: test images that are looked at after each epoch; None takes all. Rows have their own.
+    - `watched`: test images of each leg that are looked at after an epoch; None takes all. Rows have their
+      own.
     - `after`: another recipe, whose trained weights are the first leg's start.
     - `share_channels`, `shared`: of EfficientLIF-Net: C#n, and convolutions on one membrane.
     - `mint_bits`, `weight_bits`: quantise by MINT, or the weights alone.
@@ -48,7 +49,7 @@ class Recipe:
     plan: str
     trainings: tuple[TrainConfig, ...]
     images: tuple[int | None, ...] | None = None
-    watched: int | None = None
+    watched: tuple[int | None, ...] | None = None
     width: float = 1.0
     leak: float = 0.95
     threshold: float = 1.0
@@ -63,10 +64,13 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
-        if not self.trainings or (self.images is not None and len(self.images) != len(self.trainings)):
+        legs = len(self.trainings)
+        if not legs or any(
+            counts is not None and len(counts) != legs for counts in (self.images, self.watched)
+        ):
             raise ValueError(
-                "Recipe.trainings needs at least one training, and Recipe.images one number for each; got "
-                f"{len(self.trainings)} trainings and images={self.images}."
+                "Recipe.trainings needs at least one training, and Recipe.images and watched one number for "
+                f"each; got {legs} trainings, images={self.images} and watched={self.watched}."
             )
         if self.weight_bits is not None and self.on_chip is not None:
             raise ValueError(
@@ -117,8 +121,9 @@ class Recipe:
 
     def legs(self, dataset: Dataset) -> list[tuple[TrainConfig, Dataset]]:
         """Each training with the images it sees."""
-        counts = self.images or (None,) * len(self.trainings)
-        seen = [first(dataset, count, self.watched) for count in counts]
+        whole = (None,) * len(self.trainings)
+        counts = zip(self.images or whole, self.watched or whole, strict=True)
+        seen = [first(dataset, train, test) for train, test in counts]
         return list(zip(self.trainings, seen, strict=True))
 
 

@@ -75,6 +75,8 @@ def test_a_recipe_that_does_not_fit_is_refused(tmp_path):
     training = TrainConfig(epochs=1)
     with pytest.raises(ValueError, match="one number for each"):
         Recipe("ann", "digits", "digits", (training,), images=(1, 2))
+    with pytest.raises(ValueError, match="watched"):
+        Recipe("ann", "digits", "digits", (training,), watched=(1, 2))
     with pytest.raises(ValueError, match="at least one training"):
         Recipe("ann", "digits", "digits", ())
     with pytest.raises(ValueError, match="train images"):

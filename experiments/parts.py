@@ -1,5 +1,6 @@
 """What every config can set: data, training, networks, chips and all their parts."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ make_wires = registry.register(Wires)
 make_device = registry.register(Device)
 make_accelerator = registry.register(sata.Accelerator, name="Accelerator")
 make_chip = registry.register(spikeflow.Chip, name="Chip")
-for part in (
+_PARTS: tuple[Callable[..., Any], ...] = (
     *PRESETS.values(),
     Adaptive,
     AsBuilt,
@@ -132,7 +133,8 @@ for part in (
     spikeflow.Cell,
     spikeflow.Components,
     spikeflow.Mesh,
-):
+)
+for part in _PARTS:
     registry.register(part)
 registry.constant("RRAM", spikeflow.RRAM)
 registry.constant("SRAM", spikeflow.SRAM)

@@ -176,17 +176,31 @@ def require_all_used() -> None:
     Call it after everything bindable was constructed and before any long work: a rehearsal ends here.
     """
     # gin offers both tables only as text; the dictionaries behind the text are the simpler contract.
-    used = gin.config._OPERATIVE_CONFIG
+    used, bound = gin.config._OPERATIVE_CONFIG, gin.config._CONFIG
+
+    def is_used(scope: str, selector: str, parameter: str) -> bool:
+        """In the scope itself, or in one within it that does not bind the parameter anew."""
+        return any(
+            parameter in parameters
+            and name == selector
+            and (inner == scope or (_within(inner, scope) and parameter not in bound.get((inner, name), {})))
+            for (inner, name), parameters in used.items()
+        )
+
     unused = [
         f"{scope + '/' if scope else ''}{selector.split('.')[-1]}.{parameter}"
-        for (scope, selector), parameters in gin.config._CONFIG.items()
+        for (scope, selector), parameters in bound.items()
         for parameter in parameters
-        if parameter not in used.get((scope, selector), {}) and (scope, selector) not in _GIVEN_UP
+        if (scope, selector) not in _GIVEN_UP and not is_used(scope, selector, parameter)
     ]
     if unused:
         raise ConfigError(f"nothing uses the binding {', '.join(unused)}; check its scope, or leave it out.")
     if rehearsing():
         raise _Rehearsed
+
+
+def _within(inner: str, scope: str) -> bool:
+    return not scope or inner.startswith(f"{scope}/")
 
 
 def operative_config() -> str:

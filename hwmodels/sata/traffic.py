@@ -17,7 +17,8 @@ from hwmodels.sata.array import (
     schedule,
     simulator_geometry,
 )
-from hwmodels.sata.dram import Geometry, dram_counts, is_replayed
+from hwmodels.sata.dram import dram_counts
+from hwmodels.sata.geometry import Geometry
 from hwmodels.sata.relaxation import relaxed_dram_counts
 from hwmodels.workload import Layer, Scalar
 
@@ -85,13 +86,10 @@ def _statistics(ifmap: Schedule, weights: Schedule, dram: Any, merged: bool) -> 
 def _exact_dram(
     geometry: Geometry, rows: int, columns: int, buffers: tuple[int, int, int], dataflow: str
 ) -> tuple[int, int, int]:
-    inputs = None
-    if not is_replayed(geometry, buffers[0]):
-        inputs = round(float(relaxed_dram_counts(geometry, rows, columns, buffers, dataflow)[0]))
     if dataflow == "sata":  # weights come once and in order
-        ifmap, _, ofmap = dram_counts(geometry, rows, columns, buffers, "os", inputs)
+        ifmap, _, ofmap = dram_counts(geometry, rows, columns, buffers, "os")
         return ifmap, geometry.taps * geometry.filters, ofmap
-    return dram_counts(geometry, rows, columns, buffers, dataflow, inputs)
+    return dram_counts(geometry, rows, columns, buffers, dataflow)
 
 
 @lru_cache(maxsize=65536)
@@ -171,12 +169,10 @@ def cycle_statistics(
       filters as in "ws" (each weight fetched once).
     - `corrected`: see the layer's own padding and output size, fetch no null words and write each result
       once. Without it, the simulator's view: the unpadded map with its overhanging windows.
-    - `dram`: "exact" replays the address order on the host; "closed_form" approximates the three DRAM counts
-      by formulas that compile and vectorise, for sweeps. Above [`REPLAYED`][hwmodels.sata.dram.REPLAYED]
-      demands of the input map in one pass (output pixels times kernel times channels, 2²⁵) the reads of the
-      input map that do not fit the buffer come from the closed form in both: on the published layers it is
-      within 20 % of the replay, on maps of 96×160 to 128×256 with 16 to 64 channels within 7 %. The other
-      counts stay exact.
+    - `dram`: "exact" follows the address order on the host, phase by phase, and each kind of phase once
+      ([`flush_misses`][hwmodels.sata.flushes.flush_misses]): exact at every size, in seconds and at most a
+      few hundred megabytes where a pass makes hundreds of millions of demands. "closed_form" approximates
+      the three DRAM counts by formulas that compile and vectorise, for sweeps.
 
     **Returns:** a [`CycleStatistics`][].
 

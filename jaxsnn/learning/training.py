@@ -50,6 +50,7 @@ __all__ = [
     "apply_transform",
     "evaluate",
     "fit",
+    "identity",
     "split_parameters",
 ]
 
@@ -126,13 +127,17 @@ def _described(value: Any) -> str:
     return without_addresses(repr(value))
 
 
-def _identity(
+def identity(
     network: Network,
     dataset: Dataset,
     config: TrainConfig,
-    transform: Transform | None,
-    penalty: Penalty | None,
+    transform: Transform | None = None,
+    penalty: Penalty | None = None,
 ) -> dict[str, Any]:
+    """What a training run depends on, JSON-able: two runs with the same identity do the same.
+
+    **Arguments:** as for [`fit`][]; `network` before the training.
+    """
     graphdef, state = nnx.split(network)
     shapes = [
         (jax.tree_util.keystr(path), str(leaf.dtype), leaf.shape)
@@ -370,7 +375,7 @@ def _fit(
     first_process = jax.process_index() == 0
     checkpoints = None
     if checkpoint_dir is not None:
-        checkpoints = Checkpoints(checkpoint_dir, _identity(network, dataset, config, chosen, penalty))
+        checkpoints = Checkpoints(checkpoint_dir, identity(network, dataset, config, chosen, penalty))
         restored = checkpoints.restore(
             "last", (params, rest, opt_state, transform_state), may_grow=_epochs_if_finished
         )

@@ -45,7 +45,7 @@ class Cell(eqx.Module):
     - `law`: its current by its voltages, e.g. [`hwmodels.crossbar.Sinh`][]; None is a resistor. It decides
       accuracy alone: `read_j` is a constant of the published tool.
     - `read_voltage_v`: of a spike, in volt.
-    - `model`: how products with a law are found, see [`hwmodels.crossbar.mapping.Crossbar`][]; "exact" solves
+    - `model`: how products with a law are found, see [`hwmodels.crossbar.Crossbar`][]; "exact" solves
       every tile for every input vector, which whole test sets have no time for.
     - `activity`: the share of rows that spike, which `"mean-activity"` linearises at.
     """

@@ -19,6 +19,7 @@ from jaxsnn.data import datasets
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.learning.training import TrainConfig
 from jaxsnn.models.digits import digits_convnet
+from jaxsnn.models.spikformer import spikformer
 from jaxsnn.neuron import LIF
 
 
@@ -48,6 +49,7 @@ make_dataset = registry.register(load)
 make_training = registry.register(TrainConfig)
 make_neuron = registry.register(LIF)
 make_digits_convnet = registry.register(digits_convnet)
+make_spikformer = registry.register(spikformer)
 make_crossbar = registry.register(Crossbar)
 make_wires = registry.register(Wires)
 make_device = registry.register(Device)

@@ -38,6 +38,7 @@ from jaxsnn.data.event_sets import FINDERS
 from jaxsnn.data.published import SOURCES
 from jaxsnn.learning.training import TrainConfig
 from jaxsnn.models.digits import digits_convnet
+from jaxsnn.models.spikformer import spikformer
 from jaxsnn.neuron import LIF
 
 
@@ -96,6 +97,7 @@ make_dataset = registry.register(load)
 make_training = registry.register(TrainConfig)
 make_neuron = registry.register(LIF)
 make_digits_convnet = registry.register(digits_convnet)
+make_spikformer = registry.register(spikformer)
 make_crossbar = registry.register(Crossbar)
 make_wires = registry.register(Wires)
 make_device = registry.register(Device)

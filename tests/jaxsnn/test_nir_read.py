@@ -10,6 +10,7 @@ from flax import nnx
 
 from jaxsnn.graph import Graph
 from jaxsnn.interop.nir import from_nir
+from jaxsnn.interop.nir._writers import habits
 from jaxsnn.layers import Block, Neurons
 from jaxsnn.neuron import IF, LIF, CubaReadout, Identity, Readout
 from jaxsnn.recurrence import Recurrent
@@ -290,7 +291,7 @@ def test_a_bias_in_a_loop_acts_at_once_where_the_writer_has_it_so():
         np.testing.assert_array_equal(found[writer], simulate(graph, x, DT, steps, start))
     assert (found["snntorch"] != found[None]).any()
     with pytest.raises(ValueError, match="writer is the framework that wrote the file, one of 'snntorch'"):
-        from_nir(graph, dt=DT, writer="nest")
+        habits("nest")
 
 
 def test_an_input_may_have_the_axis_of_a_batch():

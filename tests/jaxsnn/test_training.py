@@ -20,6 +20,7 @@ from jaxsnn.learning.progress import Progress
 from jaxsnn.learning.training import EpochMetrics, TrainConfig, evaluate, fit, split_parameters
 from jaxsnn.models.digits import digits_convnet
 from jaxsnn.neuron import LIF
+from tests.helpers import with_devices
 from tests.jaxsnn.small_runs import dense, few_digits, network, weights
 
 SHORT = TrainConfig(epochs=3, timesteps=2, batch_size=32, decay_at=(0.4,))
@@ -151,7 +152,7 @@ print(replicated, max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, 
 @pytest.mark.long
 def test_eight_devices_train_as_one():
     """Three optimiser steps with batch statistics over the whole batch: equal to rounding."""
-    flags = "--xla_force_host_platform_device_count=8"
+    flags = with_devices(8)
     result = subprocess.run(
         [sys.executable, "-c", PARALLEL],
         capture_output=True,

@@ -6,7 +6,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from experiments import __main__, output, registry
+from experiments import __main__, output, parts, registry
 from experiments.output import Run
 from jaxsnn.data import datasets
 
@@ -66,6 +66,10 @@ def test_configs_are_checked_before_data_are_read(monkeypatch, tmp_path):
         with pytest.raises(ValueError, match=message):
             rehearse("nonlinear", binding)
     assert not registry.rehearsing()
+
+
+def test_every_data_set_has_an_outline():
+    assert set(parts._SHAPES) == set(datasets._LOADERS)
 
 
 def test_there_is_a_config_on_mnist_for_every_experiment_that_trains():

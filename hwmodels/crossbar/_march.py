@@ -126,31 +126,34 @@ def adjoint(G, resistances, line, found, current, cotangent):
     driver, row, column, sense = resistances
     tiles, _, columns = G.shape
     size = min(_BLOCK, columns)
-    current = jnp.concatenate([current, found.mT @ cotangent], axis=-1)
-    voltage = jnp.eye(columns, 2 * columns, dtype=G.dtype) + sense * current
-    voltage, current = (
-        jnp.pad(field, ((0, 0), (0, -columns % size), (0, 0))).reshape(tiles, -1, size, 2 * columns)
-        for field in (voltage, current)
-    )
 
-    def power(fields, others=None):
-        others = fields if others is None else others
-        return jnp.sum(fields[..., :columns] * others[..., columns:], axis=-1)
+    def in_blocks(field):
+        return jnp.pad(field, ((0, 0), (0, -columns % size), (0, 0))).reshape(tiles, -1, size, columns)
+
+    # The two kinds of fields lie apart: side by side in one array, sums over their products take strides.
+    other_current = in_blocks(found.mT @ cotangent)
+    voltage = in_blocks(jnp.eye(columns, dtype=G.dtype) + sense * current)
+    current = in_blocks(current)
+    by_sense = jnp.sum(current * other_current)
+    delivered = -jnp.sum(voltage * other_current)
 
     def up(state, inputs):
-        voltage, current = state
+        voltage, current, other_voltage, other_current = state
         wire, source = inputs
-        node, driven = response(wire, voltage, jnp.pad(source, ((0, 0), (columns, 0))))
-        by_driver = driven[:, :columns] * (driven[:, columns:] - wire.own[..., None] * source)
-        drop = voltage - node
+        node, driven = response(wire, voltage)
+        other_node, other_driven = response(wire, other_voltage, source)
+        by_driver = driven * (other_driven - wire.own[..., None] * source)
+        drop, other_drop = voltage - node, other_voltage - other_node
+        by_device = -jnp.einsum("tbcf,tbcf->tbc", drop, other_drop)
         current = current + wire.devices[..., None] * drop
-        by_column = power(current)
-        return (voltage + column * current, current), (-power(drop), by_driver, by_column)
+        other_current = other_current + wire.devices[..., None] * other_drop
+        by_column = jnp.einsum("tbcf,tbcf->t", current, other_current)
+        state = voltage + column * current, current, other_voltage + column * other_current, other_current
+        return state, (by_device, by_driver, by_column)
 
-    by_sense = power(current).sum()
-    delivered = -power(voltage, current).sum()
+    start = (voltage, current, sense * other_current, other_current)
     inputs = (row_wires(G, line, size), jnp.moveaxis(cotangent, 1, 0))
-    _, (by_device, by_driver, by_column) = jax.lax.scan(up, (voltage, current), inputs, reverse=True)
+    _, (by_device, by_driver, by_column) = jax.lax.scan(up, start, inputs, reverse=True)
     by_device = jnp.moveaxis(by_device, 0, 1).reshape(*G.shape[:2], -1)[..., :columns]
     # Above the first row no current is left.
     by_driver, by_column = by_driver.sum(), by_column[1:].sum()

@@ -11,7 +11,8 @@ import numpy as np
 
 from hwmodels import rounding
 from hwmodels.checks import is_traced
-from hwmodels.sata.dram import Geometry, read_capacity
+from hwmodels.sata.dram import read_capacity
+from hwmodels.sata.geometry import Geometry
 from hwmodels.workload import Layer, Scalar
 
 

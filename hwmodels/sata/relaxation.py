@@ -42,7 +42,7 @@ import numpy as np
 
 from hwmodels import rounding
 from hwmodels.sata.array import read_words
-from hwmodels.sata.dram import Geometry
+from hwmodels.sata.geometry import Geometry
 
 _TINY = 1e-6
 

@@ -17,7 +17,8 @@ from hwmodels.sata.array import (
     schedule,
     simulator_geometry,
 )
-from hwmodels.sata.dram import Geometry, dram_counts, is_replayed
+from hwmodels.sata.dram import dram_counts
+from hwmodels.sata.geometry import Geometry
 from hwmodels.sata.relaxation import relaxed_dram_counts
 from hwmodels.workload import Layer, Scalar
 
@@ -27,9 +28,16 @@ DATAFLOWS = ("sata", "os", "ws", "is")
 class CycleStatistics(eqx.Module):
     """What one timestep of one layer asks of the array and its memories (words are one byte).
 
-    `sram_*` and `dram_*` count words. A span is a stop cycle less its start cycle. `cycles` is the run's
-    total; of "sata" it is the end of the last ofmap write plus the span of the filter reads, as the energy
-    model charges one timestep. `folds` are the times the array is refilled.
+    - `sram_ifmap_reads`, `sram_filter_reads`, `sram_ofmap_writes`: words between array and buffers.
+    - `dram_ifmap_reads`, `dram_filter_reads`, `dram_ofmap_writes`: words between buffers and DRAM.
+    - `cycles`: the run's total; of "sata" the end of the last ofmap write plus the span of the filter reads,
+      as the energy model charges one timestep.
+    - `sram_ifmap_start_cycle`, `sram_filter_start_cycle`, `sram_ofmap_start_cycle`: of the first access.
+    - `sram_ifmap_span_cycles`, `sram_filter_span_cycles`, `sram_ofmap_span_cycles`: the cycle of the last
+      access less that of the first.
+    - `folds`: times that the array is refilled.
+    - `mapping_efficiency`, `compute_utilisation`, `overall_utilisation`: fractions of the array that is
+      mapped, that computes while it is mapped, and of both.
     """
 
     sram_ifmap_reads: Scalar
@@ -78,13 +86,10 @@ def _statistics(ifmap: Schedule, weights: Schedule, dram: Any, merged: bool) -> 
 def _exact_dram(
     geometry: Geometry, rows: int, columns: int, buffers: tuple[int, int, int], dataflow: str
 ) -> tuple[int, int, int]:
-    inputs = None
-    if not is_replayed(geometry, buffers[0]):
-        inputs = round(float(relaxed_dram_counts(geometry, rows, columns, buffers, dataflow)[0]))
     if dataflow == "sata":  # weights come once and in order
-        ifmap, _, ofmap = dram_counts(geometry, rows, columns, buffers, "os", inputs)
+        ifmap, _, ofmap = dram_counts(geometry, rows, columns, buffers, "os")
         return ifmap, geometry.taps * geometry.filters, ofmap
-    return dram_counts(geometry, rows, columns, buffers, dataflow, inputs)
+    return dram_counts(geometry, rows, columns, buffers, dataflow)
 
 
 @lru_cache(maxsize=65536)
@@ -164,12 +169,10 @@ def cycle_statistics(
       filters as in "ws" (each weight fetched once).
     - `corrected`: see the layer's own padding and output size, fetch no null words and write each result
       once. Without it, the simulator's view: the unpadded map with its overhanging windows.
-    - `dram`: "exact" replays the address order on the host; "closed_form" approximates the three DRAM counts
-      by formulas that compile and vectorise, for sweeps. Above [`REPLAYED`][hwmodels.sata.dram.REPLAYED]
-      demands of the input map in one pass (output pixels times kernel times channels, 2²⁵) the reads of the
-      input map that do not fit the buffer come from the closed form in both: on the published layers it is
-      within 20 % of the replay, on maps of 96×160 to 128×256 with 16 to 64 channels within 7 %. The other
-      counts stay exact.
+    - `dram`: "exact" follows the address order on the host, phase by phase, and each kind of phase once
+      ([`flush_misses`][hwmodels.sata.flushes.flush_misses]): exact at every size, in seconds and at most a
+      few hundred megabytes where a pass makes hundreds of millions of demands. "closed_form" approximates
+      the three DRAM counts by formulas that compile and vectorise, for sweeps.
 
     **Returns:** a [`CycleStatistics`][].
 

@@ -382,6 +382,7 @@ class _Translator:
         }
         kernel, stride, padding = sizes["kernel_size"], sizes["stride"], sizes["padding"]
         kind = "sum" if isinstance(node, self.nir.SumPool2d) else "mean"
+        # A tuple from a file is of two entries, which its type does not say.
         try:
             self.parts[name] = Pool(kernel, stride=stride, padding=padding, kind=kind)  # type: ignore[arg-type]
         except ValueError as error:

@@ -17,16 +17,15 @@ from hwmodels.workload import Layer, Scalar
 
 
 def require(value: Any, message: str, *, least: int | float, most: int | float = np.inf) -> None:
-    """Raises `ValueError` when a value is known and lies outside [least, most], or is not a number."""
+    """Raises `ValueError` when a value is known and lies outside [least, most], or is no finite number."""
     if is_traced(value):
         return
-    try:
-        known = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError(message) from None
-    # An array may hold many machines, for `jax.vmap`; a list or a tuple is a mistake.
-    if isinstance(value, list | tuple) or not bool(np.all((known >= least) & (known <= most))):
+    # An array may hold many machines, for `jax.vmap`; a list or a tuple is a mistake, and so is text.
+    number = not isinstance(value, list | tuple) and np.asarray(value).dtype.kind in "biuf"
+    if not number or not bool(np.all((np.asarray(value) >= least) & (np.asarray(value) <= most))):
         raise ValueError(message)
+    if not np.all(np.isfinite(np.asarray(value, dtype=float))):
+        raise ValueError(message.removesuffix(".") + "; it must be finite.")
 
 
 class Array(eqx.Module):

@@ -34,6 +34,7 @@ def check(limits: Sequence[Limit]) -> None:
         if checks.is_traced(value):
             continue
         number = isinstance(value, int | float | np.number | np.ndarray | jax.Array) and value is not True
+        number = number and np.asarray(value).dtype.kind in "iuf"
         # A NaN fails the comparison, and so is named like any other value out of range.
         if not number or not np.all((limit.low <= np.asarray(value)) & (np.asarray(value) <= limit.high)):
             shown = repr(value) if isinstance(value, str) or value is None else str(value)

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -205,7 +206,7 @@ class SpikeFile:
 
     def __init__(self, path: Path, units: int):
         self.path, self.units = path, units
-        with self._open() as file:
+        with self._open() as file, self._undamaged(f"{path}"):
             self.labels = np.asarray(self._dataset(file, "labels"))
             count = len(self.labels)
             for name in ("spikes/times", "spikes/units"):
@@ -230,11 +231,8 @@ class SpikeFile:
         **Raises:** `ValueError` for times that are not finite or negative, and as for [`checked`][].
         """
         where = f"{self.path}, recording {index}"
-        with self._open() as file:
-            try:
-                times, units = (np.asarray(file[f"spikes/{name}"][index]) for name in ("times", "units"))
-            except OSError as error:
-                raise ValueError(f"{where}: it is damaged and cannot be read ({error}).") from error
+        with self._open() as file, self._undamaged(where):
+            times, units = (np.asarray(file[f"spikes/{name}"][index]) for name in ("times", "units"))
         if times.shape != units.shape or times.ndim != 1 or times.dtype.kind not in "fiu":
             raise ValueError(
                 f"{where}: times {times.dtype} {times.shape} and units {units.dtype} {units.shape} must be "
@@ -250,6 +248,16 @@ class SpikeFile:
             )
         t_us = (seconds * 1e6).astype(np.int64)
         return checked(t_us, units.astype(np.int64)[:, None], (self.units,), where, sort=sort)
+
+    @staticmethod
+    @contextmanager
+    def _undamaged(where: str) -> Iterator[None]:
+        """What HDF5's library says of a damaged file, in whatever kind of error, as one sentence."""
+        try:
+            yield
+        except (ArithmeticError, KeyError, MemoryError, OSError, RuntimeError, TypeError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise ValueError(f"{where}: it is damaged and cannot be read ({reason}).") from error
 
     def _open(self):
         try:

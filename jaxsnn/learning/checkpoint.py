@@ -104,6 +104,7 @@ class Checkpoints:
             "digest": _digest(arrays),
             "facts": facts,
         }
+        envelope["seal"] = _seal(envelope)
         beside = folder / f".writing-{step}"
         shutil.rmtree(beside, ignore_errors=True)  # What a killed process left.
         with _checkpointer() as checkpointer:
@@ -211,6 +212,12 @@ def _envelope(path: Path) -> dict[str, Any]:
         with _checkpointer() as checkpointer:
             envelope = checkpointer.restore(path, ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
         version = envelope["format"]
+        # Checkpoints of before had no seal.
+        if version == _FORMAT and envelope.get("seal", _seal(envelope)) != _seal(envelope):
+            raise ValueError("what is written beside its arrays does not match its checksum")
+        missing = {"identity", "names", "digest", "facts"} - envelope.keys()
+        if version == _FORMAT and missing:
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     except Exception as error:
         raise ValueError(_corrupt(path, error)) from error
     if version != _FORMAT:
@@ -219,6 +226,12 @@ def _envelope(path: Path) -> dict[str, Any]:
             "use the version that wrote it, or delete it."
         )
     return envelope
+
+
+def _seal(envelope: dict[str, Any]) -> str:
+    """A checksum of what is written beside the arrays, as JSON gives it back."""
+    content = json.dumps({key: value for key, value in envelope.items() if key != "seal"})
+    return hashlib.sha256(json.dumps(json.loads(content), sort_keys=True).encode()).hexdigest()
 
 
 def _arrays(

@@ -20,10 +20,10 @@ def pytest_terminal_summary(terminalreporter, config):
     if not TALLY:
         return
     total = {name: dict(counts) | {"tried": sum(counts.values())} for name, counts in TALLY.items()}
-    everything = {key: sum(c.get(key, 0) for c in total.values()) for key in ("tried", "right", "refused")}
+    everything = {key: sum(c.get(key, 0) for c in total.values()) for key in ("tried", "right", "refused", "altered")}
     terminalreporter.section("situations")
     for name, counts in [*sorted(total.items()), ("all", everything)]:
-        terminalreporter.line(f"{name:<22}" + "  ".join(f"{key} {counts.get(key, 0)}" for key in everything))
+        terminalreporter.line(f"{name:<32}" + "  ".join(f"{key} {counts.get(key, 0)}" for key in everything))
     stored = config.cache.mkdir("hostile") / "tally.json"
     stored.write_text(json.dumps(total | {"all": everything}, indent=1) + "\n")
     terminalreporter.line(f"stored in {stored}")

@@ -13,7 +13,8 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 OWN = tuple(str(ROOT / package) for package in ("jaxsnn", "hwmodels", "experiments"))
 TALLY: dict[str, Counter] = defaultdict(Counter)
-"""By subject, how many situations came out "right" and "refused"; printed and stored at the end."""
+"""By subject, how many situations came out "right" and "refused", and of damaged files how many were read as
+"altered", for want of a checksum in their format; printed and stored at the end."""
 
 
 class Refused:

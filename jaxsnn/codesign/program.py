@@ -23,9 +23,12 @@ from hwmodels.crossbar import (
 from hwmodels.crossbar.programming import Solve
 from jaxsnn.codesign.digital import in_digits
 from jaxsnn.codesign.synapses import entry_synapses
+from jaxsnn.convolution import convolve
+from jaxsnn.graph import Graph
 from jaxsnn.layers import Conv, Linear
 from jaxsnn.learning.quantization import settled
 from jaxsnn.network import Network
+from jaxsnn.recurrence import Recurrent
 
 # Designs that differ only in numbers, such as resistances, share one compiled program.
 _deploy = at_edge(deploy, static_argnames=("groups",))
@@ -170,12 +173,18 @@ def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) ->
 def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int | None) -> Network:
     """The chip with the ADCs of each layer calibrated on what the layers before make of `images`.
 
+    Weights in a loop over time, such as recurrent ones, are calibrated on the spikes of all timesteps in
+    software.
+
     See [`hwmodels.crossbar.TileProduct.calibrate`][]. `chip` is from [`program`][] and left as it is.
     Do not call this under `jit`.
     """
     chip = nnx.clone(chip)
+    images = jnp.asarray(images)
     layers = {path: layer for path, layer in nnx.iter_graph(chip) if isinstance(layer, Conv | Linear)}
-    found = {}
+    found = _calibrated_in_loops(chip, images, timesteps)
+    for path, product in found.items():
+        layers[path].product = nnx.data(product)
 
     class Listening:
         def __init__(self, path, product):
@@ -189,11 +198,54 @@ def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int 
             return found[self.path](x, kernel, *geometry, **drawn)
 
     for path, layer in layers.items():
-        layer.product = nnx.static(Listening(path, layer.product))
-    chip(jnp.asarray(images), timesteps=timesteps)
+        if path not in found:
+            layer.product = nnx.static(Listening(path, layer.product))
+    chip(images, timesteps=timesteps)
     for path, layer in layers.items():
         layer.product = nnx.data(found[path])
     return chip
+
+
+def _calibrated_in_loops(chip: Network, images: jax.Array, timesteps: int | None) -> dict[Any, "OnTiles"]:
+    """The products of weights that run step by step: each call sees the inputs of one timestep alone."""
+    looped: set[int] = set()
+    for _, module in nnx.iter_graph(chip):
+        if isinstance(module, Recurrent):
+            looped.add(id(module.recurrent))
+        elif isinstance(module, Graph) and module.heard:
+            looped |= {id(synapse) for synapse in module.named_synapses().values()}
+    if not looped:
+        return {}
+    tiles = {path: layer.product.tiles for path, layer in nnx.iter_graph(chip) if id(layer) in looped}
+    software = nnx.clone(chip)
+    heard: dict[Any, list[Any]] = {path: [] for path in tiles}
+    for path, layer in nnx.iter_graph(software):
+        if isinstance(layer, Conv | Linear):
+            layer.product = nnx.static(_Gathering(heard.get(path)))
+    with jax.disable_jit():
+        software(images, timesteps=timesteps)
+    made = {}
+    for path, calls in heard.items():
+        _, geometry, special = calls[0]
+        settings = dict(zip(("stride", "padding"), geometry, strict=False))
+        settings |= {name: special[name] for name in ("dilation",) if name in special}
+        inputs = jnp.concatenate([x for x, _, _ in calls])
+        made[path] = OnTiles(tiles[path].calibrate(inputs, **settings))
+    return made
+
+
+class _Gathering:
+    """A layer's product in software that keeps what it was given."""
+
+    draws = False
+
+    def __init__(self, calls: list[Any] | None):
+        self.calls = calls
+
+    def __call__(self, x, kernel, *geometry, **special):
+        if self.calls is not None:
+            self.calls.append((x, geometry, special))
+        return convolve(x, kernel, *geometry, **special) if geometry else jnp.matmul(x, kernel)
 
 
 class OnTiles(eqx.Module):

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from experiments import __main__, output, parts, registry
 from experiments.output import Run
+from jaxsnn.attention import SpikingAttention
 from jaxsnn.data import datasets
 
 ON_MNIST = sorted(registry.CONFIGS.glob("*_mnist.gin"))
@@ -70,6 +71,27 @@ def test_configs_are_checked_before_data_are_read(monkeypatch, tmp_path):
 
 def test_every_data_set_has_an_outline():
     assert set(parts._SHAPES) == set(datasets._LOADERS)
+
+
+def test_the_config_of_a_transformer_is_used_up(monkeypatch, tmp_path):
+    networks = []
+
+    def fit(given, *_, **__):
+        networks.append(given)
+        raise Reached
+
+    monkeypatch.setattr(output, "fit", fit)
+    # The images of digits, one channel of 8 × 8, stand for those of CIFAR-10.
+    registry.load(
+        registry.find_experiment("digits"),
+        ["load.name='digits'", "load.seed=0"],
+        registry.CONFIGS / "spikformer_cifar10.gin",
+    )
+    with pytest.raises(Reached):
+        registry.find_experiment("digits").function(Run(tmp_path, Console(file=sys.stderr)))
+    (network,) = networks
+    assert sum(isinstance(layer, SpikingAttention) for layer in network.layers) == 2
+    assert network.layers[-1].synapse.kernel[...].shape == (64, 10)
 
 
 def test_there_is_a_config_on_mnist_for_every_experiment_that_trains():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxsnn.layers import Block, Linear
 from jaxsnn.models.digits import digits_convnet
 from jaxsnn.models.mlp import mlp
 from jaxsnn.models.resnet import resnet, resnet18, resnet19
@@ -292,3 +293,12 @@ def test_an_mlp_takes_width_norm_and_biases_as_a_vgg():
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         nnx.eval_shape(call)
+
+
+@pytest.mark.parametrize("norm_on", ["all", "conv"])
+def test_a_vgg_may_normalise_its_convolutions_alone(norm_on):
+    network = vgg("vgg5", width=0.05, norm=BatchNorm, norm_on=norm_on, image_size=16, rngs=nnx.Rngs(0))
+    blocks = [layer for layer in network.layers[:-1] if isinstance(layer, Block)]
+    flat = [isinstance(block.synapse, Linear) for block in blocks]
+    assert any(flat)
+    assert [block.norm is None for block in blocks] == [norm_on == "conv" and one for one in flat]

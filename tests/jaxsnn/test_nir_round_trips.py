@@ -105,8 +105,8 @@ OURS = {
     for make in (dense, averaged, synapse, integrating, maps, rectangular, loop, joined, readout)
 }
 # What each peer runs as we do. snnTorch has no integrator (it reads an IF as a neuron that leaks) and fails
-# at loops; Norse returns an inner node of graphs that branch. sinabs fires several times a timestep and keeps
-# exp(−1/τ), Spyx fires before it adds: of them other neurons are tested below.
+# at loops; what Norse returns of graphs that branch hangs on the order of edges. sinabs fires several times a
+# timestep and keeps exp(−1/τ), Spyx fires before it adds: of them other neurons are tested below.
 SAME = {
     "snntorch": {*OURS} - {"integrating", "loop"},
     "spikingjelly": {*OURS},

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from hwmodels import spikeflow
 from hwmodels.crossbar import Crossbar, deploy
+from jaxsnn.codesign.program import program
 from jaxsnn.codesign.workload import to_workload, workload_of
 from jaxsnn.encoding import Direct, Frames
-from jaxsnn.layers import Block, Conv, Linear
+from jaxsnn.layers import Block, Conv, Linear, synapses
 from jaxsnn.learning.early_exit import run_until_sure
 from jaxsnn.network import Network
 from jaxsnn.neuron import LIF, AdaptiveLIF, Neuron, ParametricLIF, Readout
@@ -115,6 +117,20 @@ def test_recurrent_weights_are_layers_of_a_chip():
         for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(on_chip), strict=True)
     ]
     assert changed == [True] * 3
+
+
+def test_converters_of_recurrent_weights_are_calibrated_on_all_timesteps():
+    net = network()
+    chip = spikeflow.Chip(
+        crossbar_rows=8, crossbar_columns=8, adc_bits=8, calibration="column", full_scale="calibrated"
+    )
+    x = jnp.asarray(X, jnp.float32)
+    on_chip = program(net, chip, jax.random.key(0), images=x, timesteps=T)
+    scales = [layer.product.tiles.adc_full_scale for layer in synapses(on_chip).values()]
+    assert len(scales) == 3
+    assert all(np.isfinite(float(scale)) and float(scale) > 0 for scale in scales)
+    found = on_chip.unroll(x)
+    assert np.all(np.isfinite(np.asarray(found)))
 
 
 def test_exits_keep_the_recurrent_state():

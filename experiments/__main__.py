@@ -17,12 +17,14 @@ from experiments import (
     noise_aware,
     nonlinear,
     output,
+    parity,
     pipeline,
     registry,
     retention,
     scale,
     search,
     sensitivity,
+    zoo,
 )
 from experiments.chip_file import read_chip_file
 from experiments.figures.png import png
@@ -47,6 +49,8 @@ CATALOGUE = (
     nonlinear,
     retention,
     scale,
+    parity,
+    zoo,
 )
 """Modules whose import registers experiments."""
 
@@ -112,6 +116,7 @@ def run_experiment(options: argparse.Namespace, console: Console) -> None:
     chosen = registry.find_experiment(options.name)
     registry.load(chosen, options.bindings, options.config)
     folder = options.out or default_folder(options.name, options.bindings, options.config)
+    registry.rehearse(lambda: chosen.function(output.Run(folder=folder, console=console)))
     with locked(folder, "give another folder with --out"):
         _run_in(folder, chosen, options, console)
 
@@ -134,6 +139,8 @@ def _run_in(folder: Path, chosen: registry.Experiment, options: argparse.Namespa
         figures = {name: png(figure) for name, figure in result.figures.items()}
         for name, content in figures.items():
             (scratch / f"{name}.png").write_bytes(content)
+        for name, content in result.files.items():
+            (scratch / name).write_bytes(content)
         (scratch / "operative_config.gin").write_text(config)
         page = render(
             result.title,
@@ -143,7 +150,7 @@ def _run_in(folder: Path, chosen: registry.Experiment, options: argparse.Namespa
             charts=result.charts,
             config=config,
             verdict=result.verdict,
-            links=["result.json", *([CSV] if has_chips(result.numbers) else [])],
+            links=["result.json", *result.files, *([CSV] if has_chips(result.numbers) else [])],
         )
         if has_chips(result.numbers):
             write_csv(scratch / CSV, chip_rows(result.numbers))

@@ -38,8 +38,10 @@ def events(run: Run, *, seeds: tuple[int, ...], draws: int) -> Result:
     - `seeds`: one training each: initial weights and order of the recordings.
     - `draws`: programmed chips of every design for each network.
     """
-    if not seeds:
-        raise ValueError("events.seeds names the trainings and must not be empty.")
+    if not seeds or draws < 1:
+        raise ValueError(
+            f"events needs at least one of seeds (trainings) and of draws (chips); got {seeds} and {draws}."
+        )
     dataset = make_dataset()
     networks = [
         make_event_convnet(

@@ -72,6 +72,8 @@ def nonlinear(
         "linear": linear,
         **{f"Sinh({v0})": dataclasses.replace(linear, cell=Sinh(v0)) for v0 in v0s},
     }
+    tuning = dataclasses.replace(training, epochs=epochs, learning_rate=learning_rate, seed=training.seed + 1)
+    on_chip = NoiseAware(dataclasses.replace(linear, cell=Sinh(train_v0)))
     registry.require_all_used()
 
     fit(network, dataset, training, checkpoint_dir=run.checkpoints / "plain", progress=True)
@@ -108,8 +110,8 @@ def nonlinear(
     fit(
         tuned,
         dataset,
-        dataclasses.replace(training, epochs=epochs, learning_rate=learning_rate, seed=training.seed + 1),
-        transform=NoiseAware(dataclasses.replace(linear, cell=Sinh(train_v0))),
+        tuning,
+        transform=on_chip,
         checkpoint_dir=run.checkpoints / "on_chips",
         progress=True,
     )

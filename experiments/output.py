@@ -1,13 +1,13 @@
 """What an experiment returns, and how it is written: all of it, or nothing."""
 
 import hashlib
+import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flax import nnx
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -15,8 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from jaxsnn.codesign.charts import Chart
 from jaxsnn.codesign.table import Table
 from jaxsnn.data.dataset import Dataset
-from jaxsnn.learning.checkpoint import digest
-from jaxsnn.learning.training import TrainConfig, TrainResult, fit
+from jaxsnn.learning.training import TrainConfig, TrainResult, Transform, fit, identity
 from jaxsnn.network import Network
 
 
@@ -28,6 +27,7 @@ class Result:
     - `numbers`: JSON-able, units in the names, fractions never percent.
     - `tables`, `figures` (by file name), `charts`: the same for people.
     - `verdict`: what was found, in plain words.
+    - `files`: more files beside the report, by name.
     """
 
     title: str
@@ -37,6 +37,7 @@ class Result:
     figures: dict[str, Figure] = field(default_factory=dict)
     charts: Sequence[Chart] = ()
     verdict: str | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,20 @@ class Run:
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
-    def fitted(self, network: Network, dataset: Dataset, training: TrainConfig) -> TrainResult:
+    def fitted(
+        self,
+        network: Network,
+        dataset: Dataset,
+        training: TrainConfig,
+        transform: Transform | None = None,
+    ) -> TrainResult:
         """[`fit`][jaxsnn.learning.training.fit], with checkpoints that belong to what they depend on: the
         initial network, the data and the training, whatever else a config says."""
-        parts = (digest(nnx.state(network)), dataset.fingerprint, repr(training))
-        place = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-        folder = (self.shared or self.checkpoints) / place
+        said = json.dumps(identity(network, dataset, training, transform), sort_keys=True)
+        folder = (self.shared or self.checkpoints) / hashlib.sha256(said.encode()).hexdigest()[:16]
         if self.fresh:
             shutil.rmtree(folder, ignore_errors=True)
-        return fit(network, dataset, training, checkpoint_dir=folder, progress=True)
+        return fit(network, dataset, training, transform=transform, checkpoint_dir=folder, progress=True)
 
     def progress(self) -> Progress:
         """A progress bar that fits 80 columns."""
@@ -84,5 +90,5 @@ def inputs(dataset: Dataset, seed: int | Sequence[int], **trainings: TrainConfig
         "dataset_sha256": dataset.fingerprint,
         "test_images": len(dataset.test_labels),
         "seed": seed,
-        **{name: asdict(training) for name, training in trainings.items()},
+        **{name: training.facts() for name, training in trainings.items()},
     }

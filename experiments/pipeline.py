@@ -1,7 +1,7 @@
 """The main job: from images to a chip report."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -34,6 +34,7 @@ def digits(
     draws: int,
     chips: dict[str, Any],
     conventions: Conventions,
+    network: Callable[..., Network] = make_digits_convnet,
 ) -> Result:
     """Train, program, test, price: every number of the report, one chip a row.
 
@@ -43,6 +44,7 @@ def digits(
     - `draws`: programmed chips of every design.
     - `chips`: by the names that tables call them, e.g. `{"SpikeFlow": @Chip()}`.
     - `conventions`: of the cost models, "corrected" or "published".
+    - `network`: makes one for the data's size, channels and classes, e.g. `@spikformer`.
 
     **Raises:** `ValueError` for no seeds, no chips and fewer draws than one; `TypeError` for what is no chip.
     """
@@ -55,9 +57,11 @@ def digits(
         require_chip(name, chip)
     dataset, training = make_dataset(), make_training()
     networks = {
-        seed: make_digits_convnet(
+        seed: network(
             neuron=make_neuron,
             image_size=dataset.image_shape[0],
+            in_channels=dataset.image_shape[-1],
+            classes=dataset.classes,
             rngs=nnx.Rngs(params=jax.random.fold_in(jax.random.key(seed), _WEIGHTS)),
         )
         for seed in seeds
@@ -66,8 +70,8 @@ def digits(
     registry.require_all_used()
 
     trained = {
-        seed: run.fitted(network, dataset, dataclasses.replace(training, seed=seed))
-        for seed, network in networks.items()
+        seed: run.fitted(made, dataset, dataclasses.replace(training, seed=seed))
+        for seed, made in networks.items()
     }
     first = trained[seeds[0]]
     with run.progress() as progress:
@@ -88,7 +92,7 @@ def digits(
             progress=on_chip,
         )
     return Result(
-        title="An SNN on digits, and on chips",
+        title=f"An SNN on {dataset.name}, and on chips",
         inputs=inputs(dataset, seeds, training=training) | {"chips": dict(report.inputs["chips"])},
         numbers=report.numbers()
         | {

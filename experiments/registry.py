@@ -5,6 +5,7 @@ beats every default, because experiments call registered names without the argum
 """
 
 import contextlib
+import contextvars
 import difflib
 import enum
 import inspect
@@ -55,6 +56,7 @@ EXPERIMENTS: dict[str, Experiment] = {}
 _PARAMETERS: dict[str, list[str]] = {}
 _GIVEN_UP: set[tuple[str, str]] = set()
 """Scopes and names that need not be used."""
+_REHEARSING: contextvars.ContextVar[bool] = contextvars.ContextVar("_REHEARSING", default=False)
 _ORIGINS: dict[str, tuple[str, str]] = globals().get("_ORIGINS", {})  # kept when this module is reloaded
 """By name, the module and the qualified name of what is registered."""
 
@@ -88,6 +90,7 @@ def register(target: Callable[..., Any], name: str | None = None) -> Callable[..
 
     checked.__name__ = checked.__qualname__ = name
     checked.__doc__ = target.__doc__
+    # A function may have one, which its type does not list.
     checked.__signature__ = inspect.signature(target)  # type: ignore[attr-defined]
     origin = (target.__module__, target.__qualname__)
     # A module that is loaded again, as notebooks do, registers its own anew.
@@ -147,21 +150,57 @@ def quoted(binding: str) -> str:
     return f"{found[1]} = {found[2]!r}"
 
 
+class _Rehearsed(Exception):
+    """Everything bindable was constructed and used, and work would begin."""
+
+
+def rehearsing() -> bool:
+    """Whether an experiment is only asked whether its config will do, so that data need not be read."""
+    return _REHEARSING.get()
+
+
+def rehearse(function: Callable[[], Any]) -> None:
+    """Call an experiment up to its [`require_all_used`][]: every mistake in a config raises here."""
+    token = _REHEARSING.set(True)
+    try:
+        function()
+    except _Rehearsed:
+        pass
+    finally:
+        _REHEARSING.reset(token)
+
+
 def require_all_used() -> None:
     """Fail if a binding was read but never used, as a misspelt scope is.
 
-    Call it after everything bindable was constructed and before any long work.
+    Call it after everything bindable was constructed and before any long work: a rehearsal ends here.
     """
     # gin offers both tables only as text; the dictionaries behind the text are the simpler contract.
-    used = gin.config._OPERATIVE_CONFIG
+    used, bound = gin.config._OPERATIVE_CONFIG, gin.config._CONFIG
+
+    def is_used(scope: str, selector: str, parameter: str) -> bool:
+        """In the scope itself, or in one within it that does not bind the parameter anew."""
+        return any(
+            parameter in parameters
+            and name == selector
+            and (inner == scope or (_within(inner, scope) and parameter not in bound.get((inner, name), {})))
+            for (inner, name), parameters in used.items()
+        )
+
     unused = [
         f"{scope + '/' if scope else ''}{selector.split('.')[-1]}.{parameter}"
-        for (scope, selector), parameters in gin.config._CONFIG.items()
+        for (scope, selector), parameters in bound.items()
         for parameter in parameters
-        if parameter not in used.get((scope, selector), {}) and (scope, selector) not in _GIVEN_UP
+        if (scope, selector) not in _GIVEN_UP and not is_used(scope, selector, parameter)
     ]
     if unused:
         raise ConfigError(f"nothing uses the binding {', '.join(unused)}; check its scope, or leave it out.")
+    if rehearsing():
+        raise _Rehearsed
+
+
+def _within(inner: str, scope: str) -> bool:
+    return not scope or inner.startswith(f"{scope}/")
 
 
 def operative_config() -> str:

@@ -245,6 +245,14 @@ def scale(
     - `batch`, `timesteps`: of one optimiser step, over all accelerators together.
     - `measured_tiles`, `measured_side`, `repeats`: tiles in a batch, side of the matrix product, and timings.
     """
+    counts = {"batch": batch, "timesteps": timesteps, "repeats": repeats} | {
+        "devices": min(devices, default=0),
+        "measured_tiles": measured_tiles,
+        "measured_side": measured_side,
+    }
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"scale.{name} must be at least 1, got {value}.")
     crossbar = make_crossbar(wires=make_wires(), device=make_device())
     cluster = make_cluster()
     registry.require_all_used()

@@ -74,10 +74,10 @@ def search(
     **Raises:** `ValueError` for no area limit and fewer draws than one;
     [`hwmodels.search.InfeasibleError`][] where the greatest limit admits no chip.
     """
-    if not area_limits_mm2 or draws < 1:
+    if not area_limits_mm2 or min(draws, restarts, steps) < 1:
         raise ValueError(
-            "search needs at least one of area_limits_mm2 and one of draws; "
-            f"got {area_limits_mm2} and {draws}."
+            "search needs at least one each of area_limits_mm2, draws, restarts and steps; "
+            f"got {area_limits_mm2}, {draws}, {restarts} and {steps}."
         )
     for beta in betas:
         if not beta > 0:
@@ -87,8 +87,8 @@ def search(
     dataset, training = make_dataset(), make_training()
     network = make_digits_convnet(neuron=make_neuron, rngs=nnx.Rngs(params=jax.random.fold_in(key, _WEIGHTS)))
     published, space = make_chip(wires=make_wires(), device=make_device()), make_space()
-    registry.require_all_used()
     tuning = dataclasses.replace(training, epochs=tuning_epochs, learning_rate=tuning_learning_rate)
+    registry.require_all_used()
 
     fit(network, dataset, training, checkpoint_dir=run.checkpoints / "base", progress=True)
     seen = dataset.scale(dataset.train_images), dataset.train_labels

@@ -52,6 +52,10 @@ class Layer(eqx.Module):
     **Arguments:** use [`Layer.conv`][] or [`Layer.linear`][].
 
     - `name`: how errors and tables call the layer.
+    - `kind`: a convolution or a linear layer.
+    - `height`, `width`, `in_channels`: of the input map.
+    - `out_channels`: of the output map.
+    - `kernel`, `stride`, `padding`: of the window, (vertical, horizontal).
     - `input_rate`: fraction of inputs that are non-zero in one timestep, in [0, 1] (sparsity is 1 − rate).
     - `weight_sparsity`: fraction of weights that are zero, in [0, 1].
     - `analog_input`: the input is a multi-bit image and the same at every timestep (direct encoding), so that

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from jaxsnn.models.digits import digits_convnet as digits_convnet
     from jaxsnn.models.events import event_convnet as event_convnet
     from jaxsnn.models.mlp import mlp as mlp
+    from jaxsnn.models.pretrained import zoo as zoo
+    from jaxsnn.models.pretrained import zoo_facts as zoo_facts
     from jaxsnn.models.resnet import resnet as resnet
     from jaxsnn.models.spikformer import spikformer as spikformer
     from jaxsnn.models.vgg import vgg as vgg
@@ -89,6 +91,7 @@ _HOMES = {
     "models.resnet": ("resnet",),
     "models.spikformer": ("spikformer",),
     "models.vgg": ("vgg",),
+    "models.pretrained": ("zoo", "zoo_facts"),
     "signal": ("LayerRecord",),
     # neurons and what surrounds them
     "neuron": (

@@ -31,17 +31,30 @@ class Graph(nnx.Module):
     - `nodes`: a [`jaxsnn.layers.Conv`][], [`jaxsnn.layers.Linear`][], a neuron or an
       [`jaxsnn.operations.Operation`][] by name.
     - `edges`: (from, to), with "input" and "output" for the graph's own.
+    - `bias_at_start`: whether a bias of weights that hear nothing but spikes of the step before acts in the
+      first timestep; see [`jaxsnn.recurrence.Recurrent`][].
 
     **Raises:** `ValueError` for edges to unknown nodes, for a circle without a neuron, and for neurons that
     the input does not reach.
     """
 
-    def __init__(self, nodes: Mapping[str, Any], edges: Sequence[tuple[str, str]]):
+    def __init__(
+        self, nodes: Mapping[str, Any], edges: Sequence[tuple[str, str]], *, bias_at_start: bool = True
+    ):
         neurons = {name for name, node in nodes.items() if isinstance(node, Neuron)}
         self.steps: tuple[Step, ...] = plan(tuple(nodes), neurons, edges)
         self.names = tuple(dict.fromkeys(step.name for step in self.steps[:-1]))
         self.modules = nnx.List([nodes[name] for name in self.names])
         self.heard = tuple(sorted({name for step in self.steps for name in step.before}))
+        self.waiting = () if bias_at_start else self._late(neurons)
+
+    def _late(self, neurons: set[str]) -> tuple[int, ...]:
+        """The steps that nothing but spikes of the timestep before reaches."""
+        late: list[int] = []
+        for index, step in enumerate(self.steps[:-1]):
+            if step.name not in neurons and (step.now or step.before) and all(i in late for i in step.now):
+                late.append(index)
+        return tuple(late)
 
     @property
     def name(self) -> str:
@@ -151,6 +164,8 @@ class Graph(nnx.Module):
                     if joined.constant and draws(node):
                         joined = joined.repeated()
                     currents = node(joined.values, start=start, key=joined.key)
+                    if index in self.waiting and node.bias is not None:
+                        currents = jnp.where(start > 0, currents, 0)
                     values.append(joined.with_values(currents))
             except ValueError as error:
                 raise ValueError(f"layer {step.name!r}: {error}") from error

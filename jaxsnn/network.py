@@ -277,6 +277,7 @@ class Network(nnx.Module):
         potential, state, record = self.advance(images, None, start=0, steps=first, **fixed)
         if first == timesteps:
             return potential, record
+        # Flax's overloads do not cover two filters.
         graphdef, statistics, rest = nnx.split(self, nnx.BatchStat, ...)  # type: ignore[misc]
 
         @jax.checkpoint

@@ -176,4 +176,5 @@ def adapt_statistics(
 
 def _variances(network: Any) -> list[tuple[nnx.BatchStat, Array]]:
     norms = [module for _, module in nnx.iter_graph(network) if isinstance(module, Normalization)]
+    # The modules of `iter_graph` have no type.
     return [(norm.variance, norm.variance[...]) for norm in norms]  # type: ignore[attr-defined]

@@ -18,8 +18,7 @@ class Recurrent(nnx.Module):
     $$I_t = \mathrm{norm}(W x_t) + V o_{t-1}, \qquad o_0 = 0.$$
 
     The spikes are those before the block's pooling. V is a layer of its own in the record, on chips and in
-    costs, called NAME_recurrent; its currents are not normalised, and a bias of V acts from the first
-    timestep on. Its state is (the neurons' state, o).
+    costs, called NAME_recurrent; its currents are not normalised. Its state is (the neurons' state, o).
 
     **Arguments:**
 
@@ -27,6 +26,8 @@ class Recurrent(nnx.Module):
     - `recurrent`: V, a [`jaxsnn.layers.Linear`][] or a [`jaxsnn.layers.Conv`][] that keeps the map's size. By
       default a dense V without bias for a linear block, and a convolution of W's kernel, odd, for a map.
     - `rngs`: for the default V.
+    - `bias_at_start`: whether a bias of V acts in the first timestep, when no spikes have come back yet, as
+      in snnTorch; Norse and SpikingJelly run loops of NIR files without it.
 
     **Raises:** `ValueError` that names the layer, for a V that does not fit W's outputs, and without
     `recurrent` and `rngs`.
@@ -36,7 +37,14 @@ class Recurrent(nnx.Module):
     ```
     """
 
-    def __init__(self, block: Block, recurrent: Conv | Linear | None = None, *, rngs: nnx.Rngs | None = None):
+    def __init__(
+        self,
+        block: Block,
+        recurrent: Conv | Linear | None = None,
+        *,
+        rngs: nnx.Rngs | None = None,
+        bias_at_start: bool = True,
+    ):
         units = block.synapse.out_channels
         if recurrent is None:
             if rngs is None:
@@ -48,6 +56,7 @@ class Recurrent(nnx.Module):
                 f"not from {recurrent.in_channels} to {recurrent.out_channels}."
             )
         self.block, self.recurrent = block, recurrent
+        self.bias_at_start = bias_at_start
 
     @property
     def name(self) -> str:
@@ -105,6 +114,8 @@ class Recurrent(nnx.Module):
 
     def _fed_back(self, spikes: Array, time: int | Array, key: Array | None) -> Array:
         out = self.recurrent(spikes[None], start=time, key=key)[0]
+        if self.recurrent.bias is not None and not self.bias_at_start:
+            out = jnp.where(time > 0, out, 0)
         return out.reshape(spikes.shape) if isinstance(self.recurrent, Linear) else out
 
 

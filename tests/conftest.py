@@ -1,5 +1,6 @@
 """Every test runs in float64 with strict dtype promotion and with its array shapes checked."""
 
+import os
 from pathlib import Path
 
 import hypothesis
@@ -7,6 +8,12 @@ import jax
 import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
+
+# Compiling takes most of the time, and most of that is work which only long computations pay back. Processes
+# that tests start inherit both. `JAX_DISABLE_MOST_OPTIMIZATIONS=0` tests the programs that users run.
+if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+    jax.config.update("jax_disable_most_optimizations", True)
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -33,6 +33,11 @@ def finite_difference(function: Callable[[np.ndarray], Any], at: Any, step: floa
     return gradient
 
 
+def with_devices(devices: int) -> str:
+    """This process's `XLA_FLAGS` for one with so many virtual devices."""
+    return f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+
+
 def run_processes(script: str, processes: int, *arguments: Any, devices: int = 1) -> list[str]:
     """What each of `processes` that form one `jax.distributed` system prints, as `sys.argv[1:]` told them.
 
@@ -41,7 +46,7 @@ def run_processes(script: str, processes: int, *arguments: Any, devices: int = 1
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = with_devices(devices)
     started = [
         subprocess.Popen(
             [sys.executable, "-c", _together(script, address, processes, rank), *map(str, arguments)],

@@ -73,8 +73,22 @@ class DeviceFit(eqx.Module):
         """Whether the data determine each fitted resistance to 10 % (one standard error)."""
         return {name: bool(self.wire_errors[NAMES.index(name)] < _LOOSE) for name in self.fitted}
 
-    def report(self) -> str:
-        """What was found, how well, and what cannot be told, in sentences."""
+    def not_identifiable(self, resistances: float = 0.02, conductances: float = 0.01) -> dict[str, float]:
+        """What the data do not determine to these relative standard errors, by name, and to what they do.
+
+        "conductances" stands for their median error.
+        """
+        errors = {name: float(self.wire_errors[NAMES.index(name)]) for name in self.fitted}
+        loose = {name: error for name, error in errors.items() if not error < resistances}
+        median = float(np.median(self.conductance_errors))
+        return loose if median < conductances else loose | {"conductances": median}
+
+    def report(self, resistances: float = 0.02, conductances: float = 0.01) -> str:
+        """What was found, how well, and what cannot be told to which precision, in sentences.
+
+        **Arguments:** `resistances`, `conductances`: relative standard errors that are asked for, of each
+        resistance and of the conductances in the median.
+        """
         lines = []
         for name in NAMES:
             value, error = float(getattr(self.wires, name)), self.wire_errors[NAMES.index(name)]
@@ -88,6 +102,12 @@ class DeviceFit(eqx.Module):
             f"conductances: median {1e6 * np.median(self.conductances):.4g} µS, median error "
             f"{100 * np.median(self.conductance_errors):.2g} %."
         )
+        loose = self.not_identifiable(resistances, conductances)
+        for name, error in loose.items():
+            asked = conductances if name == "conductances" else resistances
+            lines.append(
+                f"Not identifiable to {100 * asked:g} % from these data: {name} (± {100 * error:.2g} %)."
+            )
         for combination, error in zip(self.combinations, self.looseness, strict=True):
             if error < _LOOSE:
                 continue
@@ -102,9 +122,9 @@ class DeviceFit(eqx.Module):
             lines.append(
                 f"Not identifiable from these data: {lost} of {self.conductances.size} conductances."
             )
-        if self.looseness.size and self.looseness[0] >= _LOOSE:
+        if loose:
             lines.append(
-                "Add reads with a known resistance in series with the sense resistors or drivers, or give "
+                "Add reads, also with a known resistance in series with sense resistors or drivers, or give "
                 "the conductances that were meant."
             )
         lines.append(f"mean squared residual {self.chi_squared:.3g} noise², after {self.steps} steps.")

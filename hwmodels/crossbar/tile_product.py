@@ -76,7 +76,7 @@ class TileProduct(eqx.Module):
     - `read_noise`: of the cells.
     - `key`: of the read noise, and of that of converters as built.
     - `adc_full_scale`: in siemens times the inputs' unit; set by [`TileProduct.calibrate`][].
-    - `converter_key`: of the errors of converters as built, drawn once, here.
+    - `converter_key`: of the errors of converters as built, `drawn` once, here.
 
     Warns of inputs beyond the converters' full scale, which are clipped, and says how many there are; under
     `jit` when the program runs.

@@ -21,10 +21,11 @@ class InferenceCost(eqx.Module):
     - `total_j`: the sum of `energy_by_component_j`.
     - `energy_by_component_j`: parts of the processing elements, buffers, DRAM by operand.
     - `energy_by_cause_j`: "operation" (gated parts), "ungated" parts, "leakage", "sram" and "dram" accesses.
-    - `energy_by_layer_j`; `energy_by_layer_and_component_j`.
-    - `cycles`, `latency_s`, with `cycles_by_layer` and `latency_by_layer_s`.
-    - `area_mm2`, `area_by_component_mm2` (DRAM excluded).
-    - `utilisation`: dense products done over those the array had room for; `utilisation_by_layer`.
+    - `energy_by_layer_j`, `energy_by_layer_and_component_j`: by the names of the layers.
+    - `cycles`, `cycles_by_layer`: clocks of the array.
+    - `latency_s`, `latency_by_layer_s`: their time.
+    - `area_mm2`, `area_by_component_mm2`: of the chip, DRAM excluded.
+    - `utilisation`, `utilisation_by_layer`: dense products done over those the array had room for.
     - `macs`, `neuron_updates`: operations charged.
     """
 

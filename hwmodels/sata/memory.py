@@ -27,7 +27,13 @@ Grid = dict[tuple[int, int, int], np.ndarray]
 
 
 class Sram(eqx.Module):
-    """What a buffer costs: reading and writing one block, leakage of one bank, area, access time."""
+    """What a buffer costs, as CACTI has it.
+
+    - `read_j`, `write_j`: one access to a block.
+    - `bank_leakage_w`: of one bank.
+    - `area_mm2`: of all banks.
+    - `access_s`: time of an access.
+    """
 
     read_j: Scalar
     write_j: Scalar

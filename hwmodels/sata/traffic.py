@@ -28,9 +28,16 @@ DATAFLOWS = ("sata", "os", "ws", "is")
 class CycleStatistics(eqx.Module):
     """What one timestep of one layer asks of the array and its memories (words are one byte).
 
-    `sram_*` and `dram_*` count words. A span is a stop cycle less its start cycle. `cycles` is the run's
-    total; of "sata" it is the end of the last ofmap write plus the span of the filter reads, as the energy
-    model charges one timestep. `folds` are the times the array is refilled.
+    - `sram_ifmap_reads`, `sram_filter_reads`, `sram_ofmap_writes`: words between array and buffers.
+    - `dram_ifmap_reads`, `dram_filter_reads`, `dram_ofmap_writes`: words between buffers and DRAM.
+    - `cycles`: the run's total; of "sata" the end of the last ofmap write plus the span of the filter reads,
+      as the energy model charges one timestep.
+    - `sram_ifmap_start_cycle`, `sram_filter_start_cycle`, `sram_ofmap_start_cycle`: of the first access.
+    - `sram_ifmap_span_cycles`, `sram_filter_span_cycles`, `sram_ofmap_span_cycles`: the cycle of the last
+      access less that of the first.
+    - `folds`: times that the array is refilled.
+    - `mapping_efficiency`, `compute_utilisation`, `overall_utilisation`: fractions of the array that is
+      mapped, that computes while it is mapped, and of both.
     """
 
     sram_ifmap_reads: Scalar

@@ -61,7 +61,6 @@ STAGES = {
     "backward": ("pgu", "mac_bwd", "dram_bwd", "glb_bwd", "spad_bwd"),
     "weight_update": ("mac_wup", "dram_wup", "glb_wup", "spad_wup"),
 }
-COMPUTE = ("lif", "mac_fwd", "pgu", "mac_bwd", "mac_wup")
 
 
 def mac_energy_j() -> float:
@@ -77,7 +76,7 @@ class TrainingCost(eqx.Module):
     """What one training step of one sample costs.
 
     - `counts`: operations and memory words by kind (see the table of this module).
-    - `energy_by_count_mac`: their energies, in 16-bit multiply-accumulates; `energy_by_layer_mac`.
+    - `energy_by_count_mac`, `energy_by_layer_mac`: their energies, in 16-bit multiply-accumulates.
     - `energy_by_stage_mac`: forward, backward, weight update.
     - `total_mac`, and `total_j` by [`mac_energy_j`][].
     """

@@ -84,7 +84,15 @@ class Real(Parameter):
 
 @dataclass(frozen=True)
 class Integer(Parameter):
-    """A whole number in [low, high]; arguments and errors as for [`Real`][]."""
+    """A whole number in [low, high]; errors as for [`Real`][].
+
+    **Arguments:**
+
+    - `name`: the keyword of `build`.
+    - `low`, `high`: the range, both ends included.
+    - `unit`: for people.
+    - `log`: search steps of equal ratio, for ranges over decades.
+    """
 
     name: str
     low: Number
@@ -118,6 +126,8 @@ class Integer(Parameter):
 @dataclass(frozen=True)
 class Choice(Parameter):
     """One of some increasing numbers, such as powers of two; its slope is that of the line between them.
+
+    **Arguments:** `name`: the keyword of `build`; `values`: the numbers; `unit`: for people.
 
     **Raises:** `ValueError` for fewer than two values, or values that do not increase.
     """
@@ -162,6 +172,8 @@ class Enumerated:
 
     A traced program cannot vary it: each value is searched on its own, as a Python object, and is compiled on
     its own. Several multiply.
+
+    **Arguments:** `name`: the keyword of `build`; `values`: the objects; `unit`: for people.
 
     **Raises:** `ValueError` for no values, and for values without a hash, such as lists.
     """

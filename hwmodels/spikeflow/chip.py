@@ -11,10 +11,11 @@ from hwmodels.adc import Kind
 from hwmodels.checks import is_traced
 from hwmodels.chip import Analog
 from hwmodels.crossbar import Converters, Crossbar, Device, Settling, Wires
+from hwmodels.crossbar.cells import Cell as Law
 from hwmodels.crossbar.converter import FullScale
-from hwmodels.crossbar.mapping import Calibration, Signs
+from hwmodels.crossbar.mapping import Calibration, CellModel, Signs
 from hwmodels.spikeflow import ranges
-from hwmodels.spikeflow.components import RRAM, Adc, Cell, Components, Mesh
+from hwmodels.spikeflow.components import RRAM, Adc, Cell, Components, Mesh, as_cell
 from hwmodels.spikeflow.ranges import Limit
 from hwmodels.spikeflow.technology import NODES_NM, Rule
 from hwmodels.workload import Scalar, Workload
@@ -83,7 +84,9 @@ class Chip(eqx.Module):
     - `pipeline_start`: fraction of a layer's outputs after which the next layer starts, in (0, 1].
     - `node_nm`: technology node that the chip is built in. The constants are scaled to it; the clock is a
       parameter of its own, which [`scale_to_node`][] moves along.
-    - `cell`, `adc`, `components`, `mesh`: constants with their sources.
+    - `cell`: constants of a memory cell with their sources, and its law where it is no resistor;
+      `cell=Sinh(v0=0.25)` is the published cell with that law.
+    - `adc`, `components`, `mesh`: constants with their sources.
     - `wires`, `device`: the circuit of a crossbar, in ohm and siemens. A device without `bits` has the levels
       of `cell.bits`.
     - `settling`: when currents are sampled after the rows step, see [`hwmodels.crossbar.Settling`][]; its
@@ -133,7 +136,7 @@ class Chip(eqx.Module):
     cycle_clocks: Scalar = 26
     pipeline_start: Scalar = 0.75
     node_nm: Scalar = 65.0
-    cell: Cell = RRAM
+    cell: Cell = eqx.field(default=RRAM, converter=as_cell)
     adc: Adc = Adc()
     components: Components = Components()
     mesh: Mesh = Mesh()
@@ -160,6 +163,11 @@ class Chip(eqx.Module):
         for name, kind in _PARTS.items():
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}.")
+        if not isinstance(self.cell.law, Law | None):
+            raise TypeError(
+                f"cell.law must be None or a law such as Sinh(v0=0.25), got {self.cell.law!r}; a function "
+                "makes one by hwmodels.crossbar.Law."
+            )
         ranges.check(self.limits())
         for name, word, allowed in (
             ("partition", self.partition, Partition),
@@ -168,6 +176,7 @@ class Chip(eqx.Module):
             ("neuron", self.neuron, Neuron),
             ("node_rule", self.node_rule, Rule),
             ("adc.kind", self.adc.kind, Kind),
+            ("cell.model", self.cell.model, CellModel),
             ("signs", self.signs, Signs),
             ("calibration", self.calibration, Calibration),
             ("full_scale", self.full_scale, FullScale),
@@ -194,17 +203,22 @@ class Chip(eqx.Module):
         """What tables call it: node, cell, size of a crossbar, bits, and how signs and gains are made."""
         gain = "no gain" if self.calibration == "none" else f"{self.calibration} gain"
         return (
-            f"SpikeFlow, {_plain(self.node_nm)} nm, {self.cell.name.upper()} "
+            f"SpikeFlow, {_plain(self.node_nm)} nm, {self._cell_name} "
             f"{_plain(self.crossbar_rows)}×{_plain(self.crossbar_columns)}, "
             f"{_plain(self.weight_bits)}-bit weights, {_plain(self.adc_bits)}-bit ADC, {self.signs}, {gain}"
         )
+
+    @property
+    def _cell_name(self) -> str:
+        law = self.cell.law
+        return self.cell.name.upper() + ("" if law is None else f" ({type(law).__name__})")
 
     @property
     def facts(self) -> dict[str, str]:
         """The same for columns of tables."""
         return {
             "node": f"{_plain(self.node_nm)} nm",
-            "size": f"{self.cell.name.upper()} {_plain(self.crossbar_rows)}×{_plain(self.crossbar_columns)}",
+            "size": f"{self._cell_name} {_plain(self.crossbar_rows)}×{_plain(self.crossbar_columns)}",
             "bits": f"{_plain(self.weight_bits)}-bit weights, {_plain(self.adc_bits)}-bit ADC",
         }
 
@@ -229,6 +243,10 @@ class Chip(eqx.Module):
             slices=slices,
             **self._words("partition", "signs", "calibration"),
             settling=self.settling,
+            cell=self.cell.law,
+            read_voltage_v=self.cell.read_voltage_v,
+            cell_model=self.cell.model,
+            activity=self.cell.activity,
         )
 
     def converters(self) -> Converters:
@@ -277,6 +295,8 @@ class Chip(eqx.Module):
         own = [Limit(name, getattr(self, name), *bounds) for name, bounds in _RANGES.items()]
         parts = [
             Limit("cell.bits", self.cell.bits, 1, 16),
+            Limit("cell.read_voltage_v", self.cell.read_voltage_v, 1e-6, 100),
+            Limit("cell.activity", self.cell.activity, 1e-6, 1),
             Limit("adc.capacitor_share", self.adc.capacitor_share, 0, 1),
             Limit("adc.reference_bits", self.adc.reference_bits, 1, 16),
         ]

@@ -9,9 +9,13 @@ Sources, by their letter in the comments below:
 - **C**: CACTI 7.0 as SATA_Sim configures it (28 nm), brought to 65 nm by the same rule.
 """
 
+import dataclasses
+
 import equinox as eqx
 
 from hwmodels.adc import Adc as Adc
+from hwmodels.crossbar.cells import Cell as Law
+from hwmodels.crossbar.mapping import CellModel
 from hwmodels.spikeflow.technology import scaling
 from hwmodels.workload import Scalar
 
@@ -38,6 +42,12 @@ class Cell(eqx.Module):
     - `area_um2`: a 64×64 crossbar, in µm².
     - `cmos`: whether the cell shrinks with the technology node.
     - `cacti_read_j`: the same read as CACTI has it, where `read_j` is a slip of the script; None where not.
+    - `law`: its current by its voltages, e.g. [`hwmodels.crossbar.Sinh`][]; None is a resistor. It decides
+      accuracy alone: `read_j` is a constant of the published tool.
+    - `read_voltage_v`: of a spike, in volt.
+    - `model`: how products with a law are found, see [`hwmodels.crossbar.mapping.Crossbar`][]; "exact" solves
+      every tile for every input vector, which whole test sets have no time for.
+    - `activity`: the share of rows that spike, which `"mean-activity"` linearises at.
     """
 
     name: str = eqx.field(static=True)
@@ -46,6 +56,10 @@ class Cell(eqx.Module):
     area_um2: Scalar
     cmos: bool = eqx.field(static=True, default=False)
     cacti_read_j: Scalar | None = None
+    law: Law | None = None
+    read_voltage_v: Scalar = 0.1
+    model: CellModel = eqx.field(static=True, default="mean-activity")
+    activity: Scalar = 0.2
 
 
 RRAM = Cell(name="rram", bits=4, read_j=1.76423e-12, area_um2=26.2144)
@@ -114,3 +128,8 @@ class Components(eqx.Module):
     multiplier_8_bit_um2: Scalar = _kernel_um2(101.472)  # K
     comparator_8_bit_um2: Scalar = _kernel_um2(15.456)  # K
     neuron_um2: Scalar = _kernel_um2(129.0)  # K: one LIF unit of SATA, 0.000129 mm² at 28 nm
+
+
+def as_cell(cell: Cell | Law) -> Cell:
+    """A cell; of a law alone, the published RRAM cell with that law."""
+    return dataclasses.replace(RRAM, law=cell) if isinstance(cell, Law) else cell

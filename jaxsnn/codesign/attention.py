@@ -1,10 +1,12 @@
 """What the products of spikes with spikes ask of a digital chip."""
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hwmodels import sata
+from hwmodels.chip import Chip, Cost
 from hwmodels.workload import Layer, Scalar, Workload
 from jaxsnn.codesign.workload import Conventions
 from jaxsnn.network import LayerRecord
@@ -77,26 +79,97 @@ def attention_workloads(records: Sequence[LayerRecord], timesteps: Scalar) -> di
     return found
 
 
-def attention_energy_j(
-    records: Sequence[LayerRecord],
-    timesteps: Scalar,
-    chip: sata.Accelerator | None = None,
-    conventions: Conventions = "corrected",
-) -> dict[str, float]:
-    """Joule of every attention product of one inference on a SATA accelerator, all heads together.
+def attention_costs(
+    records: Sequence[LayerRecord], timesteps: Scalar, chip: Chip, conventions: Conventions = "corrected"
+) -> dict[str, "Products"]:
+    """What every attention product of one inference costs on a digital chip, all heads one after another.
 
     Operands are priced at their own bits, as an array that adapts its elements to each layer would have them.
 
-    **Arguments:** as for [`attention_workloads`][]; `chip` by default the published one.
+    **Arguments:** as for [`attention_workloads`][].
 
-    **Returns:** joule by "layer: scores" and "layer: mixture".
+    **Returns:** a cost by "layer: scores" and "layer: mixture".
     """
-    chip = sata.Accelerator() if chip is None else chip
     heads = {record.name: record.attention.heads for record in records if record.attention is not None}
     return {
-        name: heads[name.rsplit(": ", 1)[0]] * float(chip.cost(workload, conventions).energy_j)
+        name: Products(chip.cost(workload, conventions), heads[name.rsplit(": ", 1)[0]])
         for name, workload in attention_workloads(records, timesteps).items()
     }
+
+
+def attention_energy_j(
+    records: Sequence[LayerRecord],
+    timesteps: Scalar,
+    chip: Chip | None = None,
+    conventions: Conventions = "corrected",
+) -> dict[str, float]:
+    """Joule of every attention product; see [`attention_costs`][].
+
+    **Arguments:** as there; `chip` by default the published SATA accelerator.
+    """
+    chip = sata.Accelerator() if chip is None else chip
+    costs = attention_costs(records, timesteps, chip, conventions)
+    return {name: float(cost.energy_j) for name, cost in costs.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Products:
+    """The cost of one head's product, and how many heads there are."""
+
+    cost: Cost
+    heads: int
+
+    @property
+    def energy_j(self) -> Scalar:
+        return self.heads * self.cost.energy_j
+
+    @property
+    def latency_s(self) -> Scalar:
+        return self.heads * self.cost.latency_s
+
+    @property
+    def energy_by_component_j(self) -> dict[str, Scalar]:
+        return {name: self.heads * value for name, value in self.cost.energy_by_component_j.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class WithProducts:
+    """A [`hwmodels.chip.Cost`][] of a network's layers, and of the attention products on the same arrays."""
+
+    layers: Cost
+    products: Mapping[str, Products]
+
+    @property
+    def energy_j(self) -> Scalar:
+        return self.layers.energy_j + sum(cost.energy_j for cost in self.products.values())
+
+    @property
+    def latency_s(self) -> Scalar:
+        return self.layers.latency_s + sum(cost.latency_s for cost in self.products.values())
+
+    @property
+    def area_mm2(self) -> Scalar:
+        return self.layers.area_mm2
+
+    @property
+    def energy_by_component_j(self) -> dict[str, Scalar]:
+        total = dict(self.layers.energy_by_component_j)
+        for cost in self.products.values():
+            for name, value in cost.energy_by_component_j.items():
+                total[name] = total.get(name, 0.0) + value
+        return total
+
+    @property
+    def energy_by_layer_j(self) -> dict[str, Scalar]:
+        return {**self.layers.energy_by_layer_j, **{n: c.energy_j for n, c in self.products.items()}}
+
+    @property
+    def latency_by_layer_s(self) -> dict[str, Scalar]:
+        return {**self.layers.latency_by_layer_s, **{n: c.latency_s for n, c in self.products.items()}}
+
+    @property
+    def area_by_component_mm2(self) -> Mapping[str, Scalar]:
+        return self.layers.area_by_component_mm2
 
 
 def _number(value: Any) -> Any:

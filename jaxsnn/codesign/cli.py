@@ -15,8 +15,6 @@ from rich.console import Console
 from jaxsnn.codesign.sources import CHIPS, MODELS, ChipReader
 from jaxsnn.codesign.table import console as terminal
 
-Command = Callable[[argparse.Namespace, Console], None]
-
 _EXAMPLES = """examples:
   {prog} evaluate --network model.nir --data arrays.npz --chip spikeflow --timesteps 8 --out result
   {prog} evaluate --network digits_convnet --data digits --chip sata --draws 2

@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwmodels.chip import Chip, arithmetic, require_chip
+from hwmodels import sata
+from hwmodels.chip import Chip, Digital, arithmetic, require_chip
 from hwmodels.flops import estimated_energy
+from jaxsnn.codesign.attention import WithProducts, attention_costs
 from jaxsnn.codesign.metrics import metrics
 from jaxsnn.codesign.provenance import machine
 from jaxsnn.codesign.report import OnChip, Report
@@ -53,6 +55,10 @@ def evaluate(
     print(report)
     report.save("report")
     ```
+
+    Products of spikes with spikes, of a [`jaxsnn.attention.SpikingAttention`][], are part of the cost of a
+    digital chip. A crossbar cannot hold them: its chip's cost is without them, and `beside_j` says what the
+    published SATA array would take for them.
 
     Every draw is a chip of its own, with its own devices. A chip is priced at the mean of the spike rates
     that its draws show on the test inputs: spikes that a chip loses cost nothing there.
@@ -148,6 +154,10 @@ def _on_chip(
         dataclasses.replace(on_chip, weight_bits=own.weight_bits, weight_sparsity=own.weight_sparsity)
         for on_chip, own in zip(record, software[0].record, strict=True)
     )
+    cost = chip.cost(to_workload(asked, timesteps), conventions)
+    # No crossbar holds spikes as its weights: beside one, attention's products are those of a SATA array.
+    digital = isinstance(arithmetic(chip), Digital)
+    products = attention_costs(asked, timesteps, chip if digital else sata.Accelerator(), conventions)
     return OnChip(
         name=name,
         label=chip.label,
@@ -155,7 +165,8 @@ def _on_chip(
         by_network=accuracies,
         software=np.array([one.accuracy for one in software]),
         record=record,
-        cost=chip.cost(to_workload(asked, timesteps), conventions),
+        cost=WithProducts(cost, products) if digital and products else cost,
+        beside_j={} if digital else {name: float(each.energy_j) for name, each in products.items()},
     )
 
 

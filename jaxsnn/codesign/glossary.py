@@ -10,36 +10,38 @@ import typing
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
+from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
 
-from hwmodels import crossbar, sata, spikeflow
+import hwmodels
+from hwmodels import adc, crossbar, sata, search, spikeflow
+from hwmodels.crossbar import laws, write_verify
 from jaxsnn import neuron
 from jaxsnn.codesign.noise_aware import NoiseAware
 from jaxsnn.codesign.penalties import EnergyPenalty, SpikePenalty
 from jaxsnn.codesign.table import Table
 from jaxsnn.learning.config import TrainConfig
 
+
+def _public(*rooms: ModuleType) -> Iterator[type]:
+    """The frozen classes that modules show, what users write before what they are answered."""
+    for room in rooms:
+        shown = getattr(room, "__all__", vars(room))
+        for each in (getattr(room, name) for name in shown if not name.startswith("_")):
+            if not inspect.isclass(each) or inspect.isabstract(each):
+                continue
+            if is_dataclass(each) and each.__module__.startswith("hwmodels."):
+                yield each
+
+
 DESCRIBED: dict[str, type] = {
     each.__name__: each
     for each in (
         spikeflow.Chip,
         spikeflow.Cell,
-        spikeflow.Adc,
-        spikeflow.Components,
-        spikeflow.Mesh,
         sata.Accelerator,
-        sata.Array,
-        sata.Buffers,
-        sata.Precision,
         crossbar.Crossbar,
-        crossbar.Wires,
-        crossbar.Device,
-        crossbar.Variation,
-        crossbar.Faults,
-        crossbar.Drift,
-        crossbar.ReadNoise,
-        crossbar.BitResistors,
-        crossbar.Converters,
+        *_public(spikeflow, adc, sata, crossbar, laws, write_verify, search, hwmodels),
         neuron.LIF,
         neuron.IF,
         neuron.CubaLIF,
@@ -69,6 +71,10 @@ _UNITS = {
     "_clocks": "clock",
     "_kelvin": "K",
     "_volt": "V",
+    "_v": "V",
+    "_farad": "F",
+    "_js": "J·s",
+    "_ampere": "A",
 }
 _IN_WORDS = {r"in ohm|ohm,": "Ω", r"in bytes|bytes": "byte", r"^Bits of": "bit"}
 _RANGE = re.compile(
@@ -195,7 +201,8 @@ def _parameters(described: type) -> Iterator[tuple[str, Any]]:
 def _meanings(described: type) -> dict[str, str]:
     """What the **Arguments:** section says of each name."""
     document = inspect.getdoc(described) or ""
-    _, _, section = document.partition("**Arguments:**")
+    # What is answered has no arguments, and its parts are listed right away.
+    _, _, section = document.partition("**Arguments:**" if "**Arguments:**" in document else "\n\n")
     section = re.split(r"\n\n(?:\*\*|Source|Defaults?:|[A-Z])", section)[0]
     inline = not re.search(r"^\s*- `", section, re.MULTILINE)
     parts = re.split(r";\s+(?=`)", section) if inline else re.split(r"\n\s*- (?=`)", "\n" + section)

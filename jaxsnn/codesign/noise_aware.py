@@ -13,6 +13,7 @@ from hwmodels.chip import Analog
 from hwmodels.crossbar import Converters, Crossbar, Wires, deploy, effective_conductance
 from hwmodels.crossbar.deploy import target_tiles
 from hwmodels.crossbar.expansion import Linearised, Reused
+from hwmodels.crossbar.linearised import linearised
 from hwmodels.crossbar.lumped import Lumped
 from hwmodels.crossbar.programming import Solve
 from hwmodels.sharding import distributed
@@ -73,16 +74,19 @@ class NoiseAware(Transform):
                 "NoiseAware.software is the fraction of steps without the chip, in [0, 1); "
                 f"got {self.software}."
             )
-        if self.software and (self.converters or self.crossbar.device.read_noise):
+        by_tile = self.converters or self.crossbar.device.read_noise or self.crossbar.reads_exactly
+        if self.software and by_tile:
             raise ValueError(
-                "NoiseAware.software needs a chip that is weights alone; leave out converters and read noise."
+                "NoiseAware.software needs a chip that is weights alone; leave out converters, read noise "
+                "and cells that are solved exactly."
             )
 
     def _solution(self, network: Network) -> dict[str, Any]:
         params = split_parameters(settled(network))[1]
         tiles = target_tiles(params, self.crossbar, groups=groups_of(network, params))
         at = self._cut(EXPANSIONS[self.between].at)
-        return {dtype: at(G, self.crossbar.wires) for dtype, G in tiles.items()}
+        seen = {dtype: linearised(G, self.crossbar) for dtype, G in tiles.items()}
+        return {dtype: at(G, self.crossbar.wires) for dtype, G in seen.items()}
 
     def init(self, network: Network) -> Any:
         """Steps since the last solution, and that solution: none yet."""

@@ -30,7 +30,9 @@ class OnChip:
     - `by_network`: accuracy of every draw, shape (networks, draws); fractions.
     - `software`: accuracy without hardware, shape (networks,).
     - `record`: one per weighted layer, with the rates on the chips, averaged over draws.
-    - `cost`: what the chip's cost model says of these rates.
+    - `cost`: what the chip's cost model says of these rates; on a digital chip with attention's products.
+    - `beside_j`: joule of attention's products on the published SATA array, by product, where the chip has
+      crossbars, which cannot hold them: they are in none of its other numbers.
     """
 
     name: str
@@ -40,6 +42,7 @@ class OnChip:
     record: tuple[LayerRecord, ...]
     cost: Cost
     facts: Mapping[str, str] = field(default_factory=dict)
+    beside_j: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def accuracies(self) -> np.ndarray:
@@ -120,6 +123,7 @@ class OnChip:
             "energy_by_layer_j": _floats(self.cost.energy_by_layer_j),
             "latency_by_layer_s": _floats(self.cost.latency_by_layer_s),
             "area_by_component_mm2": _floats(self.cost.area_by_component_mm2),
+            **({"beside_j": dict(self.beside_j)} if self.beside_j else {}),
             "spike_rates": self.spike_rates,
             "input_rates": {layer.name: float(layer.input_rate) for layer in self.record},
         }
@@ -338,6 +342,7 @@ def cost_tables(report: Report) -> list[Table]:
     by_layer = {name: _floats(cost.energy_by_layer_j) for name, cost in costs.items()}
     latencies = {name: _floats(cost.latency_by_layer_s) for name, cost in costs.items()}
     layers = [layer.name for layer in report.record]
+    layers += [name for name in dict.fromkeys(n for c in by_layer.values() for n in c) if name not in layers]
     return [
         _parts(
             "Energy by component",
@@ -347,9 +352,7 @@ def cost_tables(report: Report) -> list[Table]:
             _largest(energies),
             share=True,
         ),
-        _parts(
-            "Energy by layer", "layer", by_layer, partial(si, unit="J"), layers, note=_free(report.record)
-        ),
+        _parts("Energy by layer", "layer", by_layer, partial(si, unit="J"), layers, note=_free(report)),
         _parts("Latency by layer", "layer", latencies, partial(si, unit="s"), layers, note=_LATENCY_NOTE),
         _parts(
             "Area by component",
@@ -415,8 +418,9 @@ def rate_table(report: Report) -> Table:
     )
 
 
-def _free(record: Sequence[LayerRecord]) -> str:
-    """How biases and normalisation are priced, where there are any."""
+def _free(report: Report) -> str:
+    """How biases, normalisation and attention are priced, where there are any."""
+    record = report.record
     said = []
     if any(layer.bias for layer in record):
         said.append("Biases are added digitally, once an output and timestep.")
@@ -424,10 +428,12 @@ def _free(record: Sequence[LayerRecord]) -> str:
         said.append("Normalisation that timesteps share is folded into weights and a bias.")
     if any(layer.norm == "timestep" for layer in record):
         said.append("Normalisation of each timestep multiplies and adds at every output.")
-    if any(layer.attention is not None for layer in record):
+    beside = {name: sum(chip.beside_j.values()) for name, chip in report.chips.items() if chip.beside_j}
+    if beside:
+        listed = ", ".join(f"{si(energy, 'J')} for {name}" for name, energy in beside.items())
         said.append(
-            "Products of spikes with spikes in attention are on no crossbar and in none of these energies: "
-            "jaxsnn.codesign.attention.attention_energy_j prices them on SATA."
+            "Attention multiplies spikes with spikes, which no crossbar can hold as weights: these products "
+            f"are in none of a crossbar chip's numbers, and a SATA array beside it would take {listed}."
         )
     return " ".join(said)
 

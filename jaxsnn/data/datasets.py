@@ -198,6 +198,11 @@ def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset
 
     **Raises:** `ValueError` for an unknown name or option, a missing, damaged or incomplete file.
     """
+    return loader_of(name, path=path, **options)()
+
+
+def loader_of(name: str, *, path: str | PathLike | None = None, **options) -> Callable[[], Dataset]:
+    """[`load`][] in two steps: names are checked now, files are read by the call of what is returned."""
     if name not in _LOADERS:
         raise ValueError(f"unknown data set {name!r}; known are {', '.join(sorted(_LOADERS))}.")
     if path is not None:
@@ -210,4 +215,4 @@ def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset
     for option in options:
         if option not in known:
             raise ValueError(f"data set {name!r} has no option {option!r}; it takes {', '.join(known)}.")
-    return loader(**options)
+    return partial(loader, **options)

@@ -1,7 +1,11 @@
 """The settings of a training run."""
 
+import inspect
 import math
-from dataclasses import dataclass
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
 
 import optax
 
@@ -11,6 +15,15 @@ def _check_count(name: str, value: int, least: int) -> None:
         raise ValueError(f"{name} must be a whole number, got {value!r}.")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}.")
+
+
+def without_addresses(text: str) -> str:
+    """Of functions, which print with one that every process chooses anew."""
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
+
+
+def _takes_a_rate(make: Any) -> bool:
+    return callable(make) and next(iter(inspect.signature(make).parameters), "") == "learning_rate"
 
 
 @dataclass(frozen=True)
@@ -24,7 +37,10 @@ class TrainConfig:
     - `learning_rate`: of the start; `decay_at` are fractions of all epochs at which it is multiplied by
       `decay_factor` (Bhattacharjee et al.: divided by 10 at 50 % and 75 %).
     - `schedule`: "step" as said, or "cosine" from `learning_rate` down to zero.
-    - `optimizer`: "adam" or "sgd" (momentum 0.9); `weight_decay` is added to the gradient, as torch does.
+    - `optimizer`: "adam", "sgd" (momentum 0.9) or another name in optax that makes an optimiser of a learning
+      rate, e.g. "lion"; a function that does so, e.g. `partial(optax.adamw, weight_decay=1e-2)`; or any
+      [`optax.GradientTransformation`][], whose rate is its own. A checkpoint tells functions by their name.
+    - `weight_decay`: is added to the gradient, as torch does.
     - `label_smoothing`: share of the target spread evenly over all classes.
     - `loss_at`: "last", the cross-entropy of the logits after all timesteps, or "every", its mean over the
       logits after each timestep, for networks that exit early.
@@ -44,7 +60,9 @@ class TrainConfig:
     batch_size: int = 64
     timesteps: int = 5
     learning_rate: float = 4e-3
-    optimizer: str = "adam"
+    optimizer: (
+        str | Callable[[optax.Schedule], optax.GradientTransformation] | optax.GradientTransformation
+    ) = "adam"
     decay_at: tuple[float, ...] = (0.5, 0.75)
     decay_factor: float = 0.1
     schedule: str = "step"
@@ -70,8 +88,18 @@ class TrainConfig:
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}.")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise ValueError(f"weight_decay must be zero or more and finite, got {self.weight_decay}.")
-        if self.optimizer not in ("adam", "sgd"):
-            raise ValueError(f"optimizer must be 'adam' or 'sgd', got {self.optimizer!r}.")
+        if isinstance(self.optimizer, str) and not _takes_a_rate(getattr(optax, self.optimizer, None)):
+            raise ValueError(
+                "optimizer must be 'adam', 'sgd', another optimiser of optax that takes a learning rate, or "
+                f"such a function; got {self.optimizer!r}."
+            )
+        if not isinstance(self.optimizer, str | optax.GradientTransformation) and not callable(
+            self.optimizer
+        ):
+            raise ValueError(
+                "optimizer must be a name, a function of the learning rate or an optax transformation; "
+                f"got {self.optimizer!r}."
+            )
         if self.loss_at not in ("last", "every"):
             raise ValueError(f"loss_at must be 'last' or 'every', got {self.loss_at!r}.")
         if self.schedule not in ("step", "cosine"):
@@ -87,6 +115,11 @@ class TrainConfig:
         if not all(0 < at < 1 for at in self.decay_at):
             raise ValueError(f"decay_at are fractions of the epochs between 0 and 1, got {self.decay_at}.")
 
+    def facts(self) -> dict[str, Any]:
+        """The settings as JSON holds them, the same in every process."""
+        facts = {each.name: getattr(self, each.name) for each in fields(self)}
+        return facts | {"optimizer": without_addresses(str(self.optimizer))}
+
     def rate(self, steps_per_epoch: int) -> optax.Schedule:
         """The learning rate as a function of the optimiser step."""
         if self.schedule == "cosine":
@@ -100,7 +133,10 @@ class TrainConfig:
 
     def transformation(self, steps_per_epoch: int) -> optax.GradientTransformation:
         """The optax optimiser."""
-        rate = self.rate(steps_per_epoch)
-        optimizer = optax.adam(rate) if self.optimizer == "adam" else optax.sgd(rate, momentum=0.9)
+        optimizer = self.optimizer
+        if not isinstance(optimizer, optax.GradientTransformation):
+            make = getattr(optax, optimizer) if isinstance(optimizer, str) else optimizer
+            settings = {"momentum": 0.9} if optimizer == "sgd" else {}
+            optimizer = make(self.rate(steps_per_epoch), **settings)
         decay = [optax.add_decayed_weights(self.weight_decay)] if self.weight_decay else []
         return optax.chain(*decay, optimizer)

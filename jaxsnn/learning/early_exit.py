@@ -155,6 +155,7 @@ def run_until_sure(
         logits.append(chosen)
         times.append(time)
         computed.append(step)
+    # `concatenate` is typed for arrays of one known type.
     return ExitResult(np.concatenate(logits), np.concatenate(times), tuple(computed))  # type: ignore[arg-type]
 
 

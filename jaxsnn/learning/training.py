@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import re
 import time
 import warnings
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from jaxsnn.data.datasets import Dataset
 from jaxsnn.encoding import Frames, inputs_of
 from jaxsnn.layers import Conv, Linear
 from jaxsnn.learning.checkpoint import Checkpoints, digest
-from jaxsnn.learning.config import TrainConfig
+from jaxsnn.learning.config import TrainConfig, without_addresses
 from jaxsnn.learning.evaluation import (
     Evaluation,
     check_finite,
@@ -38,7 +37,7 @@ from jaxsnn.learning.evaluation import (
 from jaxsnn.learning.lock import locked
 from jaxsnn.learning.progress import Progress
 from jaxsnn.learning.tensorboard import scalars
-from jaxsnn.learning.transform import OfParameters, Transform, apply_transform, as_transform
+from jaxsnn.learning.transform import Transform, Transforms, apply_transform, as_transform
 from jaxsnn.network import LayerRecord, Network
 
 __all__ = [
@@ -51,6 +50,7 @@ __all__ = [
     "apply_transform",
     "evaluate",
     "fit",
+    "identity",
     "split_parameters",
 ]
 
@@ -113,10 +113,6 @@ def _check_outputs(network: Network, dataset: Dataset, timesteps: int) -> None:
         )
 
 
-# Functions print with it, and every process chooses it anew.
-_ADDRESS = r" at 0x[0-9a-f]+"
-
-
 def _described(value: Any) -> str:
     """Text by which two values can be told apart, the same in every process."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -124,25 +120,31 @@ def _described(value: Any) -> str:
             f"{each.name}={_described(getattr(value, each.name))}" for each in fields(value) if each.repr
         )
         return f"{type(value).__name__}({parts})"
+    if type(value) in (tuple, list):
+        return f"({', '.join(map(_described, value))})"
     if isinstance(value, np.ndarray | jax.Array):
         return f"array {digest(value)[:16]}"
-    return re.sub(_ADDRESS, "", repr(value))
+    return without_addresses(repr(value))
 
 
-def _identity(
+def identity(
     network: Network,
     dataset: Dataset,
     config: TrainConfig,
-    transform: Transform | None,
-    penalty: Penalty | None,
+    transform: Transform | None = None,
+    penalty: Penalty | None = None,
 ) -> dict[str, Any]:
+    """What a training run depends on, JSON-able: two runs with the same identity do the same.
+
+    **Arguments:** as for [`fit`][]; `network` before the training.
+    """
     graphdef, state = nnx.split(network)
     shapes = [
         (jax.tree_util.keystr(path), str(leaf.dtype), leaf.shape)
         for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]
     ]
-    described = re.sub(_ADDRESS, "", f"{shapes} {graphdef}")
-    identity = asdict(config) | {
+    described = without_addresses(f"{shapes} {graphdef}")
+    identity = config.facts() | {
         "network": hashlib.sha256(described.encode()).hexdigest()[:16],
         "initial_weights": digest(state)[:16],
         "transform": _described(transform),
@@ -299,7 +301,7 @@ def fit(
     config: TrainConfig,
     *,
     checkpoint_dir: str | PathLike | None = None,
-    transform: Transform | OfParameters | None = None,
+    transform: Transforms | None = None,
     penalty: Penalty | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
     tensorboard_dir: str | PathLike | None = None,
@@ -350,7 +352,7 @@ def _fit(
     dataset: Dataset,
     config: TrainConfig,
     checkpoint_dir: str | PathLike | None,
-    transform: Transform | OfParameters | None,
+    transform: Transforms | None,
     penalty: Penalty | None,
     on_epoch: Callable[[EpochMetrics], None] | None,
     tensorboard_dir: str | PathLike | None,
@@ -373,7 +375,7 @@ def _fit(
     first_process = jax.process_index() == 0
     checkpoints = None
     if checkpoint_dir is not None:
-        checkpoints = Checkpoints(checkpoint_dir, _identity(network, dataset, config, chosen, penalty))
+        checkpoints = Checkpoints(checkpoint_dir, identity(network, dataset, config, chosen, penalty))
         restored = checkpoints.restore(
             "last", (params, rest, opt_state, transform_state), may_grow=_epochs_if_finished
         )

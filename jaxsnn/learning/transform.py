@@ -1,6 +1,6 @@
 """What stands between a network and its forward pass in training: a chip, a quantiser, a mask."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,12 +67,64 @@ class Stateless(OnParameters):
         return self.function(params, key)
 
 
-def as_transform(transform: Transform | OfParameters) -> Transform:
-    """A plain function is a transform without state."""
+@dataclass(frozen=True)
+class Chain(Transform):
+    """Transforms one after the other, each on the network that the one before makes: pruned, then on a chip.
+
+    ```
+    fit(network, data, config, transform=[masked(masks), NoiseAware(crossbar)])
+    ```
+
+    **Arguments:** `transforms`: at least one; each draws from a stream of its own.
+
+    **Raises:** `ValueError` for none.
+    """
+
+    transforms: tuple[Transform, ...]
+
+    def __post_init__(self):
+        if not self.transforms:
+            raise ValueError("a chain of transforms has at least one; for none, pass transform=None.")
+
+    def init(self, network: Network) -> Any:
+        """The states of all."""
+        return tuple(each.init(network) for each in self.transforms)
+
+    def update(self, network: Network, state: Any, key: Any) -> Any:
+        """Each sees the network that it is going to be applied to."""
+        found = []
+        for each, own, drawn in self._each(state, key):
+            found.append(each.update(network, own, drawn))
+            if len(found) < len(self.transforms):
+                network = each.apply(network, found[-1], drawn)
+        return tuple(found)
+
+    def apply(self, network: Network, state: Any, key: Any) -> Network:
+        """The network of the last one."""
+        for each, own, drawn in self._each(state, key):
+            network = each.apply(network, own, drawn)
+        return network
+
+    def evaluation(self) -> "Chain":
+        """Each as test images see it."""
+        return Chain(tuple(each.evaluation() for each in self.transforms))
+
+    def _each(self, state: Any, key: Any) -> Iterator[tuple[Transform, Any, Any]]:
+        for index, (each, own) in enumerate(zip(self.transforms, state, strict=True)):
+            yield each, own, None if key is None else jax.random.fold_in(key, index)
+
+
+Transforms = Transform | OfParameters | Sequence[Transform | OfParameters]
+
+
+def as_transform(transform: Transforms) -> Transform:
+    """A plain function is a transform without state, and several are a [`Chain`][]."""
+    if isinstance(transform, Sequence):
+        return Chain(tuple(map(as_transform, transform)))
     return transform if isinstance(transform, Transform) else Stateless(transform)
 
 
-def apply_transform(network: Network, transform: Transform | OfParameters, *, key: Any = None) -> Network:
+def apply_transform(network: Network, transform: Transforms, *, key: Any = None) -> Network:
     """A copy of the network as `transform` runs it: with the masks or levels of its training written in.
 
     [`jaxsnn.learning.training.fit`][] leaves the network that was trained, not the one that ran.

@@ -22,6 +22,7 @@ def digits_convnet(
     width: int = 16,
     classes: int = 10,
     image_size: int = 8,
+    in_channels: int = 1,
     neuron: Callable[[], Neuron] = _NEURON,
     norm: Callable[[int], Normalization] | None = None,
     encoding: Encoding = Direct(),
@@ -33,7 +34,7 @@ def digits_convnet(
     **Arguments:**
 
     - `width`: channels of the first convolution.
-    - `classes`, `image_size`: 10 and 8 for scikit-learn's digits.
+    - `classes`, `image_size`, `in_channels`: 10, 8 and 1 for scikit-learn's digits.
     - `neuron`: makes one layer of neurons, e.g. `partial(LIF, leak=0.9)`.
     - `norm`: makes a normalisation from a channel count; it follows all weights but the last.
     - `encoding`: direct or Poisson.
@@ -52,7 +53,7 @@ def digits_convnet(
 
     return Network(
         [
-            Block("conv1", Conv(1, width, **options), **after(width)),
+            Block("conv1", Conv(in_channels, width, **options), **after(width)),
             Block("conv2", Conv(width, 2 * width, **options), **after(2 * width), pool=2),
             Block("fc1", Linear(2 * width * side * side, 4 * width, **options), **after(4 * width)),
             Block("fc2", Linear(4 * width, classes, **options), Readout()),

@@ -1,10 +1,16 @@
 """Chips from gin files, as `evaluate --chip FILE.gin` reads them."""
 
+import textwrap
+
+import equinox as eqx
 import pytest
 
 from experiments import __main__
 from experiments.chip_file import read_chip_file
 from hwmodels import sata, spikeflow
+from hwmodels.adc import AsBuilt
+from hwmodels.crossbar import Capacitances, Settling, Sinh, Transistor, preset
+from hwmodels.crossbar.write_verify import Adaptive
 
 
 def written(tmp_path, text):
@@ -26,6 +32,46 @@ def test_a_file_may_bind_both(tmp_path):
     chips = read_chip_file(written(tmp_path, "Chip.mux_ratio = 4\nAccelerator.dataflow = 'os'\n"))
     assert list(chips) == ["mine Chip", "mine Accelerator"]
     assert isinstance(chips["mine Accelerator"], sata.Accelerator)
+
+
+def test_a_file_says_every_part_of_a_chip(tmp_path):
+    """Measured devices, laws of cells, converters as built, settling and programming."""
+    text = """
+        Chip.cell = @Cell()
+        Cell.name = "pcm"
+        Cell.bits = 4
+        Cell.read_j = 1e-12
+        Cell.area_um2 = 30.0
+        Cell.law = @Transistor()
+        Transistor.vg = 2.0
+        Chip.device = @pcm_joshi_2020()
+        pcm_joshi_2020.time_s = 60.0
+        Chip.adc = @Adc()
+        Adc.build = @AsBuilt()
+        AsBuilt.offset = 0.01
+        Chip.settling = @Settling()
+        Settling.read_s = 2e-9
+        Settling.capacitances = @Capacitances()
+        """
+    chip = read_chip_file(written(tmp_path, textwrap.dedent(text)))["mine"]
+    expected = spikeflow.Chip(
+        cell=spikeflow.Cell("pcm", 4, 1e-12, 30.0, law=Transistor(vg=2.0)),
+        device=preset("pcm-joshi-2020").at(60.0),
+        adc=spikeflow.Adc(build=AsBuilt(offset=0.01)),
+        settling=Settling(2e-9, Capacitances()),
+    )
+    assert eqx.tree_equal(chip, expected)
+    text = """
+        Chip.cell = @Sinh()
+        Chip.device = @Device()
+        Device.variation = @WriteVerify()
+        WriteVerify.max_rounds = 5
+        WriteVerify.pulses = @Adaptive()
+        """
+    chip = read_chip_file(written(tmp_path, textwrap.dedent(text)))["mine"]
+    assert isinstance(chip.crossbar().cell, Sinh)
+    assert chip.device.variation.max_rounds == 5
+    assert isinstance(chip.device.variation.pulses, Adaptive)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The configs on MNIST: every binding is read, checked and used, up to the training."""
 
+import functools
 import sys
 
 import pytest
@@ -7,6 +8,7 @@ from rich.console import Console
 
 from experiments import __main__, output, registry
 from experiments.output import Run
+from jaxsnn.data import datasets
 
 ON_MNIST = sorted(registry.CONFIGS.glob("*_mnist.gin"))
 
@@ -37,10 +39,39 @@ def test_every_binding_is_used(config, monkeypatch, tmp_path):
     assert first.synapse.in_channels == 2 * 16 * 14 * 14
 
 
+def test_configs_are_checked_before_data_are_read(monkeypatch, tmp_path):
+    """Every experiment's own config will do, and what is wrong is found, with no data set read."""
+
+    def unread(name, loader):
+        return functools.wraps(loader)(lambda **_: pytest.fail(f"{name} was read"))
+
+    loaders = {name: unread(name, loader) for name, loader in datasets._LOADERS.items()}
+    monkeypatch.setattr(datasets, "_LOADERS", loaders)
+
+    def rehearse(name, *bindings):
+        experiment = registry.find_experiment(name)
+        registry.load(experiment, bindings)
+        registry.rehearse(lambda: experiment.function(Run(tmp_path, Console(file=sys.stderr))))
+
+    for name in registry.EXPERIMENTS:
+        rehearse(name)
+    for binding, message in {
+        "nonlinear.epochs=0": "epochs must be at least 1",
+        "nonlinear.train_v0=-1.0": "Sinh.v0",
+        "load.name='cifar11'": "unknown data set",
+        "load.by='time'": "data set 'digits' has no option 'by'",
+        "Converters.adc_bits=4": r"nothing uses the binding Converters\.adc_bits",
+        "Wires.row='ten'": "Wires.row must be a number",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            rehearse("nonlinear", binding)
+    assert not registry.rehearsing()
+
+
 def test_there_is_a_config_on_mnist_for_every_experiment_that_trains():
     trained = {name for name, one in registry.EXPERIMENTS.items() if "TrainConfig." in one.config.read_text()}
     named = {path.stem.removesuffix("_mnist") for path in ON_MNIST}
-    assert trained - named == {"digits", "mnist", "events"}
+    assert trained - named == {"digits", "mnist", "events", "parity", "zoo"}
 
 
 def test_a_binding_that_nothing_uses_is_found(monkeypatch, tmp_path):

@@ -12,8 +12,10 @@ from hwmodels import sata, spikeflow
 from jaxsnn.attention import SpikingAttention, attend
 from jaxsnn.codesign import to_workload
 from jaxsnn.codesign.attention import attention_energy_j, attention_workloads
+from jaxsnn.codesign.evaluate import _on_chip
 from jaxsnn.data.datasets import load
 from jaxsnn.layers import Block, Conv
+from jaxsnn.learning.evaluation import Evaluation
 from jaxsnn.learning.training import TrainConfig, fit
 from jaxsnn.models.spikformer import spikformer
 from jaxsnn.neuron import LIF, Readout
@@ -123,6 +125,29 @@ def test_products_of_spikes_are_priced_on_a_digital_chip(run):
     with pytest.raises(ValueError, match="multiplies the spikes of 'query1', which is not among the records"):
         attention_workloads(record[3:], 3)
     assert attention_workloads(record[:2], 3) == {}
+
+
+@pytest.mark.parametrize("crossbars", [True, False])
+def test_products_are_in_a_digital_chips_cost_and_beside_a_crossbar_chips(run, crossbars):
+    _, _, _, record = run
+    chip = spikeflow.Chip() if crossbars else sata.Accelerator()
+    one = Evaluation(0.9, 0.1, record, np.zeros(3, np.int32))
+    found = _on_chip("chip", chip, [one], [[one]], 3, 1, "corrected")
+    products = attention_energy_j(record, 3)
+    layers = chip.cost(to_workload(record, 3))
+    if crossbars:
+        assert found.energy_j == float(layers.energy_j)
+        assert found.beside_j == pytest.approx(products)
+        assert found.numbers()["beside_j"] == found.beside_j
+        return
+    assert found.beside_j == {}
+    assert found.energy_j == pytest.approx(float(layers.energy_j) + sum(products.values()), rel=1e-6)
+    assert found.latency_s > float(layers.latency_s)
+    assert found.area_mm2 == float(layers.area_mm2)
+    assert set(found.cost.energy_by_layer_j) == {layer.name for layer in record} | set(products)
+    for parts in (found.cost.energy_by_layer_j, found.cost.energy_by_component_j):
+        assert sum(map(float, parts.values())) == pytest.approx(found.energy_j, rel=1e-6)
+    assert sum(map(float, found.cost.latency_by_layer_s.values())) == pytest.approx(found.latency_s, rel=1e-6)
 
 
 def block(name, inputs=8, outputs=8, **options):

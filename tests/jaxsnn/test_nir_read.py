@@ -10,6 +10,7 @@ from flax import nnx
 
 from jaxsnn.graph import Graph
 from jaxsnn.interop.nir import from_nir
+from jaxsnn.interop.nir._writers import habits
 from jaxsnn.layers import Block, Neurons
 from jaxsnn.neuron import IF, LIF, CubaReadout, Identity, Readout
 from jaxsnn.recurrence import Recurrent
@@ -222,7 +223,7 @@ def residual():
 def recurrent():
     nodes = {"w": affine(5, 4), "n": lif(4, threshold=0.2), "r": affine(4, 4), "v": affine(4, 4), "o": lif(4)}
     edges = [("x", "w"), ("w", "n"), ("n", "r"), ("r", "n"), ("n", "v"), ("v", "o"), ("o", "y")]
-    return joined(nodes, edges), ["x", "w", "r", "n", "v", "o", "y"], {"n": 4}
+    return joined(nodes, edges), ["x", "w", "n", "r", "v", "o", "y"], {"r": 4}
 
 
 def inside():
@@ -261,7 +262,7 @@ def test_graphs_that_join_and_turn(make):
     signal_states, parts = None, []
     for step in np.split(jnp.asarray(x[:, None]), 4):
         signal = Signal(values=jnp.asarray(step), steps=3, analog=False)
-        out, signal_states, records = network.run(signal, signal_states, start=0)
+        out, signal_states, records = network.run(signal, signal_states, start=3 * len(parts))
         parts.append(np.asarray(out.values)[:, 0])
     np.testing.assert_array_equal(np.concatenate(parts), expected)
     by_name = {record.name: record for record in records}
@@ -275,6 +276,37 @@ def test_graphs_that_join_and_turn(make):
     if make is residual:
         assert by_name["v"].residual_add
         assert by_name["v"].spiking
+
+
+def test_a_bias_in_a_loop_acts_at_once_where_the_writer_has_it_so():
+    """Norse and SpikingJelly start with nothing in the loop, snnTorch with silent neurons."""
+    graph, order, late = recurrent()
+    graph.nodes["r"].bias = np.array([1.5, -1.5, 1.5, -1.5])
+    x = np.random.default_rng(1).uniform(0, 2, (12, 5))
+    silent = ["x", "w", "r", "n", "v", "o", "y"], {"n": 4}
+    found = {}
+    for writer, (steps, start) in {"snntorch": silent, None: (order, late)}.items():
+        network = from_nir(graph, dt=DT, dtype=jnp.float64, writer=writer)
+        found[writer] = np.asarray(unrolled(network, jnp.asarray(x[:, None])))[:, 0]
+        np.testing.assert_array_equal(found[writer], simulate(graph, x, DT, steps, start))
+    assert (found["snntorch"] != found[None]).any()
+    with pytest.raises(ValueError, match="writer is the framework that wrote the file, one of 'snntorch'"):
+        habits("nest")
+
+
+def test_an_input_may_have_the_axis_of_a_batch():
+    """Norse 1.1.0 writes (batch, features), sinabs (time, features)."""
+    graph = changed()
+    graph.nodes["x"].input_type["input"] = np.array([40, 5])
+    x = jnp.asarray(np.random.default_rng(1).uniform(0, 2, (12, 1, 5)))
+    np.testing.assert_array_equal(
+        from_nir(graph, dt=DT).unroll(x), from_nir(changed_back(graph), dt=DT).unroll(x)
+    )
+
+
+def changed_back(graph):
+    graph.nodes["x"].input_type["input"] = np.array([5])
+    return graph
 
 
 # What cannot be read, and what the message says.

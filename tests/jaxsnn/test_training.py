@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -19,6 +20,7 @@ from jaxsnn.learning.progress import Progress
 from jaxsnn.learning.training import EpochMetrics, TrainConfig, evaluate, fit, split_parameters
 from jaxsnn.models.digits import digits_convnet
 from jaxsnn.neuron import LIF
+from tests.helpers import with_devices
 from tests.jaxsnn.small_runs import dense, few_digits, network, weights
 
 SHORT = TrainConfig(epochs=3, timesteps=2, batch_size=32, decay_at=(0.4,))
@@ -150,7 +152,7 @@ print(replicated, max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, 
 @pytest.mark.long
 def test_eight_devices_train_as_one():
     """Three optimiser steps with batch statistics over the whole batch: equal to rounding."""
-    flags = "--xla_force_host_platform_device_count=8"
+    flags = with_devices(8)
     result = subprocess.run(
         [sys.executable, "-c", PARALLEL],
         capture_output=True,
@@ -296,7 +298,9 @@ def test_outputs_that_are_not_the_classes_are_refused_before_training(tmp_path, 
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"timesteps": -1}, "timesteps must be at least 1"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive and finite"),
-        ({"optimizer": "adamw"}, "optimizer must be 'adam' or 'sgd'"),
+        ({"optimizer": "adamm"}, "optimizer must be 'adam', 'sgd', another optimiser of optax .* 'adamm'"),
+        ({"optimizer": "global_norm"}, "another optimiser of optax that takes a learning rate"),
+        ({"optimizer": 3}, "optimizer must be a name, a function .* got 3"),
         ({"decay_at": (0.5, 1.0)}, "decay_at are fractions"),
         ({"schedule": "linear"}, "schedule must be 'step' or 'cosine'"),
         ({"label_smoothing": 1.0}, "label_smoothing is a fraction"),
@@ -343,3 +347,20 @@ def test_a_network_that_fires_is_not_warned_of(recwarn):
     firing = network(neuron=partial(LIF, threshold=0.1))
     fit(firing, few_digits(), TrainConfig(epochs=1, timesteps=1, batch_size=48))
     assert not [warning for warning in recwarn if "no spike" in str(warning.message)]
+
+
+def test_any_optax_transformation_trains(tmp_path):
+    """By its name, as a function of the rate and ready made: the same steps, apart from a plain one's."""
+    data = few_digits()
+
+    def trained(optimizer, **options):
+        net = dense()
+        fit(net, data, TrainConfig(epochs=1, timesteps=1, batch_size=48, optimizer=optimizer), **options)
+        return weights(net)
+
+    rate = TrainConfig(epochs=1).rate(2)
+    named = trained("lion")
+    assert named == trained(optax.lion, checkpoint_dir=tmp_path) == trained(optax.lion(rate))
+    assert named != trained(partial(optax.lion, weight_decay=0.5))
+    with pytest.raises(ValueError, match="optimizer"):
+        trained("lion", checkpoint_dir=tmp_path)

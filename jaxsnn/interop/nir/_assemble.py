@@ -14,8 +14,8 @@ from jaxsnn.operations import Operation, Pool, Rearrange
 from jaxsnn.recurrence import Recurrent
 
 
-def layers(network: Translated, dtype: Any) -> list[Any]:
-    """The layers of a translated graph.
+def layers(network: Translated, dtype: Any, *, bias_at_start: bool) -> list[Any]:
+    """The layers of a translated graph; `bias_at_start` of its loops.
 
     **Raises:** `ValueError` for circles without neurons.
     """
@@ -24,7 +24,7 @@ def layers(network: Translated, dtype: Any) -> list[Any]:
     _merge_sums_into_weights(parts, edges)
     _drop_flattening(parts, edges)
     built = {name: part.built(dtype) if isinstance(part, Weights) else part for name, part in parts.items()}
-    return _chained(built, edges)
+    return _chained(built, edges, bias_at_start)
 
 
 def _readers(edges: list[tuple[str, str]], name: str) -> list[str]:
@@ -122,13 +122,13 @@ def _drop_flattening(parts: dict[str, Any], edges: list[tuple[str, str]]) -> Non
             _skip(parts, edges, name)
 
 
-def _chained(parts: dict[str, Any], edges: list[tuple[str, str]]) -> list[Any]:
+def _chained(parts: dict[str, Any], edges: list[tuple[str, str]], bias_at_start: bool) -> list[Any]:
     """Layers from both ends on as long as one follows the other; between them, a graph."""
     recurrent = _recurrent_weights(parts, edges)
     straight = [e for e in edges if not any(end in recurrent.values() for end in e)]
     front = _run(INPUT, straight, forward=True)
     if front and front[-1] == OUTPUT:
-        return _blocks(front[:-1], parts, recurrent)
+        return _blocks(front[:-1], parts, recurrent, bias_at_start)
     back = _run(OUTPUT, straight, forward=False)[::-1]
     # Weights belong to the neurons that they drive, so the graph between takes both.
     while front and not isinstance(parts[front[-1]], Neuron):
@@ -146,9 +146,9 @@ def _chained(parts: dict[str, Any], edges: list[tuple[str, str]]) -> list[Any]:
         if (a in middle or a == start) and (b in middle or b == end):
             inner.append(("input" if a == start and a not in middle else a, "output" if b == end else b))
     return [
-        *_blocks(front, parts, recurrent),
-        Graph(middle, inner),
-        *_blocks(back, parts, recurrent),
+        *_blocks(front, parts, recurrent, bias_at_start),
+        Graph(middle, inner, bias_at_start=bias_at_start),
+        *_blocks(back, parts, recurrent, bias_at_start),
     ]
 
 
@@ -180,7 +180,9 @@ def _run(start: str, edges: list[tuple[str, str]], forward: bool) -> list[str]:
             return found
 
 
-def _blocks(names: list[str], parts: dict[str, Any], recurrent: dict[str, str]) -> list[Any]:
+def _blocks(
+    names: list[str], parts: dict[str, Any], recurrent: dict[str, str], bias_at_start: bool
+) -> list[Any]:
     made: list[Any] = []
     left = [name for name in names if name not in (INPUT, OUTPUT)]
     while left:
@@ -193,7 +195,7 @@ def _blocks(names: list[str], parts: dict[str, Any], recurrent: dict[str, str]) 
             if name in recurrent:
                 back = recurrent[name]
                 edges = [(INPUT, name), (name, back), (back, name), (name, OUTPUT)]
-                made.append(Graph({name: part, back: parts[back]}, edges))
+                made.append(Graph({name: part, back: parts[back]}, edges, bias_at_start=bias_at_start))
             else:
                 made.append(Neurons(name, part))
             continue
@@ -206,5 +208,8 @@ def _blocks(names: list[str], parts: dict[str, Any], recurrent: dict[str, str]) 
         if left and isinstance(parts[left[0]], Pool) and parts[left[0]].plain:
             pool = parts[left.pop(0)].kernel[0]
         block = Block(name, part, neuron, pool=pool)
-        made.append(block if back_name is None else Recurrent(block, parts[back_name]))
+        if back_name is None:
+            made.append(block)
+        else:
+            made.append(Recurrent(block, parts[back_name], bias_at_start=bias_at_start))
     return made

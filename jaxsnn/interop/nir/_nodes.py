@@ -128,8 +128,8 @@ class _Translator:
     def run(self) -> Translated:
         one_dimension = any(isinstance(node, self.nir.Conv1d) for node in self.graph.nodes.values())
         shape = self.graph.shape
-        if len(shape) == 4 and shape[0] == 1:
-            # Some writers have a batch of one in every shape.
+        if self._has_batch(shape):
+            # Norse 1.1.0 and sinabs write the batch of their sample, or its timesteps, into the shape.
             self.lead, shape = 1, shape[1:]
         if one_dimension and len(shape) == 2:
             # A line of values is a map one high.
@@ -153,6 +153,19 @@ class _Translator:
             self._give(name, gain)
         channels = len(shape) == 3 or "as_map" in self.parts
         return Translated(self.parts, self.edges, (*shape[1:], shape[0]) if channels else None)
+
+    def _has_batch(self, shape: Shape) -> bool:
+        """Whether an input's shape has an axis more than what reads it takes."""
+        nir = self.nir
+        readers = [self.graph.nodes[name] for name in self.graph.out_of(INPUT) if name in self.graph.nodes]
+        neurons = [node for node in self.graph.nodes.values() if _neurons.is_neuron(node)]
+        if len(shape) == 4:
+            return True
+        products = readers and all(isinstance(node, nir.Linear | nir.Affine) for node in readers)
+        vectors = all(
+            math.prod(_neurons.shape_of(node)) == max(_neurons.shape_of(node), default=1) for node in neurons
+        )
+        return len(shape) == 2 and bool(products) and vectors
 
     def _between(self, source: str, new: str) -> None:
         self.edges = [(new if a == source else a, b) for a, b in self.edges] + [(source, new)]
@@ -369,6 +382,7 @@ class _Translator:
         }
         kernel, stride, padding = sizes["kernel_size"], sizes["stride"], sizes["padding"]
         kind = "sum" if isinstance(node, self.nir.SumPool2d) else "mean"
+        # A tuple from a file is of two entries, which its type does not say.
         try:
             self.parts[name] = Pool(kernel, stride=stride, padding=padding, kind=kind)  # type: ignore[arg-type]
         except ValueError as error:

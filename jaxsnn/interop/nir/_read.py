@@ -13,16 +13,18 @@ from jaxsnn.interop.nir import _neurons
 from jaxsnn.interop.nir._assemble import layers
 from jaxsnn.interop.nir._flat import Flat, flat, opened, package
 from jaxsnn.interop.nir._nodes import translated
+from jaxsnn.interop.nir._writers import Writer, as_run, habits, recognised
 from jaxsnn.network import Network
 
 
 def from_nir(
     graph: Any,
     *,
-    dt: float | Literal["auto"] = 1e-4,
+    dt: float | Literal["auto"] | None = None,
     encoding: Encoding = Direct(),
     dtype=jnp.float32,
-    inclusive: bool = False,
+    writer: Writer | None = None,
+    inclusive: bool | None = None,
 ) -> Network:
     """A network that gives the spikes which a NIR graph's equations give with Euler's method.
 
@@ -35,12 +37,17 @@ def from_nir(
     **Arguments:**
 
     - `graph`: a `nir.NIRGraph`, or the path of a file.
-    - `dt`: what a timestep stands for, in the unit of the file's time constants, usually seconds. snnTorch
-      and SpikingJelly write for 1e-4, sinabs and Spyx for 1, Norse for 0.001. "auto" takes the one with which
-      currents are added as they are, if the file's r and w_in tell one.
+    - `dt`: what a timestep stands for, in the unit of the file's time constants, usually seconds; by default
+      the writer's, or 1e-4. snnTorch and SpikingJelly write for 1e-4, sinabs and Spyx for 1, Norse for 0.001
+      (Norse 1.1.0 for 1e-6). "auto" takes the one with which currents are added as they are, if the file's r
+      and w_in tell one.
     - `encoding` and `dtype` of the network that is made.
-    - `inclusive`: neurons fire at v ≥ θ: for files of SpikingJelly and sinabs, which do; NIR itself has v >
-      θ.
+    - `writer`: the framework that wrote the file, "snntorch", "spikingjelly", "norse" (1.1.0) or "sinabs",
+      for what files do not say: the step, whether neurons fire at v ≥ θ, whether the bias of weights in a
+      loop acts in the first timestep (in snnTorch; Norse and SpikingJelly start without), and sinabs's leak
+      exp(−1/τ). Files of SpikingJelly's Sequentials are known by their names.
+    - `inclusive`: whether neurons fire at v ≥ θ, as SpikingJelly and sinabs have it, where NIR has v > θ; by
+      default as the writer does.
 
     **Returns:** a network that takes inputs channels last, (…, height, width, channels); [`Network.unroll`][]
     takes them channels first too, where the shape tells which is meant.
@@ -57,15 +64,23 @@ def from_nir(
     if isinstance(graph, str | PathLike):
         path = fspath(graph)
         try:
-            return from_nir(opened(path), dt=dt, encoding=encoding, dtype=dtype, inclusive=inclusive)
+            return from_nir(
+                opened(path), dt=dt, encoding=encoding, dtype=dtype, writer=writer, inclusive=inclusive
+            )
         except ValueError as error:
             raise error if path in str(error) else ValueError(f"{path}: {error}") from error
     found = flat(graph)
-    step = _neurons.step_of(found) if isinstance(dt, str) and dt == "auto" else _checked(dt)
-    if dt != "auto":
-        _warn_of_integrators(found, step)
-    parts = translated(found, step, inclusive=inclusive)
-    network = Network(layers(parts, dtype), encoding)
+    writer = recognised(graph) if writer is None else writer
+    known = habits(writer)
+    if isinstance(dt, str) and dt == "auto":
+        step = _neurons.step_of(found)
+    else:
+        step = known.dt if dt is None else _checked(dt)
+        if writer != "norse":
+            _warn_of_integrators(found, step)
+    found = as_run(found, writer, step)
+    parts = translated(found, step, inclusive=known.inclusive if inclusive is None else inclusive)
+    network = Network(layers(parts, dtype, bias_at_start=known.bias_at_start), encoding)
     network.input_shape = parts.input_shape
     return network
 

@@ -27,6 +27,7 @@ def to_nir(
     readout: Literal["keep", "drop"] = "keep",
     resistance: Literal["timestep", "unit"] = "timestep",
     zero_bias: bool = False,
+    pooling: Literal["average", "sum"] = "average",
 ) -> Any:
     """A NIR graph of a network, whose equations give the network's spikes with steps `dt` of Euler's method.
 
@@ -46,6 +47,8 @@ def to_nir(
       that are τ/dt times as large, for Norse, which takes r for 1.
     - `zero_bias`: writes weights without a bias as `nir.Affine` with zeros, for sinabs, which leaves
       `nir.Linear` out.
+    - `pooling`: "sum" writes average pooling as `nir.SumPool2d` and divides the next weights by the size of
+      the window: Norse, sinabs and Spyx read no `nir.AvgPool2d`.
 
     **Raises:** `ValueError` that names the layer which NIR cannot express.
     """
@@ -53,7 +56,10 @@ def to_nir(
         raise ValueError(f"readout must be 'keep' or 'drop', got {readout!r}.")
     if resistance not in ("timestep", "unit"):
         raise ValueError(f"resistance must be 'timestep' or 'unit', got {resistance!r}.")
-    writer = _Writer(tuple(int(side) for side in input_shape), dt, resistance == "unit", zero_bias)
+    if pooling not in ("average", "sum"):
+        raise ValueError(f"pooling must be 'average' or 'sum', got {pooling!r}.")
+    unit = resistance == "unit"
+    writer = _Writer(tuple(int(side) for side in input_shape), dt, unit, zero_bias, pooling == "sum")
     plain = fold_normalization(network)
     layers = list(plain.layers)
     if readout == "drop" and isinstance(layers[-1], Block) and layers[-1].accumulates:
@@ -66,11 +72,12 @@ def to_nir(
 class _Writer:
     """Nodes and edges so far, what comes out of the last of them, and its shape as we have it."""
 
-    def __init__(self, shape: tuple[int, ...], dt: float, unit: bool, zero_bias: bool):
+    def __init__(self, shape: tuple[int, ...], dt: float, unit: bool, zero_bias: bool, sums: bool):
         if len(shape) not in (1, 3):
             raise ValueError(f"input_shape must be (height, width, channels) or (features,), got {shape}.")
         self.nir = package()
-        self.dt, self.unit, self.zero_bias = dt, unit, zero_bias
+        self.dt, self.unit, self.zero_bias, self.sums = dt, unit, zero_bias, sums
+        self.share = 1.0  # What sums of patches are to be multiplied with, by the next weights.
         self.nodes: dict[str, Any] = {"input": self.nir.Input({"input": np.array(_first(shape))})}
         self.edges: list[tuple[str, str]] = []
         self.at: list[str] = ["input"]
@@ -78,6 +85,7 @@ class _Writer:
         self.cut: tuple[int, ...] | None = None  # The map that a vector was flattened from.
 
     def graph(self) -> Any:
+        self._settled("output")
         if self.cut is not None:
             raise ValueError(
                 "NIR flattens channels first, so that a flattened map cannot be an output; end in weights."
@@ -119,31 +127,39 @@ class _Writer:
         if block.pool > 1:
             self._operation(f"{block.name}_pool", Pool(block.pool))
 
+    def _settled(self, name: str) -> None:
+        """Sums of patches must have come to weights, which divide them."""
+        if self.share != 1:
+            raise ValueError(
+                f"layer {name!r}: no weights follow the pooling before it, to divide its sums; write it with "
+                "pooling='average'."
+            )
+
     def _recurrent(self, layer: Recurrent) -> None:
         block, factor = layer.block, self._factor(layer.block.neuron)
-        self._synapse(block.name, block.synapse, factor)
+        # A bias that acts from the first timestep on goes to the input's weights: no reader mistakes it.
+        early = layer.recurrent.bias is not None and layer.bias_at_start
+        self._synapse(block.name, block.synapse, factor, more=layer.recurrent.bias if early else None)
         self._neuron(f"{block.name}_neuron", block.neuron, block.name)
         neuron, shape = self.at, self.shape
-        self._synapse(f"{block.name}_recurrent", layer.recurrent, factor)
+        self._synapse(f"{block.name}_recurrent", layer.recurrent, factor, bias=not early)
         self.edges += [(source, neuron[0]) for source in self.at]
         self.at, self.shape = neuron, shape
         self._pool(block)
 
     def _residual(self, layer: Residual) -> None:
-        entry, shape = self.at, self.shape
+        entry, shape, share = self.at, self.shape, self.share
         self._block(layer.first)
         factor = self._factor(layer.second.neuron)
         self._synapse(layer.second.name, layer.second.synapse, factor)
         summed, after = self.at, self.shape
-        self.at, self.shape = entry, shape
+        self.at, self.shape, self.share = entry, shape, share
         if layer.projection is not None:
             self._synapse(layer.projection.name, layer.projection.synapse, factor)
-        elif not np.all(factor == 1):
-            self.at = [
-                self._node(
-                    f"{layer.second.name}_shortcut", self.nir.Scale(np.full(_first(after), factor)), entry
-                )
-            ]
+        elif not np.all(factor * share == 1):
+            self.share = 1.0
+            scale = self._scale(factor * share, after)
+            self.at = [self._node(f"{layer.second.name}_shortcut", scale, entry)]
         if self.shape != after:
             raise ValueError(
                 f"layer {layer.second.name!r}: its shortcut has shape {self.shape} and not {after}."
@@ -152,7 +168,46 @@ class _Writer:
         self._neuron(f"{layer.second.name}_neuron", layer.second.neuron, layer.second.name)
         self._pool(layer.second)
 
+    def _scale(self, factor: Any, shape: tuple[int, ...]) -> Any:
+        """A factor on all values: a Scale, or weights without others, for Norse, which knows no Scale."""
+        nir = self.nir
+        if not self.unit:
+            return nir.Scale(np.full(_first(shape), factor))
+        alone = np.eye(shape[-1]) * factor
+        if len(shape) == 1:
+            return nir.Linear(alone)
+        return nir.Conv2d(shape[:2], alone[:, :, None, None], 1, 0, 1, 1, np.zeros(shape[-1]))
+
+    def _gains(self, layer: Graph) -> dict[str, Any]:
+        """Factors of a graph's weights so that r is 1.
+
+        **Raises:** `ValueError` for neurons with another source than weights of their own.
+        """
+        gains: dict[str, Any] = {}
+        for index, step in enumerate(layer.steps[:-1]):
+            neuron = layer.modules[layer.names.index(step.name)]
+            if not self.unit or not isinstance(neuron, Neuron) or np.all(self._factor(neuron) == 1):
+                continue
+            sources = [layer.steps[i] if i >= 0 else None for i in step.now]
+            readers = {
+                i: [k for k, other in enumerate(layer.steps) if i in other.now] for i in step.now if i >= 0
+            }
+            own = all(
+                source is not None
+                and isinstance(layer.modules[layer.names.index(source.name)], Conv | Linear)
+                for source in sources
+            )
+            if step.before or not own or any(found != [index] for found in readers.values()):
+                raise ValueError(
+                    f"layer {step.name!r}: r = 1 needs neurons that hear nothing but weights of their own; "
+                    "take resistance='timestep'."
+                )
+            gains |= {source.name: self._factor(neuron) for source in sources if source is not None}
+        return gains
+
     def _graph(self, layer: Graph) -> None:
+        self._settled(layer.name)
+        gains = self._gains(layer)
         entry = self.at, self.shape, self.cut
         made: list[tuple[list[str], tuple[int, ...], Any]] = []
         late: list[tuple[str, str]] = []
@@ -166,7 +221,7 @@ class _Writer:
                 return self._late(late, names)
             module = layer.modules[layer.names.index(step.name)]
             if isinstance(module, Conv | Linear):
-                self._synapse(step.name, module, np.ones(()))
+                self._synapse(step.name, module, gains.get(step.name, np.ones(())))
             elif isinstance(module, Neuron):
                 self._neuron(step.name, module, step.name)
             else:
@@ -179,10 +234,15 @@ class _Writer:
     def _late(self, late: list[tuple[str, str]], names: dict[str, str]) -> None:
         self.edges += [(names[source], target) for source, target in late]
 
-    def _synapse(self, name: str, synapse: Conv | Linear, factor: Any) -> None:
+    def _synapse(
+        self, name: str, synapse: Conv | Linear, factor: Any, *, bias: bool = True, more: Any = None
+    ) -> None:
+        """Weights times a factor, without their bias if it is not wanted, and with `more` added to it."""
         nir = self.nir
-        kernel = np.asarray(weights(synapse)) * factor
-        bias = None if synapse.bias is None else np.asarray(synapse.bias[...]) * factor
+        kernel = np.asarray(weights(synapse)) * (factor * self.share)
+        self.share = 1.0
+        parts = [b for b in (synapse.bias if bias else None, more) if b is not None]
+        added = sum(np.asarray(part[...]) for part in parts) * factor if parts else None
         if isinstance(synapse, Conv):
             if len(self.shape) != 3 or self.shape[2] != synapse.in_channels:
                 raise ValueError(
@@ -206,7 +266,7 @@ class _Writer:
             zeros = np.zeros(len(weight), weight.dtype)
             node = nir.Conv2d(
                 self.shape[:2], weight, synapse.stride, padding, synapse.dilation, 1,
-                zeros if bias is None else bias,
+                zeros if added is None else added,
             )  # fmt: skip
             self.shape = (*sides, synapse.out_channels)
             self.at = [self._node(name, node, self.at)]
@@ -224,18 +284,21 @@ class _Writer:
         if self.cut is not None:
             kernel = kernel.reshape(*self.cut, -1).transpose(2, 0, 1, 3).reshape(len(kernel), -1)
         self.cut, self.shape = None, (synapse.out_channels,)
-        if bias is None and self.zero_bias:
-            bias = np.zeros(synapse.out_channels, kernel.dtype)
-        node = nir.Linear(kernel.T) if bias is None else nir.Affine(kernel.T, bias)
+        if added is None and self.zero_bias:
+            added = np.zeros(synapse.out_channels, kernel.dtype)
+        node = nir.Linear(kernel.T) if added is None else nir.Affine(kernel.T, added)
         self.at = [self._node(name, node, self.at)]
 
     def _factor(self, neuron: Neuron) -> Any:
         """What goes into the weights before neurons so that r is 1."""
-        return neuron_node(neuron, (1,), self.dt, "", unit=self.unit)[1] if self.unit else np.ones(())
+        if not self.unit or isinstance(neuron, Identity):
+            return np.ones(())
+        return neuron_node(neuron, (1,), self.dt, "", unit=True)[1]
 
     def _neuron(self, name: str, neuron: Neuron, layer: str) -> None:
         if isinstance(neuron, Identity):
             return
+        self._settled(layer)
         if self.cut is not None:
             raise ValueError(
                 f"layer {layer!r}: NIR flattens channels first, so that weights must follow a flattening."
@@ -246,7 +309,10 @@ class _Writer:
     def _operation(self, name: str, operation: Any) -> None:
         nir = self.nir
         if isinstance(operation, Pool) and operation.kind != "max":
-            kind = nir.AvgPool2d if operation.kind == "mean" else nir.SumPool2d
+            summed = operation.kind == "sum" or self.sums
+            kind = nir.SumPool2d if summed else nir.AvgPool2d
+            if summed and operation.kind == "mean":
+                self.share /= math.prod(operation.kernel)
             sizes = [np.array(size) for size in (operation.kernel, operation.stride, operation.padding)]
             sides = [
                 (self.shape[i] + 2 * operation.padding[i] - operation.kernel[i]) // operation.stride[i] + 1
@@ -255,6 +321,7 @@ class _Writer:
             self.at = [self._node(name, kind(*sizes), self.at)]
             self.shape = (*sides, self.shape[2])
         elif isinstance(operation, Scale):
+            self._settled(name)
             factor = np.broadcast_to(np.asarray(read(operation.factor, np.float64)), self.shape)
             self.at = [self._node(name, nir.Scale(_channels_first(factor)), self.at)]
         elif isinstance(operation, Rearrange) and operation.keeps_order and len(operation.shape) == 1:

@@ -49,7 +49,10 @@ def test_a_tile_is_found_again(found):
     assert np.median(abs(found.conductances / HELD - 1)) < 0.01
     assert 0.8 < found.chi_squared < 1.2
     assert all(found.identifiable.values())
-    assert "Not identifiable" not in found.report()
+    # These data give the row's wires to 3 %, and the report says so of nothing else.
+    assert set(found.not_identifiable()) == {"row"}
+    assert set(found.not_identifiable(resistances=0.05)) == set()
+    assert found.report().count("Not identifiable") == 1
     assert abs(found.device.variation.sigma - 0.1) < 0.03
 
 
@@ -72,6 +75,16 @@ def test_column_currents_alone_do_not_tell_wires_from_devices():
     np.testing.assert_allclose(found.looseness, 1, rtol=0.05)
     assert found.report().count("Not identifiable") >= 4
     assert "known resistance in series" in found.report()
+    assert set(found.not_identifiable()) == {*NAMES, "conductances"}
+
+
+def test_the_report_names_what_is_known_less_well_than_asked(found):
+    asked = float(np.sort(found.wire_errors)[2:].mean())
+    loosest = NAMES[int(np.argmax(found.wire_errors))]
+    assert set(found.not_identifiable(resistances=asked)) == {loosest}
+    assert f"Not identifiable to {100 * asked:g} % from these data: {loosest} (±" in found.report(asked)
+    assert "the data: conductances" not in found.report(asked)
+    assert "Not identifiable to 0.001 % from these data: conductances" in found.report(1.0, 1e-5)
 
 
 def test_given_resistances_stay_and_noise_of_the_data_shows():

@@ -12,13 +12,15 @@ import pytest
 from flax import nnx
 
 from hwmodels.chip import Analog
-from hwmodels.crossbar import Converters, Crossbar, Device, ReadNoise, Wires, deploy
+from hwmodels.crossbar import Converters, Crossbar, Device, ReadNoise, Sinh, Wires, deploy
 from jaxsnn.codesign.folding import folded, scaled_as
 from jaxsnn.codesign.noise_aware import NoiseAware
 from jaxsnn.codesign.program import program
 from jaxsnn.codesign.robustness import on_hardware
 from jaxsnn.data import datasets
+from jaxsnn.learning.pruning import magnitude_masks, masked
 from jaxsnn.learning.training import TrainConfig, evaluate, fit, split_parameters
+from jaxsnn.learning.transform import apply_transform, as_transform
 from jaxsnn.models.digits import digits_convnet
 from jaxsnn.neuron import LIF, ParametricLIF, ReLU
 from jaxsnn.normalization import BatchNorm
@@ -26,6 +28,7 @@ from tests.helpers import run_processes
 
 KEY = jax.random.key(2)
 CROSSBAR = Crossbar(8, 8, Wires(), Device(variation=0.1))
+NONLINEAR = dataclasses.replace(CROSSBAR, cell=Sinh(0.2), read_voltage_v=0.4, cell_model="mean-activity")
 CONFIG = TrainConfig(epochs=2, batch_size=32, timesteps=2, learning_rate=1e-2)
 
 
@@ -59,8 +62,16 @@ def assert_equal_bits(ours, theirs):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("converters", [None, Converters(adc_bits=None)])
-def test_gradient_of_weights_to_loss_through_the_chip(converters):
+@pytest.mark.parametrize(
+    ("crossbar", "converters"),
+    [
+        (CROSSBAR, None),
+        (CROSSBAR, Converters(adc_bits=None)),
+        (NONLINEAR, None),
+        pytest.param(dataclasses.replace(NONLINEAR, cell_model="exact"), None, marks=pytest.mark.long),
+    ],
+)
+def test_gradient_of_weights_to_loss_through_the_chip(crossbar, converters):
     """Weights → encoding → variation → circuit → ReLU twin → loss, against central differences."""
     twin = digits_convnet(width=1, image_size=4, neuron=ReLU, param_dtype=jnp.float64, rngs=nnx.Rngs(1))
     graph, params, rest = split_parameters(twin)
@@ -69,7 +80,7 @@ def test_gradient_of_weights_to_loss_through_the_chip(converters):
 
     @jax.jit
     def loss(params):
-        chip = program(nnx.merge(graph, params, rest), behind(CROSSBAR, converters), KEY)
+        chip = program(nnx.merge(graph, params, rest), behind(crossbar, converters), KEY)
         logits, _ = chip(images, timesteps=1)
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
@@ -115,6 +126,33 @@ def test_resume_equals_uninterrupted_to_the_bit(tmp_path, between):
     assert_equal_bits(resumed, whole)
     with pytest.raises(ValueError, match="transform was"):
         trained(NoiseAware(CROSSBAR, every=3, between=between), checkpoint_dir=tmp_path)
+
+
+def test_transforms_compose():
+    """Pruned and on a chip: what is programmed is pruned, and removed weights have no gradient."""
+    own = network()
+    before = split_parameters(own)[1]
+    masks = masked(magnitude_masks(before, 0.5))
+    chain = [masks, NoiseAware(CROSSBAR, every=2)]
+    running = apply_transform(own, chain, key=KEY)
+    expected = apply_transform(
+        apply_transform(own, masks), NoiseAware(CROSSBAR, every=2), key=jax.random.fold_in(KEY, 1)
+    )
+    assert_equal_bits(*(jax.tree.leaves(split_parameters(each)[1]) for each in (running, expected)))
+
+    def total(params):
+        # Of a plain function in the chip's place, whose gradient compiles at once.
+        chained = as_transform([masks, lambda params, key: jax.tree.map(jnp.square, params)])
+        graph, _, rest = split_parameters(own)
+        given = nnx.merge(graph, params, rest, copy=True)
+        running = chained.apply(given, chained.init(given), KEY)
+        return sum(map(jnp.sum, jax.tree.leaves(split_parameters(running)[1])))
+
+    slopes = jax.tree.leaves(jax.grad(total)(before))
+    for slope, mask, value in zip(slopes, *map(jax.tree.leaves, (masks.masks, before)), strict=True):
+        np.testing.assert_allclose(slope, 2 * mask * value, rtol=1e-6)
+    with pytest.raises(ValueError, match="at least one"):
+        apply_transform(own, [])
 
 
 @pytest.mark.long

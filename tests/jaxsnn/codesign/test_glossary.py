@@ -1,10 +1,13 @@
 """The glossary says what the classes are: every parameter, its default, its range as the class checks it."""
 
 import dataclasses
+import inspect
 
 import pytest
 
-from hwmodels import spikeflow
+import hwmodels
+from hwmodels import adc, crossbar, sata, search, spikeflow
+from hwmodels.crossbar import laws, write_verify
 from jaxsnn.codesign import glossary
 
 
@@ -18,6 +21,21 @@ def test_every_parameter_is_there_with_a_meaning_and_its_default(name):
         assert list(entries) == [field.name for field in dataclasses.fields(described) if field.init]
     if name not in ("Components", "Readout"):
         assert not [entry for entry in entries.values() if not entry.meaning]
+
+
+def test_every_public_frozen_class_of_the_models_is_there():
+    rooms = (hwmodels, adc, crossbar, laws, sata, search, spikeflow, write_verify)
+    public = {
+        each
+        for room in rooms
+        for name in dir(room)
+        if not name.startswith("_") and inspect.isclass(each := getattr(room, name))
+        if dataclasses.is_dataclass(each)
+        and not inspect.isabstract(each)
+        and each.__module__.startswith("hwmodels.")
+    }
+    assert {crossbar.WriteVerify, crossbar.Sinh, adc.AsBuilt, spikeflow.Conventions} < public
+    assert public <= set(glossary.DESCRIBED.values())
 
 
 @pytest.mark.parametrize("bound", ["low", "high"])

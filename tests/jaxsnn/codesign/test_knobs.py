@@ -1,6 +1,7 @@
 """Every knob of every chip moves what the table of the documentation says, and nothing else."""
 
 import dataclasses
+import itertools
 import re
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from flax import nnx
 
 from hwmodels import sata, spikeflow
-from hwmodels.crossbar import Device, Settling, Wires
+from hwmodels.crossbar import Cubic, Device, Settling, Sinh, Wires
 from hwmodels.workload import Layer, Workload
 from jaxsnn.codesign import program, workload_of
 from jaxsnn.models.digits import digits_convnet
@@ -44,6 +45,10 @@ CHIP = {
     "constants_nm": (45.0,),
     "node_rule": ("stillmaker-baas", {"node_nm": 45.0}),
     "cell": (spikeflow.Cell("other", bits=2, read_j=1e-12, area_um2=30.0),),
+    "cell.law": (Sinh(0.25),),
+    "cell.read_voltage_v": (0.3, {"cell": Sinh(0.25)}),
+    "cell.model": ("read-voltage", {"cell": Sinh(0.25)}),
+    "cell.activity": (0.4, {"cell": Sinh(0.25)}),
     "adc": (spikeflow.Adc(kind="sar"), {"adc_bits": 6}),
     "settling": (Settling(1e-9),),
     "components": (spikeflow.Components(mux_j=1e-12, mux_um2=90.0),),
@@ -148,6 +153,9 @@ IMAGES = jax.random.uniform(jax.random.key(0), (6, 4, 4, 1))
 SMALL = spikeflow.Chip(crossbar_rows=8, crossbar_columns=8, calibration="column", mux_ratio=4, adc_bits=5)
 
 
+CELL = {"law": Cubic(5.0), "read_voltage_v": 0.2, "activity": 0.6, "model": "read-voltage"}
+
+
 @nnx.jit
 def _logits(network, images):
     return network(images, timesteps=3)[0]
@@ -164,6 +172,9 @@ def test_arithmetic_of_other_numbers_gives_other_results():
     for knob in ("adc_bits", "weight_bits", "input_bits", "wires", "device"):
         value = {"adc_bits": 3, "weight_bits": 3, "input_bits": 3}.get(knob) or CHIP[knob][0]
         assert not np.array_equal(logits(turned(SMALL, knob, value)), base), knob
+    steep = turned(SMALL, "cell", Sinh(0.1))
+    changed = [logits(steep), *(logits(turned(steep, f"cell.{knob}", value)) for knob, value in CELL.items())]
+    assert not any(np.array_equal(one, other) for one, other in itertools.combinations([base, *changed], 2))
     base = logits(sata.Accelerator())
     for knob, value in (("weight", 3), ("accumulator", 4), ("membrane", 3), ("threshold", 2), ("image", 2)):
         changed = logits(turned(sata.Accelerator(), f"precision.{knob}", value))

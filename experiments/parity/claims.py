@@ -1,0 +1,167 @@
+"""The claims that carry the two papers, each with the numbers it is judged by."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from experiments.parity.robustness import drop
+from hwmodels import sata
+from hwmodels.sata import studies
+from hwmodels.sata.workloads import vgg9
+from hwmodels.spikeflow.studies import neuron_area_share
+from jaxsnn.codesign.table import Table
+
+Rows = Mapping[str, Mapping[str, Any] | None]
+
+
+class Claim(NamedTuple):
+    """What a paper says; whether it holds here (None: not run); by which numbers."""
+
+    says: str
+    holds: bool | None
+    evidence: str
+
+
+class _NotRunError(LookupError):
+    """A row that the claim needs is missing."""
+
+
+def claims(rows: Rows, shown: str) -> list[Claim]:
+    """Every claim, under the reading that the tables show."""
+
+    def delta(name: str, reading: str = shown) -> float:
+        row = rows.get(name)
+        if row is None:
+            raise _NotRunError(name)
+        return drop(row["software_on_hardware_images"], row["hardware"][reading])
+
+    def little() -> tuple[bool, str]:
+        found = _present(rows, ("mnist_ann", "cifar_ann", "mnist_conversion", "cifar_conversion"))
+        losses = {name: delta(f"table_1_{name}") for name in found}
+        return all(loss < 0.1 for loss in losses.values()), _listed(losses)
+
+    def surrogate() -> tuple[bool, str]:
+        losses = {name: delta(f"table_1_{name}") for name in _pair(rows, "ann", "surrogate")}
+        ann, snn = losses.values()
+        return snn > ann + 0.1, _listed(losses)
+
+    def collapse() -> tuple[bool, str]:
+        losses = {name: delta(f"table_1_{name}") for name in _present(rows, ("mnist_bntt", "cifar_bntt"))}
+        return all(loss > 0.5 for loss in losses.values()), _listed(losses)
+
+    def course(method: str) -> dict[str, float]:
+        names = [name for name in rows if name.startswith(f"figure_3_{method}_") and rows[name] is not None]
+        if len(names) < 2:
+            raise _NotRunError(method)
+        return {name.removeprefix("figure_3_"): delta(name) for name in names}
+
+    def timesteps() -> tuple[bool, str]:
+        found = course("surrogate")
+        values = list(found.values())
+        return values[-1] > values[0], _listed(found)
+
+    def flat() -> tuple[bool, str]:
+        found = course("conversion")
+        return max(found.values()) - min(found.values()) < 0.05, _listed(found)
+
+    def smaller() -> tuple[bool, str]:
+        found = {
+            f"{method}, {size}×{size}": delta(f"table_2_{method}_{size}")
+            for method in ("ann", "surrogate")
+            for size in (32, 64)
+        }
+        ann_small, ann_large, small, large = found.values()
+        return ann_small <= ann_large and small < large, _listed(found)
+
+    def adaptation() -> tuple[bool, str]:
+        row = rows.get("figure_4")
+        if row is None:
+            raise _NotRunError("figure_4")
+        software = row["software_on_hardware_images"]
+        before, after = (drop(software, row["hardware"][at][shown]) for at in (0, -1))
+        return after < before, _listed({"none": before, f"{row['images'][-1]} images": after})
+
+    def overstated() -> tuple[bool, str]:
+        from experiments.parity.targets import WORKS
+
+        ours = {
+            row.source.rsplit(" ", 1)[1]: row.ours
+            for row in studies.table_ii()
+            if row.quantity.endswith("corrected")
+        }
+        pairs = {
+            name: (work.estimated, ours[{"S-BP": "sbp"}.get(name, name.lower())])
+            for name, work in WORKS.items()
+        }
+        text = ", ".join(f"{name} {estimate:g}× → {real:.1f}×" for name, (estimate, real) in pairs.items())
+        return all(estimate > real for estimate, real in pairs.values()), text
+
+    def movement() -> tuple[bool, str]:
+        cost = sata.inference_energy(vgg9())
+        share = studies.movement_j(cost) / float(cost.total_j)
+        return share > 0.5, f"{share:.1%} of SATA's energy, VGG9 on CIFAR-10, T = 4"
+
+    def area() -> tuple[bool, str]:
+        shares = {row["network"]: row["corrected"] for row in neuron_area_share()}
+        return min(shares.values()) > 0.11, _listed(shares)
+
+    def early() -> tuple[bool, str]:
+        row = rows.get("dt_snn")
+        if row is None:
+            raise _NotRunError("dt_snn")
+        full, chosen = row["accuracy_by_timesteps"], row["chosen"]
+        if chosen is None:
+            return False, f"no threshold keeps the {full[-1]:.2%} of all timesteps within 0.3 points"
+        _, mean, accuracy = chosen
+        text = f"{accuracy:.2%} of {full[-1]:.2%} at {mean:.2f} mean timesteps of {len(full)}"
+        return mean <= len(full) / 2, text
+
+    judged: list[tuple[str, Callable[[], tuple[bool, str]]]] = [
+        ("ANNs and converted networks lose little", little),
+        ("networks trained by surrogate gradients lose much more", surrogate),
+        ("BNTT collapses", collapse),
+        ("more timesteps hurt surrogate-trained networks", timesteps),
+        ("conversion does not depend on the timesteps", flat),
+        ("smaller crossbars help", smaller),
+        ("BN adaptation recovers", adaptation),
+        ("estimates overstate the gains", overstated),
+        ("data movement dominates SATA", movement),
+        ("the LIF module's area matters on SpikeSim (above 11 %)", area),
+        ("DT-SNN keeps accuracy (0.3 points) with half the timesteps", early),
+    ]
+    return [_judged(says, judge) for says, judge in judged]
+
+
+def claims_table(found: list[Claim]) -> Table:
+    words = {True: "holds", False: "does not hold", None: "not run"}
+    return Table(
+        "What carries the papers",
+        ["claim", "here", "evidence"],
+        [[claim.says, words[claim.holds], claim.evidence] for claim in found],
+        note="Losses are Δ under the reading that the tables show.",
+    )
+
+
+def _judged(says: str, judge: Callable[[], tuple[bool, str]]) -> Claim:
+    try:
+        return Claim(says, *judge())
+    except _NotRunError as missing:
+        return Claim(says, None, f"needs {missing}")
+
+
+def _present(rows: Rows, names: tuple[str, ...]) -> list[str]:
+    found = [name for name in names if rows.get(f"table_1_{name}") is not None]
+    if not found:
+        raise _NotRunError(f"table_1_{names[0]}")
+    return found
+
+
+def _pair(rows: Rows, first: str, second: str) -> tuple[str, str]:
+    """Both rows on the harder data set that has them."""
+    for data in ("cifar", "mnist"):
+        if all(rows.get(f"table_1_{data}_{each}") is not None for each in (first, second)):
+            return f"{data}_{first}", f"{data}_{second}"
+    raise _NotRunError(f"table_1_cifar_{second}")
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.1%}" for name, value in values.items())

@@ -1,0 +1,148 @@
+"""`run parity`: what is missing is trained and measured, and one page says how it compares."""
+
+import json
+from typing import Any
+
+from experiments import registry
+from experiments.figures import parity as figures
+from experiments.figures.sata import mitigation_figure
+from experiments.output import Result, Run
+from experiments.parity import perspective, robustness, tables, targets
+from experiments.parity.claims import claims, claims_table
+from experiments.parity.ledger import Ledger, said
+from experiments.parity.library import Library
+from experiments.parity.measure import Bench, Setting, Subject
+from experiments.parity.perspective import Perspective
+from experiments.parity.readings import READINGS
+from experiments.parity.recipes import Recipe
+from experiments.parity.robustness import Robustness, drop
+from jaxsnn.data.dataset import Dataset
+
+make_subject = registry.register(Subject)
+make_setting = registry.register(Setting)
+make_robustness = registry.register(Robustness)
+make_perspective = registry.register(Perspective)
+
+KEPT = registry.RESULTS / "parity"
+"""Rows that come with the project."""
+
+
+@registry.experiment("parity", "every table and figure of both papers beside the printed one")
+def parity(
+    run: Run,
+    *,
+    datasets: dict[str, Dataset],
+    recipes: dict[str, Recipe],
+    rows: tuple[str, ...],
+    notes: dict[str, str],
+) -> Result:
+    """Take finished rows, train and measure the missing ones, and compare all with the papers.
+
+    **Arguments:**
+
+    - `datasets`: by the names that recipes use; loaded when a config names them.
+    - `recipes`: of the networks, by name.
+    - `rows`: patterns such as "table_1_*" of the rows that are made where they are missing, with all the
+      training that they need; the others are listed as not run.
+    - `notes`: what was cut in a row, by its name.
+    """
+    setting, robust, outlook = make_setting(), make_robustness(), make_perspective()
+    registry.require_all_used()
+    bench = Bench(Library(run, recipes, datasets), setting)
+    ledger = Ledger(run.folder / "rows", () if run.fresh else (KEPT,), run.console, make=rows)
+    found: dict[str, Any] = {
+        **robustness.measure(bench, ledger, robust),
+        **perspective.measure(bench, ledger, outlook),
+    }
+    judged = claims(found, robust.shown)
+    shown = _tables(found, robust, notes, judged)
+    shown.append(tables.wall_times(ledger.rows, ledger.missing))
+    title = "Two papers, and what comes out here"
+    counts = [sum(claim.holds is each for claim in judged) for each in (True, False, None)]
+    verdict = (
+        f"Of {len(judged)} claims that carry the papers {counts[0]} hold here, {counts[1]} do not, and "
+        f"{counts[2]} were not run; {len(ledger.rows)} rows are measured, {len(ledger.missing)} missing."
+    )
+    drawn = _figures(found, robust)
+    return Result(
+        title=title,
+        inputs={
+            "datasets": {name: data.fingerprint for name, data in datasets.items()},
+            "recipes": said(recipes),
+            "setting": said(setting),
+        },
+        numbers={
+            "rows": {name: json.loads(json.dumps(row)) for name, row in found.items()},
+            "claims": [claim._asdict() for claim in judged],
+        },
+        tables=shown,
+        figures=drawn,
+        verdict=verdict,
+        files={"parity.md": tables.markdown(title, verdict, shown, drawn).encode()},
+    )
+
+
+def _tables(rows: Any, plan: Robustness, notes: dict[str, str], judged: Any) -> list[Any]:
+    named_1 = {f"table_1_{name}": paper for name, paper in targets.TABLE_I.items()}
+    named_2 = {f"table_2_{name}_{size}": paper for (name, size), paper in targets.TABLE_II.items()}
+    found = [
+        claims_table(judged),
+        tables.robustness_table("Robustness, table I", named_1, rows, plan.shown, notes),
+        tables.robustness_table("Robustness, table II", named_2, rows, plan.shown, notes),
+        tables.figure_3_table(rows, plan.shown),
+        tables.figure_4_table(rows, plan.shown),
+        tables.readings_table(rows),
+        tables.ablation_table(rows),
+        tables.table_2_of_perspective(),
+        tables.dt_snn_table(rows["dt_snn"]) if rows.get("dt_snn") else None,
+        tables.weight_encoding_table(rows["figure_6b"]) if rows.get("figure_6b") else None,
+        tables.lab_table(rows),
+        tables.cost_table(),
+    ]
+    return [table for table in found if table is not None]
+
+
+def _figures(rows: Any, plan: Robustness) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "SATA, figures 4b, 5a and 5b": mitigation_figure(),
+        "SpikeFlow, figure 6a": figures.neuron_area_figure(),
+    }
+    courses: dict[str, dict[int, tuple[float, float]]] = {}
+    for name, row in rows.items():
+        if name.startswith("figure_3_") and row is not None:
+            _, _, method, timesteps = name.split("_")
+            courses.setdefault(method, {})[int(timesteps)] = (
+                tables.loss(row, "ideal"),
+                tables.loss(row, plan.shown),
+            )
+    if courses:
+        found["figure 3"] = figures.timesteps_figure(courses, plan.shown)
+    if (row := rows.get("figure_4")) is not None:
+        software = row["software_on_hardware_images"]
+        found["figure 4"] = figures.adaptation_figure(
+            row["images"],
+            {
+                name: [drop(software, chips[name]) for chips in row["hardware"]]
+                for name in dict.fromkeys(("ideal", plan.shown))
+            },
+        )
+    study = [name for name, row in rows.items() if name.startswith("readings_") and row is not None]
+    if study:
+        losses = [
+            [
+                drop(rows[name]["software"], rows[name]["hardware"][reading])
+                if reading in rows[name]["hardware"]
+                else float("nan")
+                for name in study
+            ]
+            for reading in READINGS
+        ]
+        labels = [name.removeprefix("readings_").replace("_", " ") for name in study]
+        found["readings"] = figures.readings_figure(list(READINGS), labels, losses)
+    if rows.get("dt_snn"):
+        found["DT-SNN"] = figures.early_exit_figure(rows["dt_snn"])
+    if (row := rows.get("figure_6b")) is not None:
+        found["figure 6b"] = figures.weight_encoding_figure(
+            row["software_on_hardware_images"], row["hardware"]
+        )
+    return found

@@ -1,0 +1,187 @@
+"""Rows of "Are SNNs Truly Energy-efficient?", and of what its lab published next, that need a network."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from experiments.parity.ledger import Ledger
+from experiments.parity.measure import Bench, Subject
+from hwmodels import sata, spikeflow
+from hwmodels.crossbar import Crossbar, Device
+from hwmodels.crossbar.mapping import Calibration, Signs
+from hwmodels.early_exit import EarlyExitCost
+from jaxsnn.codesign.program import program
+from jaxsnn.codesign.workload import to_workload
+from jaxsnn.learning.early_exit import accuracy_curve, normalized_entropy
+from jaxsnn.learning.pruning import lottery_ticket
+from jaxsnn.normalization import adapt_statistics
+
+Numbers = Mapping[str, Any]
+
+SIGNS: tuple[Signs, ...] = ("offset", "differential", "nice")
+GAINS: tuple[Calibration, ...] = ("none", "column")
+COSTS: dict[str, Callable[..., EarlyExitCost]] = {
+    "SATA": sata.early_exit_cost,
+    "SpikeFlow": partial(spikeflow.early_exit_cost, chip=spikeflow.Chip(entropy_module=True)),
+}
+"""What each published chip asks for inputs that exit early."""
+LEAST_LOSS = 0.003
+"""Accuracy that early exit may lose: 0.3 points."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Perspective:
+    """What is measured; see [`measure`][].
+
+    **Arguments:**
+
+    - `dt_snn`: the subject that exits early, trained with the loss at every timestep.
+    - `thresholds`: on the normalised entropy.
+    - `weight_encoding`: the subject of figure 6b, with quantised weights; `encoding_bits` of its cells, and
+      `adapted` training images for its normalisation.
+    - `variants`: subjects of MINT and EfficientLIF-Net by name, each beside `dt_snn` itself.
+    - `tickets`: rounds of the lottery, on the recipe `ticket`; 0 draws none.
+    """
+
+    dt_snn: Subject | None = None
+    thresholds: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    weight_encoding: Subject | None = None
+    encoding_bits: int = 4
+    adapted: int = 256
+    variants: dict[str, Subject] = dataclasses.field(default_factory=dict)
+    ticket: str | None = None
+    tickets: int = 0
+
+
+def measure(bench: Bench, ledger: Ledger, plan: Perspective) -> dict[str, Numbers | None]:
+    """All rows that need training, by name: finished ones from the ledger."""
+    found: dict[str, Numbers | None] = {}
+    if plan.dt_snn is not None:
+        given = bench.inputs(plan.dt_snn) | {"thresholds": list(plan.thresholds)}
+        found["dt_snn"] = ledger.row("dt_snn", given, lambda: _dt_snn(bench, plan))
+    if plan.weight_encoding is not None:
+        given = bench.inputs(plan.weight_encoding) | {"bits": plan.encoding_bits, "adapted": plan.adapted}
+        found["figure_6b"] = ledger.row("figure_6b", given, lambda: _weight_encoding(bench, plan))
+    for name, subject in plan.variants.items():
+        row = f"variant_{name}"
+        found[row] = ledger.row(row, bench.inputs(subject), partial(_variant, bench, subject))
+    if plan.ticket is not None and plan.tickets:
+        subject = Subject(plan.ticket)
+        given = bench.inputs(subject) | {"rounds": plan.tickets}
+        found["lottery"] = ledger.row("lottery", given, lambda: _lottery(bench, subject, plan.tickets))
+    return found
+
+
+@partial(jax.jit, static_argnames=("graphdef", "timesteps"))
+def _outputs(graphdef: Any, state: Any, images: Any, key: Any, timesteps: int) -> Any:
+    return nnx.merge(graphdef, state).outputs(images, timesteps=timesteps, key=key)[0]
+
+
+def _dt_snn(bench: Bench, plan: Perspective) -> dict[str, Any]:
+    subject = plan.dt_snn
+    assert subject is not None
+    network, timesteps = bench.network(subject), bench.timesteps(subject)
+    dataset, count = bench.library.dataset(subject.recipe), bench.setting.images
+    images, labels = dataset.scale(dataset.test_images[:count]), dataset.test_labels[:count]
+    graphdef, state = nnx.split(network)
+    key = bench.setting.key(0)
+    outputs = np.concatenate(
+        [
+            _outputs(graphdef, state, jnp.asarray(images[at : at + 100]), key, timesteps)
+            for at in range(0, len(images), 100)
+        ],
+        axis=1,
+    )
+    by_timesteps = [float(np.mean(np.argmax(each, -1) == labels)) for each in outputs]
+    curve = accuracy_curve(jnp.asarray(outputs), labels, plan.thresholds)
+    good = [point for point in curve if point[2] >= by_timesteps[-1] - LEAST_LOSS]
+    chosen = min(good, key=lambda point: point[1]) if good else None
+    evaluation = bench.software(subject)
+    workload = to_workload(evaluation.record, timesteps)
+    found: dict[str, Any] = {
+        "accuracy_by_timesteps": by_timesteps,
+        "curve": curve,
+        "chosen": chosen,
+        "spike_rates": {layer.name: float(layer.spike_rate) for layer in evaluation.record if layer.spiking},
+        "chips": {},
+    }
+    sure = np.asarray(normalized_entropy(jnp.asarray(outputs)))
+    for name, cost in COSTS.items():
+        rows = []
+        for threshold, mean, accuracy in curve:
+            exits = cost(workload, _fractions(sure, threshold))
+            rows.append(
+                {
+                    "threshold": threshold,
+                    "mean_timesteps": mean,
+                    "accuracy": accuracy,
+                    "energy_j": float(exits.energy_j),
+                    "latency_s": float(exits.latency_s),
+                    "energy_delay_js": float(exits.energy_delay_js),
+                }
+            )
+        by = exits.energy_by_timesteps_j, exits.latency_by_timesteps_s
+        found["chips"][name] = {
+            "energy_by_timesteps_j": [float(value) for value in by[0]],
+            "latency_by_timesteps_s": [float(value) for value in by[1]],
+            "exits": rows,
+        }
+    return found
+
+
+def _fractions(sure: np.ndarray, threshold: float) -> list[float]:
+    """Of inputs that leave at each timestep."""
+    below = sure < threshold
+    last = len(below) - 1
+    exits = np.where(below.any(0), below.argmax(0), last)
+    return list(np.bincount(exits, minlength=last + 1) / exits.size)
+
+
+def _weight_encoding(bench: Bench, plan: Perspective) -> dict[str, Any]:
+    """Accuracy of quantised weights on crossbars by how signs are encoded, and after BN adaptation."""
+    subject = plan.weight_encoding
+    assert subject is not None
+    network, dataset = bench.network(subject), bench.library.dataset(subject.recipe)
+    images = bench.setting.hardware_images
+    seen = dataset.scale(dataset.train_images[: plan.adapted])
+    hardware: dict[str, list[float]] = {}
+    for signs, gain, adapts in itertools.product(SIGNS, GAINS, (False, True)):
+        design = Crossbar(device=Device(bits=plan.encoding_bits), signs=signs, calibration=gain)
+        helps = {"gain per column": gain == "column", "BN adapted": adapts}
+        accuracies = []
+        for key in bench.setting.chips:
+            chip = program(network, design, key)
+            if adapts:
+                adapt_statistics(chip, seen, timesteps=bench.timesteps(subject), batch_size=64)
+            accuracies.append(bench.test(chip, subject, images).accuracy)
+        hardware[", ".join([signs, *(name for name, done in helps.items() if done)])] = accuracies
+    return {
+        "software": bench.software(subject).accuracy,
+        "software_on_hardware_images": bench.software(subject, images).accuracy,
+        "hardware": hardware,
+    }
+
+
+def _variant(bench: Bench, subject: Subject) -> dict[str, Any]:
+    evaluation = bench.software(subject)
+    return {
+        "software": evaluation.accuracy,
+        "weight_bits": [
+            None if layer.weight_bits is None else float(layer.weight_bits) for layer in evaluation.record
+        ],
+        "spike_rates": {layer.name: float(layer.spike_rate) for layer in evaluation.record if layer.spiking},
+    }
+
+
+def _lottery(bench: Bench, subject: Subject, rounds: int) -> dict[str, Any]:
+    recipe, dataset = bench.library.recipes[subject.recipe], bench.library.dataset(subject.recipe)
+    training, seen = recipe.legs(dataset)[-1]
+    tickets = lottery_ticket(recipe.build(dataset), seen, training, rounds=rounds, prune_per_round=0.5)
+    return {"tickets": [{"sparsity": each.sparsity, "accuracy": each.test_accuracy} for each in tickets]}

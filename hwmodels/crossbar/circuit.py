@@ -58,6 +58,7 @@ def effective_conductance(
     """The matrix that a programmed tile is to its inputs, parasitics included.
 
     The network is linear, so the currents into the sense resistors are `I = G_effᵀ·V` for any row voltages V.
+    It is differentiated backwards (`jax.grad`, `jax.vjp`); forward mode (`jax.jvp`) is refused.
 
     **Arguments:**
 

@@ -1,7 +1,9 @@
 """Kills at any moment, two runs in one folder, full disks: nothing half-written, the same bits after all."""
 
 import errno
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +15,10 @@ import pytest
 
 from jaxsnn.codesign.provenance import all_or_nothing, write_json
 from jaxsnn.learning import lock
+from tests.hostile.invariant import TALLY
 
 KILLS = int(os.environ.get("HOSTILE_KILLS", "50"))
-"""How often the training is killed in the long run."""
+"""How often trainings and evaluations are killed in the long run."""
 
 TRAIN = """
 import sys
@@ -76,6 +79,7 @@ def test_of_two_runs_in_one_folder_one_writes_all_and_the_other_says_so(tmp_path
         written = {path.read_text() for path in folder.glob("part*")}
         assert len(list(folder.glob("part*"))) == 4
         assert len(written) == 1
+        TALLY["two runs in one folder"]["right"] += 1
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -102,6 +106,7 @@ def test_a_full_disk_leaves_the_result_before(tmp_path, monkeypatch, seed):
     with pytest.raises(OSError, match="No space left"):
         save("new")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    TALLY["full disks"]["right"] += 1
 
 
 @pytest.mark.long
@@ -134,5 +139,57 @@ def test_a_training_killed_at_random_moments_ends_in_the_same_bits(tmp_path):
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
                 kills += 1
+                TALLY["killed trainings"]["killed"] += 1
         assert printed == whole
+        TALLY["killed trainings"]["right"] += 1
         assert not list(folder.glob("**/.writing-*"))
+
+
+@pytest.mark.long
+def test_an_evaluation_killed_at_random_moments_leaves_nothing_half_written(tmp_path):
+    random = np.random.default_rng(0)
+
+    def start(folder):
+        words = ["evaluate", "--network", "mlp", "--data", "digits", "--epochs", "1", "--chip", "spikeflow"]
+        words += ["--draws", "1", "--timesteps", "2", "--out", folder]
+        return subprocess.Popen(
+            [sys.executable, "-m", "experiments", *map(str, words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+
+    def told(folder):
+        result = json.loads((folder / "result.json").read_text())
+        assert (folder / "report.html").read_text().rstrip().endswith("</html>")
+        return json.dumps(result["numbers"], sort_keys=True)
+
+    start(tmp_path / "first").communicate()  # Compiles, and keeps what it compiled.
+    began = time.monotonic()
+    whole = start(tmp_path / "whole")
+    said = whole.communicate()
+    assert whole.returncode == 0, said
+    seconds, expected = time.monotonic() - began, told(tmp_path / "whole")
+    folder, kills = tmp_path / "killed", 0
+    while kills < KILLS:
+        process = start(folder)
+        try:
+            # Mostly near the end, where files are written.
+            process.communicate(timeout=seconds * (1 - random.beta(1, 4)))
+            assert process.returncode == 0
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += 1
+        if folder.exists() and (folder / "result.json").exists():
+            assert told(folder) == expected
+            TALLY["killed evaluations"]["right"] += 1
+            shutil.rmtree(folder)
+        else:
+            assert not folder.exists() or not [p for p in folder.iterdir() if not p.name.startswith(".")]
+            TALLY["killed evaluations"]["nothing"] += 1
+    assert not (folder / "result.json").exists()
+    process = start(folder)
+    process.communicate()
+    assert told(folder) == expected

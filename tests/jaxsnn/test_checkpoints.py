@@ -276,6 +276,29 @@ def test_a_checkpoint_of_another_format_is_refused(finished, tmp_path):
             read()
 
 
+@pytest.mark.parametrize("damage", ["a digit", "a key", "no seal"])
+def test_what_is_written_beside_the_arrays_is_sealed(tmp_path, damage):
+    """Found by tests/hostile: a flipped digit of the epoch was believed, a flipped key a KeyError."""
+    run = Checkpoints(tmp_path, {"run": 1})
+    tree = {"w": np.arange(4.0)}
+    run.save("last", tree, {"epoch": 3})
+    (facts,) = tmp_path.glob("last/*/facts/metadata")
+    content = json.loads(facts.read_text())
+    if damage == "a digit":
+        content["facts"]["epoch"] = 7
+    elif damage == "a key":
+        content["fbcts"] = content.pop("facts")
+    del content["seal"]
+    if damage == "a digit":
+        content["seal"] = json.loads(facts.read_text())["seal"]
+    facts.write_text(json.dumps(content))
+    if damage == "no seal":  # as checkpoints of before
+        assert run.restore("last", tree)[1] == {"epoch": 3}
+        return
+    with pytest.raises(ValueError, match=r"is corrupt and cannot be used .*\.$"):
+        run.restore("last", tree)
+
+
 @pytest.mark.parametrize("package", ["jaxsnn", "jax"])
 def test_a_checkpoint_of_another_version_is_refused(finished, monkeypatch, package):
     owner = {"jaxsnn": training, "jax": jax}[package]

@@ -332,3 +332,10 @@ def test_bad_shape_and_dtype():
         effective_conductance(jnp.zeros(3), Wires())
     with pytest.raises(Exception, match="Float"):
         effective_conductance(jnp.zeros((3, 3), int), Wires())
+
+
+def test_forward_mode_is_refused():
+    """By JAX, in its own words: the guide says so, and what to do."""
+    G = jnp.full((2, 2), 1e-5)
+    with pytest.raises(TypeError, match="custom_vjp"):
+        jax.jvp(effective_conductance, (G,), (G,))

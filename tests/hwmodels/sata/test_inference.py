@@ -388,6 +388,22 @@ def test_traced_values_out_of_range_raise_when_run(changes, message):
         jax.block_until_ready(TOTAL(at))
 
 
+@pytest.mark.parametrize("value", ["3", b"3", np.array("3"), np.inf])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda value: sata.Array(rows=value),
+        lambda value: sata.Buffers(ofmap=value),
+        lambda value: sata.Accelerator(clock_hz=value),
+    ],
+)
+def test_sizes_are_finite_numbers(make, value):
+    """Found by tests/hostile: text counted as its number, and infinity ended in an OverflowError."""
+    with pytest.raises(ValueError, match=r"at least .*, got .*\.") as refusal:
+        make(value)
+    assert ("finite" in str(refusal.value)) == (value is np.inf)
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match=r"layer 'c': input_rate is a fraction"):
         Layer.conv("c", height=4, width=4, in_channels=1, out_channels=1, input_rate=1.2)

@@ -8,7 +8,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check "norse==1.1.0" "nir==1.0.8" "nirtorch==2.6" torch numpy 2>/dev/null
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check "norse==1.1.0" "nir==1.0.8" "nirtorch==2.6" "torch==2.14.1" "numpy==2.4.6" 2>/dev/null
 "$folder/venv/bin/python" - <<'PYTHON'
 import importlib.metadata
 import warnings

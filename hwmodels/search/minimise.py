@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hwmodels.search.constraints import Constraint
-from hwmodels.search.enumeration import all_designs
+from hwmodels.search.enumeration import enumerate_designs, values_of
 from hwmodels.search.ledger import Ledger, Numbers
 from hwmodels.search.parameters import Enumerated, Number, Parameter
 from hwmodels.search.polish import polish
@@ -73,7 +73,7 @@ def minimise(
     anew on Python numbers, without tracing.
 
     A space of whole numbers and choices that has no more designs than descent would measure, and than a
-    thousand, is gone through in full instead, in batches, unless an `optimizer` is given.
+    thousand, is gone through instead (see `enumeration.py`), unless an `optimizer` is given.
 
     An evaluation is one design measured. A gradient step counts as one for each restart, though its backward
     pass costs time of its own; designs that descent meets twice count twice; so does the last measurement.
@@ -114,9 +114,9 @@ def minimise(
         fixed = tuple(zip((p.name for p in enumerated), combination, strict=True))
         problem = Problem(objective, build, sloped, tuple(constraints), fixed)
         ledger = Ledger(problem, limit, chunk=restarts, told=_teller(progress, trace))
-        small = all_designs(sloped, restarts * steps) if optimizer is None and sloped else None
+        small = values_of(sloped, restarts * steps) if optimizer is None and sloped else None
         if small is not None:
-            ledger.evaluate(small)
+            enumerate_designs(ledger, small)
         else:
             places = _places(sloped, restarts, start or {}, jax.random.fold_in(key, index))
             _explore(ledger, places, steps, polished, optimizer or _default_optimizer(steps))

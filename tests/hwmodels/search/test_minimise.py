@@ -379,7 +379,7 @@ def test_slopes_of_the_descent_are_those_of_sata():
 
 
 def test_a_small_space_is_gone_through():
-    """Of 400 designs on a rugged plane the best: each is measured once, and the winner exactly."""
+    """Of 400 designs on a rugged plane the best, by fewer evaluations than there are designs."""
     grid = (Integer("x", -10, 9), Choice("y", tuple(1.5 * n for n in range(20))))
     seen = []
 
@@ -391,27 +391,20 @@ def test_a_small_space_is_gone_through():
     x, y = np.meshgrid(np.arange(-10, 10), 1.5 * np.arange(20), indexing="ij")
     values = (x - 3) ** 2 + (y - 9) ** 2 / 4 + 3 * np.cos(2.6 * x) * np.cos(1.7 * y)
     assert found.objective == pytest.approx(values.min(), rel=1e-12)
-    assert found.evaluations == values.size + 1
+    assert found.evaluations < values.size
     assert found.gradients == 0
     counts, best = zip(*seen, strict=True)
-    assert counts == (128, 256, 384, 400)
+    assert sorted(counts) == list(counts)
     assert sorted(best, reverse=True) == list(best)
     assert best[-1] == pytest.approx(found.objective, rel=1e-6)
     assert minimise(rugged, as_dict, grid, key=KEY, max_evaluations=30).evaluations == 31
 
 
-@pytest.mark.parametrize("high", [7, 31])
-def test_a_needle_is_found_in_a_small_space(high):
-    """Where nothing leads to the best design, on either colour of a chessboard."""
-    grid = (Integer("x", 0, high), Integer("y", 0, high))
-    for needle in ((5, 2), (4, 2)):
-        found = minimise(
-            lambda design, needle=needle: jnp.where(
-                (design["x"] == needle[0]) & (design["y"] == needle[1]), -1.0, 0.0
-            ),
-            as_dict,
-            grid,
-            key=KEY,
-        )
-        assert (found.values["x"], found.values["y"]) == needle
-        assert found.evaluations == (high + 1) ** 2 + 1
+def test_a_handful_of_designs_is_gone_through_in_full():
+    """Also where nothing leads to the best of them."""
+    needle = (Integer("x", 0, 7), Integer("y", 0, 7))
+    found = minimise(
+        lambda design: jnp.where((design["x"] == 5) & (design["y"] == 2), -1.0, 0.0), as_dict, needle, key=KEY
+    )
+    assert found.values == {"x": 5, "y": 2}
+    assert found.evaluations == 65

@@ -86,7 +86,7 @@ def _outline(name: str) -> Dataset:
     """A data set of that shape which holds nothing: one image, shown again and again."""
     shape = _SHAPES[name]
     source = SOURCES.get(name)
-    counts = source.counts if source else (1_437, 360) if name == "digits" else (_MANY, _MANY)
+    counts = source.counts if source else (1_438, 359) if name == "digits" else (_MANY, _MANY)
     images = [np.broadcast_to(np.zeros(shape, np.uint8), (count, *shape)) for count in counts]
     labels = [np.broadcast_to(np.uint8(0), count) for count in counts]
     classes = {"shd": 20, "ssc": 35, "dvs_gesture": 11}.get(name, source.classes if source else 10)

@@ -10,9 +10,8 @@ import pytest
 from jaxtyping import install_import_hook
 
 # Compiling takes most of the time, and most of that is work which only long computations pay back. Processes
-# that tests start inherit both. `JAX_DISABLE_MOST_OPTIMIZATIONS=0` tests the programs that users run.
+# that tests start inherit it. `JAX_DISABLE_MOST_OPTIMIZATIONS=0` tests the programs that users run.
 if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
     jax.config.update("jax_disable_most_optimizations", True)
 
 jax.config.update("jax_enable_x64", True)

@@ -111,7 +111,7 @@ def run(folder, *bindings):
 def test_a_mistake_is_one_sentence(tmp_path):
     process = run(tmp_path, "search.draws=0")
     assert process.returncode == 2
-    assert "at least one of area_limits_mm2 and one of draws" in process.stderr
+    assert "at least one each of area_limits_mm2, draws, restarts and steps" in process.stderr
 
 
 @pytest.mark.long

@@ -222,7 +222,7 @@ def test_the_spikes_of_a_last_layer_are_counted():
         assert record[-1].spiking
         np.testing.assert_allclose(record[-1].spike_rate, spikes.mean(), rtol=1e-6)
         assert not record[0].analog_input
-        np.testing.assert_allclose(record[0].input_rate, 1)
+        np.testing.assert_allclose(record[0].input_rate, 1, rtol=1e-6)
 
 
 def test_frames_are_a_readouts_potential_and_exits_see_the_counts():

@@ -397,7 +397,7 @@ def test_traced_values_out_of_range_raise_when_run(changes, message):
         lambda value: sata.Accelerator(clock_hz=value),
     ],
 )
-def test_sizes_are_finite_numbers(make, value):
+def test_sizes_are_finite_numbers(make, value, as_users_run):
     """Found by tests/hostile: text counted as its number, and infinity ended in an OverflowError."""
     with pytest.raises(ValueError, match=r"at least .*, got .*\.") as refusal:
         make(value)

@@ -359,7 +359,7 @@ def test_calibrated_converters_can_be_evaluated():
         ({"every": 0}, "at least 1; got 0"),
         ({"between": "guess"}, "'reuse', 'lumped', 'linearised'"),
         ({"software": 1.0}, r"in \[0, 1\); got 1.0"),
-        ({"software": 0.5, "converters": Converters()}, "leave out converters and read noise"),
+        ({"software": 0.5, "converters": Converters()}, "leave out converters, read noise and cells"),
     ],
 )
 def test_bad_settings(options, message, as_users_run):

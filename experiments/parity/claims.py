@@ -40,7 +40,8 @@ def claims(rows: Rows, shown: str) -> list[Claim]:
         return all(loss < 0.1 for loss in losses.values()), _listed(losses)
 
     def surrogate() -> tuple[bool, str]:
-        losses = {name: delta(f"table_1_{name}") for name in _pair(rows, "ann", "surrogate")}
+        # On MNIST the paper has them lose next to nothing either.
+        losses = {name: delta(f"table_1_{name}") for name in ("cifar_ann", "cifar_surrogate")}
         ann, snn = losses.values()
         return snn > ann + 0.1, _listed(losses)
 
@@ -153,14 +154,6 @@ def _present(rows: Rows, names: tuple[str, ...]) -> list[str]:
     if not found:
         raise _NotRunError(f"table_1_{names[0]}")
     return found
-
-
-def _pair(rows: Rows, first: str, second: str) -> tuple[str, str]:
-    """Both rows on the harder data set that has them."""
-    for data in ("cifar", "mnist"):
-        if all(rows.get(f"table_1_{data}_{each}") is not None for each in (first, second)):
-            return f"{data}_{first}", f"{data}_{second}"
-    raise _NotRunError(f"table_1_cifar_{second}")
 
 
 def _listed(values: Mapping[str, float]) -> str:

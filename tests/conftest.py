@@ -33,3 +33,12 @@ hypothesis.settings.load_profile("jax")
 def as_users_run(monkeypatch):
     """No type is checked but by the code itself."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def as_users_compile():
+    """Programs with XLA's optimisations, for tests of what they need."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

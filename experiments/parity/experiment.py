@@ -104,8 +104,8 @@ def _tables(rows: Any, plan: Robustness, notes: dict[str, str], judged: Any) -> 
 
 def _figures(rows: Any, plan: Robustness) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "SATA, figures 4b, 5a and 5b": mitigation_figure(),
-        "SpikeFlow, figure 6a": figures.neuron_area_figure(),
+        "SATA_figures_4b_5a_5b": mitigation_figure(),
+        "SpikeFlow_figure_6a": figures.neuron_area_figure(),
     }
     courses: dict[str, dict[int, tuple[float, float]]] = {}
     for name, row in rows.items():
@@ -116,10 +116,10 @@ def _figures(rows: Any, plan: Robustness) -> dict[str, Any]:
                 tables.loss(row, plan.shown),
             )
     if courses:
-        found["figure 3"] = figures.timesteps_figure(courses, plan.shown)
+        found["figure_3"] = figures.timesteps_figure(courses, plan.shown)
     if (row := rows.get("figure_4")) is not None:
         software = row["software_on_hardware_images"]
-        found["figure 4"] = figures.adaptation_figure(
+        found["figure_4"] = figures.adaptation_figure(
             row["images"],
             {
                 name: [drop(software, chips[name]) for chips in row["hardware"]]
@@ -142,7 +142,7 @@ def _figures(rows: Any, plan: Robustness) -> dict[str, Any]:
     if rows.get("dt_snn"):
         found["DT-SNN"] = figures.early_exit_figure(rows["dt_snn"])
     if (row := rows.get("figure_6b")) is not None:
-        found["figure 6b"] = figures.weight_encoding_figure(
+        found["figure_6b"] = figures.weight_encoding_figure(
             row["software_on_hardware_images"], row["hardware"]
         )
     return found

@@ -307,7 +307,7 @@ def markdown(title: str, verdict: str, tables: Sequence[Table], figures: Iterabl
         lines += [_line(row) for row in table.rows]
         lines += ["", *([table.note, ""] if table.note else [])]
     for name in figures:
-        lines += [f"![{name}]({name.replace(' ', '%20')}.png)", ""]
+        lines += [f"![{name.replace('_', ' ')}]({name}.png)", ""]
     return "\n".join(lines)
 
 

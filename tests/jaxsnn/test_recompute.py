@@ -18,7 +18,7 @@ def temporary_bytes(compiled):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
-def test_a_chain_of_functions_keeps_its_arguments_alone():
+def test_a_chain_of_functions_keeps_its_arguments_alone(as_users_compile):
     def twist(x, weights, count, key):
         for _ in range(count.shape[0]):
             x = jnp.tanh(x @ weights)

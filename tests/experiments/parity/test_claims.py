@@ -103,6 +103,6 @@ def test_readings_stand_beside_the_rows_that_they_were_tried_on():
 
 
 def test_markdown_keeps_every_cell():
-    text = markdown("Title", "Said.", [Table("T", ["a", "b"], [["x|y", "1"]], note="n")], ["figure 3"])
-    wanted = ["# Title", "Said.", "## T", "| a | b |", "| x\\|y | 1 |", "n", "![figure 3](figure%203.png)"]
+    text = markdown("Title", "Said.", [Table("T", ["a", "b"], [["x|y", "1"]], note="n")], ["figure_3"])
+    wanted = ["# Title", "Said.", "## T", "| a | b |", "| x\\|y | 1 |", "n", "![figure 3](figure_3.png)"]
     assert set(wanted) <= set(text.splitlines())

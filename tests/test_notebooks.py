@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom: the cheap ones always, the others with `-m long`, as CI does."""
+"""Every notebook runs from top to bottom: the cheap ones always, the others with `-m long`."""
 
 import os
 from pathlib import Path

@@ -15,7 +15,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from jaxsnn.codesign.charts import Chart
 from jaxsnn.codesign.table import Table
 from jaxsnn.data.dataset import Dataset
-from jaxsnn.learning.training import TrainConfig, TrainResult, Transform, fit, identity
+from jaxsnn.learning.identity import identity
+from jaxsnn.learning.training import TrainConfig, TrainResult, Transform, fit
 from jaxsnn.network import Network
 
 

@@ -1,12 +1,10 @@
 """Training by surrogate-gradient backpropagation through time, evaluation, and exact resume."""
 
 import contextlib
-import hashlib
-import json
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -19,13 +17,12 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxsnn import __version__
 from jaxsnn.data.augmentation import augment
 from jaxsnn.data.datasets import Dataset
 from jaxsnn.encoding import Frames, inputs_of
 from jaxsnn.layers import Conv, Linear
-from jaxsnn.learning.checkpoint import Checkpoints, digest
-from jaxsnn.learning.config import TrainConfig, without_addresses
+from jaxsnn.learning.checkpoint import Checkpoints
+from jaxsnn.learning.config import TrainConfig
 from jaxsnn.learning.evaluation import (
     Evaluation,
     check_finite,
@@ -34,6 +31,7 @@ from jaxsnn.learning.evaluation import (
     not_finite,
     split_parameters,
 )
+from jaxsnn.learning.identity import identity
 from jaxsnn.learning.lock import locked
 from jaxsnn.learning.progress import Progress
 from jaxsnn.learning.tensorboard import scalars
@@ -50,7 +48,6 @@ __all__ = [
     "apply_transform",
     "evaluate",
     "fit",
-    "identity",
     "split_parameters",
 ]
 
@@ -111,49 +108,6 @@ def _check_outputs(network: Network, dataset: Dataset, timesteps: int) -> None:
             f"the network has {outputs} outputs and data set {dataset.name!r} has {dataset.classes} classes; "
             "they must be equal."
         )
-
-
-def _described(value: Any) -> str:
-    """Text by which two values can be told apart, the same in every process."""
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = ", ".join(
-            f"{each.name}={_described(getattr(value, each.name))}" for each in fields(value) if each.repr
-        )
-        return f"{type(value).__name__}({parts})"
-    if type(value) in (tuple, list):
-        return f"({', '.join(map(_described, value))})"
-    if isinstance(value, np.ndarray | jax.Array):
-        return f"array {digest(value)[:16]}"
-    return without_addresses(repr(value))
-
-
-def identity(
-    network: Network,
-    dataset: Dataset,
-    config: TrainConfig,
-    transform: Transform | None = None,
-    penalty: Penalty | None = None,
-) -> dict[str, Any]:
-    """What a training run depends on, JSON-able: two runs with the same identity do the same.
-
-    **Arguments:** as for [`fit`][]; `network` before the training.
-    """
-    graphdef, state = nnx.split(network)
-    shapes = [
-        (jax.tree_util.keystr(path), str(leaf.dtype), leaf.shape)
-        for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]
-    ]
-    described = without_addresses(f"{shapes} {graphdef}")
-    identity = config.facts() | {
-        "network": hashlib.sha256(described.encode()).hexdigest()[:16],
-        "initial_weights": digest(state)[:16],
-        "transform": _described(transform),
-        "penalty": _described(penalty),
-        "dataset": f"{dataset.name} {dataset.fingerprint[:16]}",
-        "jaxsnn": __version__,
-        "jax": jax.__version__,
-    }
-    return json.loads(json.dumps(identity))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pytest
 from flax import nnx
 
 from jaxsnn.layers import Block
-from jaxsnn.learning import training
+from jaxsnn.learning import identity
 from jaxsnn.learning.checkpoint import Checkpoints, load_checkpoint
 from jaxsnn.learning.training import TrainConfig, evaluate, fit
 from jaxsnn.models.digits import digits_convnet
@@ -301,7 +301,7 @@ def test_what_is_written_beside_the_arrays_is_sealed(tmp_path, damage):
 
 @pytest.mark.parametrize("package", ["jaxsnn", "jax"])
 def test_a_checkpoint_of_another_version_is_refused(finished, monkeypatch, package):
-    owner = {"jaxsnn": training, "jax": jax}[package]
+    owner = {"jaxsnn": identity, "jax": jax}[package]
     version = owner.__version__
     monkeypatch.setattr(owner, "__version__", "99.0")
     config = TrainConfig(epochs=1, timesteps=1, batch_size=32)

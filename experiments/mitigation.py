@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from experiments import registry
 from experiments.figures.mitigation import mitigation_figure
-from experiments.output import Result, Run, inputs
+from experiments.output import Result, Run, inputs, mean_and_spread
 from experiments.parts import (
     make_crossbar,
     make_dataset,
@@ -226,7 +226,7 @@ def mitigation_table(
     """Hardware accuracy of every combination; `silenced` chips gave a converted network no thresholds."""
 
     def cell(name: str, helps: str) -> str:
-        return _mean_and_spread(hardware[name][helps]) if helps in hardware[name] else "–"
+        return mean_and_spread(hardware[name][helps]) if helps in hardware[name] else "–"
 
     rows = [["software", *(f"{accuracy:.2%}" for accuracy in software.values())]]
     for helps in map(label, subsets((ENCODING, GAIN, RECALIBRATION))):
@@ -247,13 +247,8 @@ def adaptation_table(counts: Sequence[int], curves: Mapping[str, Sequence[Sequen
         "Accuracy after adaptation of the statistics",
         ["images", *curves],
         [
-            [str(count), *(_mean_and_spread(np.asarray(chips)[:, index]) for chips in curves.values())]
+            [str(count), *(mean_and_spread(np.asarray(chips)[:, index]) for chips in curves.values())]
             for index, count in enumerate(counts)
         ],
         note="Differential pairs without digital gain.",
     )
-
-
-def _mean_and_spread(accuracies: Any) -> str:
-    spread = np.std(accuracies, ddof=1) if len(accuracies) > 1 else 0.0
-    return f"{np.mean(accuracies):.2%} ± {spread:.2%}"

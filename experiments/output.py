@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -93,3 +94,9 @@ def inputs(dataset: Dataset, seed: int | Sequence[int], **trainings: TrainConfig
         "seed": seed,
         **{name: training.facts() for name, training in trainings.items()},
     }
+
+
+def mean_and_spread(accuracies: Any) -> str:
+    """Mean ± standard deviation over chips, as tables have it."""
+    spread = np.std(accuracies, ddof=1) if len(accuracies) > 1 else 0.0
+    return f"{np.mean(accuracies):.2%} ± {spread:.2%}"

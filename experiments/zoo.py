@@ -1,6 +1,5 @@
 """Networks to ship: trained, tried on chips, and written with their facts."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -109,7 +108,7 @@ def _facts(library: Library, name: str, report: Report) -> dict[str, Any]:
             for chip in report.chips.values()
         },
         "seed": recipe.seed,
-        "recipes": json.loads(json.dumps(said(library.lineage(name)))),
+        "recipes": said(library.lineage(name)),
     }
 
 

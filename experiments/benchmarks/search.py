@@ -280,6 +280,7 @@ def compare(
     drawn = [_random(space, objectives, many, seed) for seed in range(seeds)]
     rows.append(_row(space, "random, equal time", best, drawn, mean_s))
     try:
+        # Only whether it is there: the peer runs in a function of its own.
         import optuna  # noqa: F401
     except ImportError:
         return rows, _curves(best, traces) | {"first_s": runs[0][1]}

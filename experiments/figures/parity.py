@@ -38,9 +38,9 @@ def adaptation_figure(images: Sequence[int], losses: Mapping[str, Sequence[float
     return figure
 
 
-def readings_figure(labels: Sequence[str], columns: Sequence[str], losses: Any) -> Figure:
-    """Δ of every reading in every row; the paper's in the first line."""
-    values = 100 * np.asarray(losses, float)
+def readings_figure(columns: Sequence[str], losses: Mapping[str, Sequence[float | None]]) -> Figure:
+    """Δ of the paper and of every reading, a line each, in every row of its tables, a column each."""
+    labels, values = list(losses), 100 * np.array(list(losses.values()), float)
     figure = Figure(figsize=(1.6 + 0.95 * len(columns), 1.6 + 0.36 * len(labels)), layout="constrained")
     axes = figure.subplots()
     axes.imshow(values, cmap="magma_r", vmin=0, vmax=100, aspect="auto")
@@ -51,6 +51,7 @@ def readings_figure(labels: Sequence[str], columns: Sequence[str], losses: Any) 
             )
     axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
     axes.set_yticks(range(len(labels)), labels)
+    axes.axhline(0.5, color="k")
     axes.set_title("Δ [%]")
     return figure
 

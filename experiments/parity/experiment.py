@@ -1,6 +1,5 @@
 """`run parity`: what is missing is trained and measured, and one page says how it compares."""
 
-import json
 from typing import Any
 
 from experiments import registry
@@ -72,7 +71,7 @@ def parity(
             "setting": said(setting),
         },
         numbers={
-            "rows": {name: json.loads(json.dumps(row)) for name, row in found.items()},
+            "rows": found,
             "claims": [claim._asdict() for claim in judged],
         },
         tables=shown,
@@ -126,19 +125,13 @@ def _figures(rows: Any, plan: Robustness) -> dict[str, Any]:
                 for name in dict.fromkeys(("ideal", plan.shown))
             },
         )
-    study = [name for name, row in rows.items() if name.startswith("readings_") and row is not None]
-    if study:
-        losses = [
-            [
-                drop(rows[name]["software"], rows[name]["hardware"][reading])
-                if reading in rows[name]["hardware"]
-                else float("nan")
-                for name in study
-            ]
-            for reading in READINGS
-        ]
-        labels = [name.removeprefix("readings_").replace("_", " ") for name in study]
-        found["readings"] = figures.readings_figure(list(READINGS), labels, losses)
+    if study := tables.studied(rows):
+        losses: dict[str, list[float | None]] = {
+            "paper": [paper.drop for _, paper in study],
+            **{reading: [tables.under(row, reading) for row, _ in study] for reading in READINGS},
+        }
+        columns = [f"{paper.method}, {paper.data}, {paper.rows}×{paper.rows}" for _, paper in study]
+        found["readings"] = figures.readings_figure(columns, losses)
     if rows.get("dt_snn"):
         found["DT-SNN"] = figures.early_exit_figure(rows["dt_snn"])
     if (row := rows.get("figure_6b")) is not None:

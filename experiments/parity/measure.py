@@ -89,6 +89,11 @@ class Bench:
         self._converted: dict[Subject, Network] = {}
         self._tested: dict[tuple[Subject, int], Evaluation] = {}
 
+    @property
+    def data_key(self) -> jax.Array:
+        """Of the spikes of Poisson encoding, the same for software and every chip."""
+        return self.setting.key(_DATA)
+
     def timesteps(self, subject: Subject) -> int:
         return subject.timesteps or self.library.recipes[subject.recipe].timesteps
 
@@ -106,10 +111,10 @@ class Bench:
         """What stands here for the paper's network, in words."""
         recipe = self.library.recipes[subject.recipe]
         width = "" if recipe.width == 1 else f" of width {recipe.width:g}"
-        said = f"{recipe.plan}{width}, {recipe.data}"
+        name = f"{recipe.plan}{width}, {recipe.data}"
         if recipe.method == "ann" and not subject.converted:
-            return said
-        return f"{said}, T = {self.timesteps(subject)}"
+            return name
+        return f"{name}, T = {self.timesteps(subject)}"
 
     def network(self, subject: Subject) -> Network:
         if not subject.converted:
@@ -158,10 +163,10 @@ class Bench:
                     try:
                         network = self._convert(subject, network)
                     except SilentLayerError:
-                        found[name].append(self._silent(subject, images))
+                        found[name].append(self._silent(subject, self.count(subject, images)))
                         continue
                 if adapted:
-                    self._adapt(network, subject, adapted)
+                    self.adapt(network, subject, adapted)
                 found[name].append(self.test(network, subject, images).accuracy)
         return found
 
@@ -174,7 +179,7 @@ class Bench:
             dataset.test_labels[:images],
             timesteps=timesteps,
             batch_size=max(1, min(256, _STEPS_AT_ONCE // timesteps)),
-            key=self.setting.key(_DATA),
+            key=self.data_key,
         )
 
     def _convert(self, subject: Subject, ann: Network) -> Network:
@@ -188,14 +193,14 @@ class Bench:
             batch_size=max(1, _STEPS_AT_ONCE // timesteps),
         )[0]
 
-    def _adapt(self, network: Network, subject: Subject, images: int) -> None:
+    def adapt(self, network: Network, subject: Subject, images: int) -> None:
         dataset = self.library.dataset(subject.recipe)
         adapt_statistics(
             network,
             dataset.scale(dataset.train_images[:images]),
             timesteps=self.timesteps(subject),
             batch_size=min(50, images),
-            key=self.setting.key(_DATA),
+            key=self.data_key,
         )
 
     def _silent(self, subject: Subject, images: int) -> float:

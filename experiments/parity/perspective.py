@@ -19,9 +19,9 @@ from hwmodels.crossbar.mapping import Calibration, Signs
 from hwmodels.early_exit import EarlyExitCost
 from jaxsnn.codesign.program import program
 from jaxsnn.codesign.workload import to_workload
-from jaxsnn.learning.early_exit import accuracy_curve, normalized_entropy
+from jaxsnn.learning.early_exit import accuracy_curve, exit_timesteps
 from jaxsnn.learning.pruning import lottery_ticket
-from jaxsnn.normalization import adapt_statistics
+from jaxsnn.network import batch_key
 
 Numbers = Mapping[str, Any]
 
@@ -32,6 +32,7 @@ COSTS: dict[str, Callable[..., EarlyExitCost]] = {
     "SpikeFlow": partial(spikeflow.early_exit_cost, chip=spikeflow.Chip(entropy_module=True)),
 }
 """What each published chip asks for inputs that exit early."""
+_AT_ONCE = 100
 LEAST_LOSS = 0.003
 """Accuracy that early exit may lose: 0.3 points."""
 
@@ -88,19 +89,25 @@ def _dt_snn(bench: Bench, plan: Perspective) -> dict[str, Any]:
     subject = plan.dt_snn
     assert subject is not None
     network, timesteps = bench.network(subject), bench.timesteps(subject)
-    dataset, count = bench.library.dataset(subject.recipe), bench.setting.images
+    dataset = bench.library.dataset(subject.recipe)
+    count = bench.count(subject, bench.setting.images)
     images, labels = dataset.scale(dataset.test_images[:count]), dataset.test_labels[:count]
     graphdef, state = nnx.split(network)
-    key = bench.setting.key(0)
-    outputs = np.concatenate(
+    outputs = jnp.concatenate(
         [
-            _outputs(graphdef, state, jnp.asarray(images[at : at + 100]), key, timesteps)
-            for at in range(0, len(images), 100)
+            _outputs(
+                graphdef,
+                state,
+                jnp.asarray(images[at : at + _AT_ONCE]),
+                batch_key(network, bench.data_key, at // _AT_ONCE),
+                timesteps,
+            )
+            for at in range(0, len(images), _AT_ONCE)
         ],
         axis=1,
     )
-    by_timesteps = [float(np.mean(np.argmax(each, -1) == labels)) for each in outputs]
-    curve = accuracy_curve(jnp.asarray(outputs), labels, plan.thresholds)
+    by_timesteps = (np.asarray(outputs).argmax(-1) == labels).mean(-1).tolist()
+    curve = accuracy_curve(outputs, labels, plan.thresholds)
     good = [point for point in curve if point[2] >= by_timesteps[-1] - LEAST_LOSS]
     chosen = min(good, key=lambda point: point[1]) if good else None
     evaluation = bench.software(subject)
@@ -112,11 +119,11 @@ def _dt_snn(bench: Bench, plan: Perspective) -> dict[str, Any]:
         "spike_rates": {layer.name: float(layer.spike_rate) for layer in evaluation.record if layer.spiking},
         "chips": {},
     }
-    sure = np.asarray(normalized_entropy(jnp.asarray(outputs)))
     for name, cost in COSTS.items():
         rows = []
         for threshold, mean, accuracy in curve:
-            exits = cost(workload, _fractions(sure, threshold))
+            leaving = np.bincount(exit_timesteps(outputs, threshold), minlength=timesteps + 1)[1:]
+            exits = cost(workload, leaving / leaving.sum())
             rows.append(
                 {
                     "threshold": threshold,
@@ -136,21 +143,11 @@ def _dt_snn(bench: Bench, plan: Perspective) -> dict[str, Any]:
     return found
 
 
-def _fractions(sure: np.ndarray, threshold: float) -> list[float]:
-    """Of inputs that leave at each timestep."""
-    below = sure < threshold
-    last = len(below) - 1
-    exits = np.where(below.any(0), below.argmax(0), last)
-    return list(np.bincount(exits, minlength=last + 1) / exits.size)
-
-
 def _weight_encoding(bench: Bench, plan: Perspective) -> dict[str, Any]:
     """Accuracy of quantised weights on crossbars by how signs are encoded, and after BN adaptation."""
     subject = plan.weight_encoding
     assert subject is not None
-    network, dataset = bench.network(subject), bench.library.dataset(subject.recipe)
-    images = bench.setting.hardware_images
-    seen = dataset.scale(dataset.train_images[: plan.adapted])
+    network, images = bench.network(subject), bench.setting.hardware_images
     hardware: dict[str, list[float]] = {}
     for signs, gain, adapts in itertools.product(SIGNS, GAINS, (False, True)):
         design = Crossbar(device=Device(bits=plan.encoding_bits), signs=signs, calibration=gain)
@@ -159,7 +156,7 @@ def _weight_encoding(bench: Bench, plan: Perspective) -> dict[str, Any]:
         for key in bench.setting.chips:
             chip = program(network, design, key)
             if adapts:
-                adapt_statistics(chip, seen, timesteps=bench.timesteps(subject), batch_size=64)
+                bench.adapt(chip, subject, plan.adapted)
             accuracies.append(bench.test(chip, subject, images).accuracy)
         hardware[", ".join([signs, *(name for name, done in helps.items() if done)])] = accuracies
     return {

@@ -12,6 +12,7 @@ from experiments.parity.measure import Bench, Subject, poisson
 from experiments.parity.readings import READINGS, Reading, as_read
 from hwmodels.crossbar import Crossbar, Device, Wires
 from jaxsnn.codesign.folding import scale
+from jaxsnn.codesign.robustness import relative_drop
 from jaxsnn.encoding import Direct
 
 Numbers = Mapping[str, Any]
@@ -185,5 +186,5 @@ def _kernels(network: Any) -> Sequence[Any]:
 
 
 def drop(software: float, hardware: Sequence[float]) -> float:
-    """Δ of the paper, a fraction."""
-    return (software - float(np.mean(hardware))) / software if software > 0 else 0.0
+    """Δ of the mean over chips, a fraction."""
+    return relative_drop(software, float(np.mean(hardware)))

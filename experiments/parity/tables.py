@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from experiments.benchmarks import spikeflow_paper
+from experiments.output import mean_and_spread
 from experiments.parity import targets
 from experiments.parity.readings import READINGS
 from experiments.parity.robustness import drop
@@ -53,8 +52,8 @@ def robustness_table(
                 f"{paper.drop:.2%}",
                 row["ours"],
                 _percent(row["software"]),
-                _chips(row["hardware"]["ideal"]),
-                _chips(row["hardware"][shown]),
+                mean_and_spread(row["hardware"]["ideal"]),
+                mean_and_spread(row["hardware"][shown]),
                 f"{ours:.2%}",
                 verdict(paper.drop, ours),
                 notes.get(name, ""),
@@ -73,16 +72,26 @@ def robustness_table(
     return Table(title, columns, cells, note=note)
 
 
-def readings_table(rows: Rows) -> Table:
-    """Readings of the method against rows: Δ of each."""
+def studied(rows: Rows) -> list[tuple[Mapping[str, Any], targets.Drop]]:
+    """The measured rows of the readings, each beside the paper's."""
     wanted = [(f"readings_{name}_64", paper) for name, paper in targets.TABLE_I.items()]
     wanted += [
         (f"readings_{name}_{size}", paper) for (name, size), paper in targets.TABLE_II.items() if size == 32
     ]
-    present = [(name, paper) for name, paper in wanted if rows.get(name) is not None]
+    return [(row, paper) for name, paper in wanted if (row := rows.get(name)) is not None]
+
+
+def under(row: Mapping[str, Any], reading: str) -> float | None:
+    """Δ of a row of the readings; None for a reading that it was not tried with."""
+    return drop(row["software"], row["hardware"][reading]) if reading in row["hardware"] else None
+
+
+def readings_table(rows: Rows) -> Table:
+    """Readings of the method against rows: Δ of each."""
+    present = studied(rows)
     cells = [["paper", *(f"{paper.drop:.1%}" for _, paper in present), ""]]
     for reading in READINGS:
-        found = [_delta(rows[name], reading) for name, _ in present]
+        found = [under(row, reading) for row, _ in present]
         agree = sum(
             delta is not None and size_of(delta) == size_of(paper.drop)
             for delta, (_, paper) in zip(found, present, strict=True)
@@ -94,12 +103,6 @@ def readings_table(rows: Rows) -> Table:
         "Δ on one chip of the same devices; a row agrees when its Δ is little, some or much as the paper's."
     )
     return Table("Readings of the method against rows", columns, cells, note=note)
-
-
-def _delta(row: Mapping[str, Any] | None, reading: str) -> float | None:
-    if row is None or reading not in row["hardware"]:
-        return None
-    return drop(row["software"], row["hardware"][reading])
 
 
 def ablation_table(rows: Rows) -> Table | None:
@@ -147,15 +150,21 @@ def figure_4_table(rows: Rows, shown: str) -> Table | None:
     )
 
 
+def improvements(conventions: str) -> dict[str, float]:
+    """Ours on SATA over each work's own baseline, by the works of table II."""
+    found = {
+        row.source.rsplit(" ", 1)[1]: row.ours
+        for row in studies.table_ii()
+        if row.quantity.endswith(conventions)
+    }
+    return {work: found[work.lower().replace("-", "")] for work in targets.WORKS}
+
+
 def table_2_of_perspective() -> Table:
     """Accuracy and sparsity as printed; improvements over each work's baseline, printed and ours."""
-    improved = {
-        (row.source.rsplit(" ", 1)[1], row.quantity.rsplit(" ", 1)[1]): row for row in studies.table_ii()
-    }
+    published, corrected = improvements("published"), improvements("corrected")
     cells = []
     for work, printed in targets.WORKS.items():
-        short = {"S-BP": "sbp"}.get(work, work.lower())
-        published, corrected = (improved[short, each] for each in ("published", "corrected"))
         cells.append(
             [
                 work,
@@ -164,8 +173,8 @@ def table_2_of_perspective() -> Table:
                 str(printed.timesteps),
                 f"{printed.estimated:g}×",
                 f"{printed.sata:g}×",
-                f"{published.ours:.1f}×",
-                f"{corrected.ours:.1f}×",
+                f"{published[work]:.1f}×",
+                f"{corrected[work]:.1f}×",
                 f"{printed.spikesim:g}×",
             ]
         )
@@ -240,7 +249,7 @@ def weight_encoding_table(row: Mapping[str, Any]) -> Table:
     software = row["software_on_hardware_images"]
     cells = [["software", _percent(software), ""]]
     cells += [
-        [name, _chips(accuracies), f"{drop(software, accuracies):.2%}"]
+        [name, mean_and_spread(accuracies), f"{drop(software, accuracies):.2%}"]
         for name, accuracies in row["hardware"].items()
     ]
     note = (
@@ -295,7 +304,7 @@ def wall_times(ledger_rows: Mapping[str, Mapping[str, Any]], missing: list[str])
         for name, row in ledger_rows.items()
     ]
     cells += [[name, NOT_RUN, "", "", ""] for name in missing]
-    note = "Measurement alone; the training of a network is in the first row that needs it."
+    note = "With the training of networks that the run had to train; restored ones took none of it."
     return Table("Wall times", ["row", "time", "device", "date", "commit"], cells, note=note)
 
 
@@ -317,9 +326,3 @@ def _line(cells: Any) -> str:
 
 def _percent(fraction: float | None) -> str:
     return "–" if fraction is None else f"{fraction:.2%}"
-
-
-def _chips(accuracies: Any) -> str:
-    if len(accuracies) == 1:
-        return _percent(accuracies[0])
-    return f"{np.mean(accuracies):.2%} ± {np.std(accuracies, ddof=1):.2%}"

@@ -14,6 +14,14 @@ from jaxsnn.learning.evaluation import Evaluation, evaluate
 from jaxsnn.network import Network
 
 
+def relative_drop(software: float, hardware: float) -> float:
+    """The drop of Table I, "Examining the Robustness of SNNs": `Δ = (SW − HW) / SW`, a fraction.
+
+    0 where software gets nothing right, since there is nothing to lose.
+    """
+    return (software - hardware) / software if software > 0 else 0.0
+
+
 @dataclass(frozen=True)
 class Robustness:
     """One network on one crossbar design: what each programmed chip achieved.
@@ -42,11 +50,8 @@ class Robustness:
 
     @property
     def drop(self) -> float:
-        """The drop of Table I, "Examining the Robustness of SNNs": `Δ = (SW − HW) / SW`, a fraction.
-
-        0 where software gets nothing right, since there is nothing to lose.
-        """
-        return (self.software - self.mean) / self.software if self.software > 0 else 0.0
+        """See [`relative_drop`][]."""
+        return relative_drop(self.software, self.mean)
 
     @property
     def spike_rates(self) -> np.ndarray:

@@ -159,6 +159,15 @@ def run_until_sure(
     return ExitResult(np.concatenate(logits), np.concatenate(times), tuple(computed))  # type: ignore[arg-type]
 
 
+def exit_timesteps(outputs: Float[Array, "time count classes"], entropy: float) -> np.ndarray:
+    """The timestep, from 1 to T, at which each input leaves: the first that is sure, or the last, (count,).
+
+    **Arguments:** `outputs`: of all timesteps, as for [`accuracy_curve`][]. `entropy`: the threshold.
+    """
+    sure = np.asarray(normalized_entropy(outputs)) < entropy
+    return np.where(sure.any(0), sure.argmax(0) + 1, len(sure))
+
+
 def accuracy_curve(
     outputs: Float[Array, "time count classes"], labels: Any, thresholds: Sequence[float]
 ) -> list[tuple[float, float, float]]:
@@ -171,14 +180,10 @@ def accuracy_curve(
 
     **Returns:** (threshold, mean timesteps, accuracy as a fraction) for each threshold.
     """
-    sure_by_step = np.asarray(normalized_entropy(outputs))
     right = np.asarray(jnp.argmax(outputs, axis=-1)) == np.asarray(labels)
-    last = len(sure_by_step) - 1
     curve = []
     for threshold in thresholds:
-        sure = sure_by_step < threshold
-        exits = np.where(sure.any(0), sure.argmax(0), last)
-        curve.append(
-            (threshold, float(exits.mean() + 1), float(right[exits, np.arange(right.shape[1])].mean()))
-        )
+        exits = exit_timesteps(outputs, threshold)
+        accuracy = float(right[exits - 1, np.arange(right.shape[1])].mean())
+        curve.append((threshold, float(exits.mean()), accuracy))
     return curve

@@ -36,7 +36,7 @@ def zoo(name: str) -> Network:
 
     **Arguments:** `name`: one of [`zoo_facts`][].
 
-    **Raises:** `ValueError` for a name that there is not, with the nearest ones that there are.
+    **Raises:** `ValueError` for a name that there is not, with those that there are.
     """
     path = WEIGHTS / f"{name}.safetensors"
     if name not in _names():
@@ -80,7 +80,7 @@ def read(path: str | PathLike) -> tuple[Network, dict[str, Any]]:
     metadata = _metadata(path)
     network = build(metadata["model"])
     with _opened(path) as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # It is no mapping.
     _fill(network, arrays, str(path))
     return network, metadata["facts"]
 

@@ -1,7 +1,5 @@
 """Networks that ship: they load by name, say the truth about themselves, and come from sound files alone."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,7 +89,6 @@ def test_every_network_of_the_zoo_loads_and_is_small():
         path = WEIGHTS / f"{name}.safetensors"
         assert path.stat().st_size <= 2 * 2**20
         assert isinstance(jaxsnn.models.zoo(name), jaxsnn.Network)
-        assert json.loads(json.dumps(said)) == said
         assert {"software_accuracy", "chips", "timesteps", "seed", "recipes"} <= said.keys()
 
 

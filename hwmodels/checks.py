@@ -95,7 +95,8 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
 
     The program returns, beside the result, which check failed, and holds no callback to the host: such a
     program enters JAX's persistent compilation cache, and its errors are one sentence. A call waits for the
-    result. What has something to say ([`say_if`][]) runs again as a program of the other kind. Called with traced values it is the function itself, part of the caller's program.
+    result. What has something to say ([`say_if`][]) runs again as a program of the other kind. Called with
+    traced values it is the function itself, part of the caller's program.
 
     **Arguments:** `function`: it takes no derivatives within, where JAX drops the checks of loops; take those
     of the call. `static_argnames`: as for [`jax.jit`][].

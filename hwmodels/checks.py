@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.experimental import checkify
 
 _Tree = TypeVar("_Tree")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _AT_EDGE = contextvars.ContextVar("_AT_EDGE", default=False)
 _SAYS = "has something to say"
 
@@ -104,8 +105,11 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
     **Raises:** `ValueError` with the message of the first check that fails.
     """
     signature = inspect.signature(function)
+    # As profilers and logs of compilation call it.
+    named = _named(getattr(function, "__name__", "function"))
 
     @functools.partial(jax.jit, static_argnums=0)
+    @named
     def program(static: tuple[tuple[str, Any], ...], traced: dict[str, Any]) -> Any:
         def run(traced: dict[str, Any]) -> Any:
             with _functional():
@@ -114,6 +118,7 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
         return checkify.checkify(run)(traced)
 
     @functools.partial(jax.jit, static_argnums=0)
+    @named
     def speaking(static: tuple[tuple[str, Any], ...], traced: dict[str, Any]) -> Any:
         with _functional(False):
             return function(**traced, **dict(static))
@@ -124,7 +129,8 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
             return function(*args, **kwargs)
         given = signature.bind(*args, **kwargs).arguments
         static = tuple((name, given.pop(name)) for name in static_argnames if name in given)
-        return _found(*program(static, given), lambda: speaking(static, given))
+        error, found = program(static, given)
+        return _found(error, found, lambda: speaking(static, given))
 
     return call
 
@@ -132,12 +138,16 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
 def jit_with_checks(function: Callable[..., Any]) -> Callable[..., Any]:
     """[`equinox.filter_jit`][] of a function with checks; as [`at_edge`][] where all values are known."""
 
+    named = _named(getattr(function, "__name__", "function"))
+
     @eqx.filter_jit
+    @named
     def within(at_edge: bool, *args: Any) -> Any:
         with _functional(at_edge):
             return function(*args)
 
     @eqx.filter_jit
+    @named
     def at_the_edge(*args: Any) -> Any:
         with _functional():
             return checkify.checkify(lambda: function(*args))()
@@ -146,9 +156,18 @@ def jit_with_checks(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
         if any(map(is_traced, jax.tree.leaves(args))):
             return within(_AT_EDGE.get(), *args)
-        return _found(*at_the_edge(*args), lambda: within(False, *args))
+        error, found = at_the_edge(*args)
+        return _found(error, found, lambda: within(False, *args))
 
     return call
+
+
+def _named(name: str) -> Callable[[_Function], _Function]:
+    def renamed(function: _Function) -> _Function:
+        function.__name__ = function.__qualname__ = name
+        return function
+
+    return renamed
 
 
 def _found(error: checkify.Error, found: Any, speaking: Callable[[], Any]) -> Any:

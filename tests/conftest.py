@@ -33,7 +33,7 @@ hypothesis.settings.load_profile("jax")
 
 @pytest.fixture(autouse=True, scope="module")
 def programs_let_go():
-    """Each compiled program holds memory mappings, of which Linux gives a process 65,530; XLA dies without."""
+    """Compiled programs hold memory mappings, of which Linux gives a process 65,530; XLA dies without."""
     yield
     mappings = Path("/proc/self/maps")
     if mappings.exists() and mappings.read_bytes().count(b"\n") > MOST_MAPPINGS:

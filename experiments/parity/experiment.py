@@ -49,7 +49,12 @@ def parity(
     registry.require_all_used()
     bench = Bench(Library(run, recipes, datasets), setting)
     ledger = Ledger(
-        run.folder / "rows", () if run.fresh else (KEPT,), run.console, make=rows, begin=run.piece.before
+        run.folder / "rows",
+        () if run.fresh else (KEPT,),
+        run.console,
+        seed=setting.seed,
+        make=rows,
+        begin=run.piece.before,
     )
     found: dict[str, Any] = {
         **robustness.measure(bench, ledger, robust),

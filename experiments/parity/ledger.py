@@ -18,7 +18,8 @@ class Ledger:
 
     A row is taken from `folder`, or else from one of the `kept` folders, where its inputs are the ones asked
     for; otherwise, where its name fits one of the patterns in `make`, it is computed, and written to
-    `folder` before it is used. `begin` is called before and may raise.
+    `folder` before it is used. `begin` is called before and may raise. `seed` is written
+    down; what depends on it belongs to the inputs.
     """
 
     def __init__(
@@ -27,11 +28,12 @@ class Ledger:
         kept: tuple[Path, ...],
         console: Console,
         *,
+        seed: int = 0,
         make: tuple[str, ...] = ("*",),
         begin: Callable[[], None] = lambda: None,
     ):
         self.folder, self._kept, self._console, self._make = folder, kept, console, make
-        self._begin = begin
+        self._begin, self._seed = begin, seed
         self.rows: dict[str, dict[str, Any]] = {}
         self.missing: list[str] = []
 
@@ -54,6 +56,7 @@ class Ledger:
         numbers = as_json(compute())
         record = {
             "row": name,
+            "seed": self._seed,
             "inputs": asked,
             "numbers": numbers,
             "wall_time_s": round(time.perf_counter() - began, 1),

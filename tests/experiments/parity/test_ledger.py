@@ -36,6 +36,14 @@ def test_a_finished_row_is_taken_from_its_file(tmp_path, counted):
     assert {"inputs", "device", "commit", "date", "wall_time_s"} <= record.keys()
 
 
+def test_a_row_names_its_seed_and_its_machine(tmp_path, counted):
+    ledger(tmp_path, seed=7).row("one", {"images": 3}, counted)
+    record = json.loads((tmp_path / "one.json").read_text())
+    assert record["seed"] == 7
+    assert record["inputs"] == {"images": 3}
+    assert {"device", "commit", "wall_time_s", "date"} <= record.keys()
+
+
 def test_kept_rows_count_as_finished(tmp_path, counted):
     ledger(tmp_path / "kept").row("one", {"seed": 0}, counted)
     ledger(tmp_path / "new", tmp_path / "kept").row("one", {"seed": 0}, counted)

@@ -6,15 +6,11 @@ of the main job the wall time stands beside it.
 """
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-OLDER_BUILD = "d060ba4"
-ROOT = Path(__file__).parents[2]
+from experiments.benchmarks._builds import beside_older, python
+
 TILES = 64
 ROUNDS = 2
 
@@ -79,67 +75,23 @@ print(time.perf_counter() - began, time.process_time() - worked)
 
 def run(main_job: bool = True, rounds: int = ROUNDS) -> dict[str, Any]:
     """Both builds, and the ratio of this one to the older one."""
-    with tempfile.TemporaryDirectory() as folder:
-        older = Path(folder) / "older"
-        _git("worktree", "add", "--detach", str(older), OLDER_BUILD)
-        try:
-            folders = {"older": older, "this": ROOT}
-            found: dict[str, dict[str, float]] = {name: {} for name in folders}
-            for number in range(rounds):
-                for name, build in folders.items():
-                    measured = _measured(build, Path(folder) / f"{name}-{number}", main_job)
-                    for what, value in measured.items():
-                        found[name][what] = min(value, found[name].get(what, value))
-        finally:
-            _git("worktree", "remove", "--force", str(older))
-    rows = [
-        {"what": what, "older": value, "this": found["this"][what], "ratio": found["this"][what] / value}
-        for what, value in found["older"].items()
-    ]
-    commit = _git("rev-parse", "--short", "HEAD")
+    found = beside_older(lambda build, cache: _measured(build, cache, main_job), rounds)
     notes = [
-        f"Older: {OLDER_BUILD}. This: {commit}.",
+        f"Older: {found['builds']['older']}. This: {found['builds']['this']}.",
         f"{TILES} tiles of 64×64, float32, the paper's wires; processor time where nothing else is "
         "said; the second run is a new process with the cache of the first.",
     ]
-    return {
-        "title": "Start-up",
-        "rows": rows,
-        "notes": notes,
-        "builds": {"older": OLDER_BUILD, "this": commit},
-    }
+    return {"title": "Start-up", **found, "notes": notes}
 
 
 def _measured(build: Path, cache: Path, main_job: bool) -> dict[str, float]:
-    found = {f"import {name}, s": float(_python(build, _IMPORT, name)) for name in ("jaxsnn", "hwmodels")}
-    found |= json.loads(_python(build, _SOLVE, str(TILES), "64"))
+    found = {f"import {name}, s": float(python(build, _IMPORT, name)) for name in ("jaxsnn", "hwmodels")}
+    found |= json.loads(python(build, _SOLVE, str(TILES), "64"))
     if main_job:
         for what in ("cold", "second run"):
-            wall, processor = _python(build, _JOB, str(cache / what), cache=cache / "xla").split()
+            wall, processor = python(build, _JOB, str(cache / what), cache=cache / "xla").split()
             found |= {
                 f"main job, {what}, wall s": float(wall),
                 f"main job, {what}, processor s": float(processor),
             }
     return found
-
-
-def _python(build: Path, script: str, *arguments: str, cache: Path | None = None) -> str:
-    """The last line that a script prints in a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
-    if cache is not None:
-        environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        cwd=build,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip().splitlines()[-1]
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()

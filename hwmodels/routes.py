@@ -95,7 +95,9 @@ def _told(workload: Workload, guessed: Sequence[Route]) -> tuple[Route, ...]:
 
 def input_pools(workload: Workload) -> tuple[int, ...]:
     """Side of the average pooling that each layer's input went through; 1 for none."""
-    sources = [workload.layers[route.source].pool if route.source >= 0 else 1 for route in routes(workload)]
+    sources = [
+        workload.layers[route.source].averaged if route.source >= 0 else 1 for route in routes(workload)
+    ]
     return tuple(
         own if layer.input_pool is None else layer.input_pool
         for layer, own in zip(workload.layers, sources, strict=True)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,10 @@ from jaxtyping import Array, Float
 from jaxsnn.convolution import convolve
 from jaxsnn.neuron import Neuron
 from jaxsnn.normalization import Normalization
+from jaxsnn.operations import Pool
 from jaxsnn.signal import LayerRecord, Signal
+
+Pooling = Literal["average", "max"]
 
 
 def xavier_uniform(gain: float = 1.0):
@@ -206,10 +209,12 @@ def _patches(x: Array, side: int) -> Float[Array, "time batch h2 side w2 side c"
     return x.reshape(time, batch, rows, side, columns, side, channels)
 
 
-def pooled(signal: Signal, side: int) -> Signal:
-    """The signal after average pooling, if `side` is above 1; a mean is active when any of its spikes is."""
+def pooled(signal: Signal, side: int, pooling: Pooling = "average") -> Signal:
+    """The signal after pooling, if `side` is above 1; a mean is active when any of its spikes is."""
     if side == 1:
         return signal
+    if pooling == "max":
+        return Pool(side, kind="max").of(signal)
     activity = signal.activity
     if activity is not None:
         activity = 1 - (1 - _patches(activity, side)).prod(axis=(3, 5))
@@ -246,6 +251,8 @@ def layer_record(
     *,
     spiking: bool,
     pool: int = 1,
+    pooling: Pooling = "average",
+    pool_first: bool = False,
     shortcut: str | None = None,
     norm: Normalization | None = None,
     recurrent: bool = False,
@@ -270,6 +277,8 @@ def layer_record(
         dilation=synapse.dilation,
         spiking=spiking,
         pool=pool,
+        pooling=pooling,
+        pool_first=pool_first,
         analog_input=signal.analog,
         residual_add=shortcut is not None,
         recurrent=recurrent,
@@ -288,7 +297,7 @@ def layer_record(
 
 
 class Block(nnx.Module):
-    """Weights, normalisation, neurons, average pooling: one layer of a network.
+    """Weights, normalisation, neurons, pooling: one layer of a network.
 
     **Arguments:**
 
@@ -296,7 +305,12 @@ class Block(nnx.Module):
     - `synapse`: a [`Conv`][] or a [`Linear`][].
     - `neuron`: what turns currents into spikes.
     - `norm`: a [`jaxsnn.normalization.Normalization`][] of the currents, or None.
-    - `pool`: side of the average pooling after the neurons, 1 for none.
+    - `pool`: side of the pooling after the neurons, 1 for none; rows and columns that do not fill a patch are
+      dropped.
+    - `pooling`: "average", or "max" as torch's MaxPool2d; the largest of spikes is their OR.
+    - `pool_first`: pools the currents, before the neurons, as snnTorch's tutorials do.
+
+    **Raises:** `ValueError` that names the layer, for another pooling than these.
     """
 
     def __init__(
@@ -307,12 +321,16 @@ class Block(nnx.Module):
         *,
         norm: Normalization | None = None,
         pool: int = 1,
+        pooling: Pooling = "average",
+        pool_first: bool = False,
     ):
+        if pooling not in get_args(Pooling):
+            raise ValueError(f"layer {name!r}: pooling must be 'average' or 'max', got {pooling!r}.")
         self.name = name
         self.synapse = synapse
         self.norm = norm
         self.neuron = neuron
-        self.pool = pool
+        self.pool, self.pooling, self.pool_first = pool, pooling, pool_first
 
     def named_synapses(self) -> dict[str, Conv | Linear]:
         return {self.name: self.synapse}
@@ -339,6 +357,20 @@ class Block(nnx.Module):
             self.norm(current.values, start=start, steps=current.steps, training=training)
         )
 
+    def before_neurons(self, current: Signal) -> Signal:
+        """The currents as the neurons get them: pooled, if this block pools first."""
+        return self._pooled(current) if self.pool_first else current
+
+    def after_neurons(self, out: Signal) -> Signal:
+        """The neurons' outputs as this layer hands them on: pooled, unless that came first."""
+        return out if self.pool_first else self._pooled(out)
+
+    def _pooled(self, signal: Signal) -> Signal:
+        try:
+            return pooled(signal, self.pool, self.pooling)
+        except ValueError as error:
+            raise ValueError(f"layer {self.name!r}: {error}") from error
+
     def record(self, signal: Signal, out: Signal, shortcut: str | None = None) -> LayerRecord:
         """What this layer asks of a chip: its input, its neurons' output, the origin of an added shortcut."""
         return layer_record(
@@ -348,6 +380,8 @@ class Block(nnx.Module):
             out,
             spiking=self.neuron.spiking,
             pool=self.pool,
+            pooling=self.pooling,
+            pool_first=self.pool_first and self.pool > 1,
             shortcut=shortcut,
             norm=self.norm,
         )
@@ -365,9 +399,9 @@ class Block(nnx.Module):
         computed before."""
         current = self.drive(signal, start=start) if current is None else current
         current = self.normalize(current, start=start, training=training)
-        out, state = run_neuron(self.neuron, current, state, self.name)
+        out, state = run_neuron(self.neuron, self.before_neurons(current), state, self.name)
         record = self.record(signal, out)
-        return pooled(out, self.pool), state, (record,)
+        return self.after_neurons(out), state, (record,)
 
 
 def synapses(network: nnx.Module) -> dict[str, Conv | Linear]:

@@ -36,7 +36,8 @@ def _pair(value: Any, name: str, least: int) -> tuple[int, int]:
 
 
 class Pool(Operation):
-    """The mean, the sum or the largest of each window of channels-last maps; zeros around the map count.
+    """The mean, the sum or the largest of each window of channels-last maps; zeros around the map count, but
+    not among the largest.
 
     **Arguments:** `kernel`, `stride` (by default the kernel), `padding`: ints or (vertical, horizontal);
     windows that do not fit are left out. `kind`: "mean", "sum" or "max".
@@ -61,16 +62,20 @@ class Pool(Operation):
 
     @property
     def plain(self) -> bool:
-        """Whether it is the mean of square patches side by side, as a block's own pooling."""
+        """Whether its windows are square patches side by side, as those of a block's own pooling."""
         side = self.kernel[0]
-        square = self.kernel == self.stride == (side, side)
-        return self.kind == "mean" and square and self.padding == (0, 0)
+        return self.kernel == self.stride == (side, side) and self.padding == (0, 0)
 
     def of(self, signal: Signal) -> Signal:
         values = self._windows(signal.values, jax.lax.max if self.kind == "max" else jax.lax.add)
         if self.kind == "mean":
             values = values / math.prod(self.kernel)
         activity = signal.activity
+        if self.kind == "max":
+            # One of them is handed on, as it is.
+            return signal.with_values(
+                values, None if activity is None else self._windows(activity, jax.lax.max)
+            )
         if activity is not None:
             activity = jnp.minimum(self._windows(activity, jax.lax.add), 1)
         pooled = signal.with_values(values, activity)

@@ -117,6 +117,7 @@ def layer_energy(
     rounds, adcs = read_rounds(chip, conventions), converters(chip, conventions)
     rows, columns = chip.crossbar_rows, chip.crossbar_columns
     driven, converting = _activity(layer, chip, placed, conventions)
+    neurons = layer.neurons / layer.outputs if conventions.convolution_outputs else 1.0
 
     size: Scalar = 1.0
     width: Scalar = 1.0
@@ -145,7 +146,7 @@ def layer_energy(
     if conventions.neuron_per_output:
         # A block of outputs meets its neurons once a timestep, however many PEs and input bits fed it.
         has_neuron = int(not is_projection(layer, workload))
-        blocks = placed.column_blocks * float(positions) * timesteps * has_neuron
+        blocks = placed.column_blocks * float(positions) * timesteps * has_neuron * neurons
     else:
         blocks = pe_cycles
     if chip.neuron == "relu":
@@ -154,7 +155,7 @@ def layer_energy(
         energy["neuron"] = blocks * parts.neuron_j * width
         energy["membrane"] = blocks * parts.membrane_fetch_j * fetch * width
         if conventions.membrane_words:
-            kept = float(positions * layer.out_channels * keeps_potential(layer, workload, chip))
+            kept = float(positions * layer.out_channels * keeps_potential(layer, workload, chip)) * neurons
             energy["membrane"] = 2 * kept * timesteps * chip.membrane_bits * parts.global_buffer_bit_j
     if conventions.whole_chip:
         _add_whole_chip(energy, workload, index, chip, placement, route, input_pool, conventions)
@@ -197,7 +198,7 @@ def _add_whole_chip(
         read_bits = read_bits + inputs * each  # the input is loaded once
     # A projection's sums go on to the addition, and no map of them is kept.
     no_map = last or is_projection(layer, workload)
-    sent = width + pooled_bits(layer.pool, chip)
+    sent = width + pooled_bits(layer.averaged, chip)
     written_bits = 0.0 if no_map else outputs / layer.pool**2 * sent * timesteps
     travelling = inputs * each * evaluated * mean_hops(placement, route.source, index)
     if route.shortcut is not None:
@@ -220,9 +221,20 @@ def _add_whole_chip(
     energy["global_buffer"] = (read_bits + written_bits) * parts.global_buffer_bit_j
     energy["noc"] = travelling * chip.mesh.hop_bit_j
     if layer.pool > 1:
-        energy["pooling"] = outputs * timesteps * parts.adder_4_bit_j
+        energy["pooling"] = outputs * timesteps * _pooling_j(layer, chip)
     if last and chip.entropy_module:
         energy["entropy"] = layer.out_channels * timesteps * entropy_class_j(parts)
+
+
+def _pooling_j(layer: Layer, chip: Chip) -> Scalar:
+    """One value into a pooled one. The OR of spikes takes one bit of an adder, and the largest current, of 16
+    bits, two comparisons of 8."""
+    parts = chip.components
+    if layer.pooling == "average":
+        return parts.adder_16_bit_j if layer.pool_first else parts.adder_4_bit_j
+    if layer.pool_first:
+        return 2 * parts.comparator_8_bit_j
+    return parts.comparator_8_bit_j if chip.neuron == "relu" else parts.adder_4_bit_j / 4
 
 
 def pooled_bits(pool: int, chip: Chip) -> float:

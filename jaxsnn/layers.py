@@ -42,6 +42,11 @@ def draws(synapse: "Conv | Linear") -> bool:
     return getattr(synapse.product, "draws", False)
 
 
+def _holds_bias(product: Callable[..., Array]) -> bool:
+    """Whether a product has added the bias, as a chip's does whose tiles have a row for it."""
+    return getattr(product, "holds_bias", False)
+
+
 def _drawn(product: Callable[..., Array], x: Array, start: int | Array, key: Array | None) -> dict[str, Any]:
     """A key for each timestep and image of x, folded as x is, for a product that draws."""
     if not getattr(product, "draws", False):
@@ -136,7 +141,7 @@ class Conv(nnx.Module):
         special = {} if self._dense else {"groups": self.groups, "dilation": self.dilation}
         drawn = _drawn(self.product, x, start, key)
         out = self.product(folded, weights(self).astype(dtype), self.stride, self.padding, **special, **drawn)
-        if self.bias is not None:
+        if self.bias is not None and not _holds_bias(self.product):
             out = out + self.bias[...].astype(dtype)
         return out.reshape(*x.shape[:2], *out.shape[1:])
 
@@ -192,7 +197,9 @@ class Linear(nnx.Module):
         folded = flat.reshape(-1, self.in_channels).astype(dtype)
         out = self.product(folded, weights(self).astype(dtype), **_drawn(self.product, x, start, key))
         out = out.reshape(*x.shape[:2], -1)
-        return out if self.bias is None else out + self.bias[...].astype(dtype)
+        if self.bias is None or _holds_bias(self.product):
+            return out
+        return out + self.bias[...].astype(dtype)
 
 
 def average_pool(x: Float[Array, "time batch h w c"], side: int) -> Float[Array, "time batch h2 w2 c"]:

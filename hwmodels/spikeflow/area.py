@@ -15,7 +15,7 @@ from hwmodels.spikeflow.energy import (
     pooled_bits,
     serial_cycles,
 )
-from hwmodels.spikeflow.placement import Placement, columns_per_weight
+from hwmodels.spikeflow.placement import Placement, columns_per_weight, has_bias_row
 from hwmodels.workload import Layer, Scalar, Workload
 
 AREA_COMPONENTS = (
@@ -111,7 +111,9 @@ def _tile_area(workload: Workload, chip: Chip, conventions: Conventions) -> dict
         area["pooling"] = columns * sum(_pooling_um2(layer, chip) for layer in pools.values())
     if chip.calibration in ("tile", "column"):
         area["gain"] = pes * adcs * parts.multiplier_8_bit_um2
-    if any(layer.bias or layer.norm != "none" for layer in workload.layers):
+    if any(
+        (layer.bias and not has_bias_row(layer, chip)) or layer.norm != "none" for layer in workload.layers
+    ):
         area["normalisation"] = columns * parts.adder_16_bit_um2
     if any(layer.norm == "timestep" for layer in workload.layers):
         area["normalisation"] = area["normalisation"] + columns * parts.multiplier_8_bit_um2
@@ -158,7 +160,7 @@ def _map_bits(workload: Workload, index: int, chip: Chip, conventions: Conventio
 
 def _constant_bits(layer: Layer, workload: Workload, chip: Chip) -> Scalar:
     """Biases, and scales and shifts of normalisation, kept beside the maps."""
-    sets: Scalar = int(layer.bias or layer.norm == "shared")
+    sets: Scalar = int((layer.bias and not has_bias_row(layer, chip)) or layer.norm == "shared")
     if layer.norm == "timestep":
         sets = sets + 2 * workload.timesteps
     return sets * float(layer.out_channels) * chip.membrane_bits

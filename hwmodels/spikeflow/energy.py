@@ -6,7 +6,7 @@ from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import Components
 from hwmodels.spikeflow.conventions import Conventions
 from hwmodels.spikeflow.noc import mean_hops
-from hwmodels.spikeflow.placement import LayerPlacement, Placement, columns_per_weight
+from hwmodels.spikeflow.placement import LayerPlacement, Placement, columns_per_weight, has_bias_row
 from hwmodels.workload import Layer, Scalar, Workload
 
 ENERGY_COMPONENTS = (
@@ -133,6 +133,10 @@ def layer_energy(
         lanes = adcs / REFERENCE_ADCS
     energy: dict[str, Scalar] = dict.fromkeys(ENERGY_COMPONENTS, 0.0)
     energy["crossbar"] = crossbar_cycles * rounds * cell_read_j(chip, conventions) * size * driven
+    if has_bias_row(layer, chip) and not _charges_all_rows(chip, conventions):
+        reads = placed.column_blocks * float(positions) * evaluations(layer, timesteps, conventions)
+        row_j = cell_read_j(chip, conventions) * size / rows
+        energy["crossbar"] = energy["crossbar"] + reads * rounds * row_j
     conversions = pe_cycles * rounds * adcs * converting
     energy["adc"] = conversions * chip.adc.energy_j * chip.adc.energy_growth(chip.adc_bits)
     energy["mux"] = conversions * parts.mux_j
@@ -212,8 +216,9 @@ def _add_whole_chip(
         read_bits, written_bits = read_bits + kept * timesteps, written_bits + kept
     # A bias, and a normalisation that all timesteps share, are one addition; one of each timestep multiplies.
     every = outputs * timesteps
-    constants: Scalar = float(layer.out_channels) * int(layer.bias or layer.norm == "shared")
-    energy["normalisation"] = every * int(layer.bias or layer.norm != "none") * parts.adder_16_bit_j
+    added = layer.bias and not has_bias_row(layer, chip)
+    constants: Scalar = float(layer.out_channels) * int(added or layer.norm == "shared")
+    energy["normalisation"] = every * int(added or layer.norm != "none") * parts.adder_16_bit_j
     if layer.norm == "timestep":
         energy["normalisation"] = energy["normalisation"] + every * parts.multiplier_8_bit_j
         constants = constants + 2.0 * layer.out_channels * timesteps
@@ -251,9 +256,16 @@ def entropy_class_j(parts: Components) -> Scalar:
 def _activity(
     layer: Layer, chip: Chip, placed: LayerPlacement, conventions: Conventions
 ) -> tuple[Scalar, Scalar]:
-    """Fraction of rows that are driven, and fraction of PE cycles in which a converter is needed."""
-    if (chip.activity or ("spikes" if conventions.measured_rates else "dense")) == "dense":
+    """Fraction of input rows that are driven, and fraction of PE cycles in which a converter is needed."""
+    if _charges_all_rows(chip, conventions):
         return 1.0, 1.0
     rate = layer.input_rate
     inputs = layer.kernel[0] * layer.kernel[1] * float(layer.in_channels) / placed.pes_per_block
-    return rate, 1.0 - maximum(1.0 - rate, 0.0) ** inputs
+    converting = 1.0 - maximum(1.0 - rate, 0.0) ** inputs
+    if has_bias_row(layer, chip):  # The PE that has it converts in every cycle.
+        converting = converting + (1.0 - converting) / placed.pes_per_block
+    return rate, converting
+
+
+def _charges_all_rows(chip: Chip, conventions: Conventions) -> bool:
+    return (chip.activity or ("spikes" if conventions.measured_rates else "dense")) == "dense"

@@ -106,8 +106,9 @@ class Recurrent(nnx.Module):
             )
             for x in (out, before)
         )
+        # V's currents are added to W's, as a projection's are to its branch's.
         records = (
-            block.record(signal, spikes),
+            block.record(signal, spikes, shortcut=f"{block.name}_recurrent"),
             layer_record(
                 f"{block.name}_recurrent", self.recurrent, heard, spikes, spiking=False, recurrent=True
             ),

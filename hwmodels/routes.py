@@ -28,7 +28,8 @@ def is_projection(layer: Layer, workload: Workload) -> bool:
     """
     layers = workload.layers
     told = [other.shortcut for other in layers if other.shortcut is not None]
-    if told:
+    guessed = any(other.residual_add and other.shortcut is None for other in layers)
+    if told or (layer.source is not None and not guessed):
         return layer.name in told and layer.source is not None and not layer.spiking
     if layer.spiking or layer is layers[-1]:
         return False

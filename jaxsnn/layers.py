@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from jaxsnn.convolution import convolve
 from jaxsnn.neuron import Neuron
 from jaxsnn.normalization import Normalization
-from jaxsnn.operations import Pool
+from jaxsnn.operations import Pool, is_whole, pair
 from jaxsnn.signal import LayerRecord, Signal
 
 Pooling = Literal["average", "max"]
@@ -22,13 +22,6 @@ Pooling = Literal["average", "max"]
 def xavier_uniform(gain: float = 1.0):
     """Uniform in ±gain·√(6 / (fan_in + fan_out)), as torch's `xavier_uniform_(gain=...)`."""
     return nnx.initializers.variance_scaling(gain**2, "fan_avg", "uniform")
-
-
-def _pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
-        raise ValueError(f"{name} must be an int or a pair of ints, got {value!r}.")
-    return pair[0], pair[1]
 
 
 def weights(synapse: "Conv | Linear") -> Array:
@@ -100,9 +93,12 @@ class Conv(nnx.Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.product = product
         self.quantizer: Any = nnx.data(None)
-        self.kernel_size = _pair(kernel, "kernel")
-        self.stride = _pair(stride, "stride")
-        self.dilation = _pair(dilation, "dilation")
+        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if not is_whole(channels) or channels < 1:
+                raise ValueError(f"{name} must be at least 1 and a whole number, got {channels!r}.")
+        self.kernel_size = pair(kernel, "kernel", 1)
+        self.stride = pair(stride, "stride", 1)
+        self.dilation = pair(dilation, "dilation", 1)
         self.padding, self.extra_padding = self._padding(padding)
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
@@ -120,7 +116,7 @@ class Conv(nnx.Module):
         if padding == "valid":
             return (0, 0), (0, 0)
         if padding != "same":
-            return _pair(padding, "padding"), (0, 0)
+            return pair(padding, "padding", 0), (0, 0)
         if self.stride != (1, 1):
             raise ValueError(f"padding 'same' keeps the size of a map at stride 1 only, got {self.stride}.")
         total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
@@ -317,7 +313,8 @@ class Block(nnx.Module):
     - `pooling`: "average", or "max" as torch's MaxPool2d; the largest of spikes is their OR.
     - `pool_first`: pools the currents, before the neurons, as snnTorch's tutorials do.
 
-    **Raises:** `ValueError` that names the layer, for another pooling than these.
+    **Raises:** `ValueError` that names the layer, for another pooling than these, a side below 1, and a
+    linear layer that pools.
     """
 
     def __init__(
@@ -333,11 +330,15 @@ class Block(nnx.Module):
     ):
         if pooling not in get_args(Pooling):
             raise ValueError(f"layer {name!r}: pooling must be 'average' or 'max', got {pooling!r}.")
+        if not is_whole(pool) or pool < 1:
+            raise ValueError(f"layer {name!r}: pool must be at least 1 and a whole number, got {pool!r}.")
+        if pool > 1 and synapse.kind == "linear":
+            raise ValueError(f"layer {name!r}: a linear layer has no map to pool; leave out pool={pool}.")
         self.name = name
         self.synapse = synapse
         self.norm = norm
         self.neuron = neuron
-        self.pool, self.pooling, self.pool_first = pool, pooling, pool_first
+        self.pool, self.pooling, self.pool_first = int(pool), pooling, pool_first
 
     def named_synapses(self) -> dict[str, Conv | Linear]:
         return {self.name: self.synapse}

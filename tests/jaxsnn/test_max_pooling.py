@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from hwmodels.routes import is_projection
 from jaxsnn.codesign.workload import workload_of
 from jaxsnn.composite import SharedMembrane
 from jaxsnn.encoding import Direct, Frames
 from jaxsnn.graph import Graph
 from jaxsnn.interop.torch import load_weights
-from jaxsnn.layers import Block, Conv, Linear
+from jaxsnn.layers import Block, Conv, Linear, Neurons
 from jaxsnn.learning.conversion import convert
 from jaxsnn.models.vgg import vgg
 from jaxsnn.network import Network
@@ -197,3 +198,50 @@ def test_max_pooling_is_refused_where_it_cannot_be():
         Network([Block("c", Conv(1, 2, rngs=RNGS), Identity(), pool=9, pooling="max")])(
             jnp.zeros((1, 5, 5, 1)), timesteps=1
         )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Block("a", Conv(1, 1, rngs=RNGS), LIF(), pool=0),
+            "'a': pool must be at least 1 and a whole",
+        ),
+        (
+            lambda: Block("a", Conv(1, 1, rngs=RNGS), LIF(), pool=2.0),
+            "'a': pool must be at least 1 and a whole",
+        ),
+        (
+            lambda: Block("a", Linear(4, 4, rngs=RNGS), LIF(), pool=2),
+            "'a': a linear layer has no map to pool",
+        ),
+        (lambda: Pool(2.5), "kernel must be an int or a pair of ints, at least 1; got 2.5"),
+        (lambda: Pool(2, stride=(1, 2, 3)), "stride must be an int or a pair"),
+        (lambda: Pool(2, kind="max", padding=2), "padding of max pooling is at most half of its kernel"),
+        (lambda: Conv(1, 1, 0, rngs=RNGS), "kernel must be an int or a pair of ints, at least 1; got 0"),
+        (lambda: Conv(1, 1, padding=-1, rngs=RNGS), "padding must be an int or a pair of ints, at least 0"),
+        (lambda: Conv(1, 0, rngs=RNGS), "out_channels must be at least 1"),
+    ],
+)
+def test_sizes_that_are_none_are_refused(as_users_run, make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_numpy_numbers_are_sizes(as_users_run):
+    two = np.int64(2)
+    block = Block("a", Conv(1, two, two, stride=two, padding=np.array([1, 0]), rngs=RNGS), LIF(), pool=two)
+    assert (block.synapse.kernel_size, block.synapse.padding, block.pool) == ((2, 2), (1, 0), 2)
+    assert (Pool(two).kernel, Pool([two, 3]).kernel) == ((2, 2), (2, 3))
+
+
+def test_weights_without_neurons_of_their_own_are_no_projection():
+    """Their neurons stand behind a pooling, in a layer of their own, and are priced."""
+    layers = [
+        Block("conv", Conv(1, 4, rngs=RNGS), Identity()),
+        Pool(2, kind="max"),
+        Neurons("lif", LIF()),
+        Block("fc", Linear(64, 3, rngs=RNGS), Readout()),
+    ]
+    work = workload_of(Network(layers), (8, 8, 1), 2, rates=0.3)
+    assert not any(is_projection(layer, work) for layer in work.layers)

@@ -317,7 +317,9 @@ class TileProduct(eqx.Module):
             raise ValueError(
                 'Converters(full_scale="calibrated") needs TileProduct.calibrate(inputs) before its use.'
             )
-        return self.tiles.greatest * self.converters.input_limit(self.tiles.greatest.dtype)
+        limit = self.converters.input_limit(self.tiles.greatest.dtype)
+        # The row of a bias gets one, however small the inputs are.
+        return self.tiles.greatest * (jnp.maximum(limit, 1) if self.tiles.plan.bias else limit)
 
     def _keys(self, given, count):
         """A key for the reads of each of `count` entries; None without noise."""

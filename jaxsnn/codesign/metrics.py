@@ -231,7 +231,9 @@ def _listening(synapse: Conv | Linear, batch: int, heard: list[Any]) -> Callable
         heard.append((jnp.sum(values != 0, axis=1, dtype=jnp.int32), ternary.all(range(1, ternary.ndim))))
         return product(x, kernel, *geometry, **options)
 
-    call.draws = draws(synapse)  # type: ignore[attr-defined]  # Products that draw are told so by this name.
+    # What layers ask of a product, they ask by these names.
+    call.draws = draws(synapse)  # type: ignore[attr-defined]
+    call.holds_bias = getattr(product, "holds_bias", False)  # type: ignore[attr-defined]
     return call
 
 

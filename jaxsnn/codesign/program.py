@@ -106,7 +106,7 @@ def _calibrates(analog: Analog) -> bool:
 
 
 def _as_matrices(network: Network, crossbar: Crossbar, key: jax.Array, solve: Solve) -> Network:
-    graphdef, kernels, rest = _split(network)
+    graphdef, kernels, rest = _split(network, crossbar)
     groups = groups_of(network, kernels)
     return nnx.merge(graphdef, deploy(kernels, crossbar, key, groups=groups, solve=solve), rest, copy=True)
 
@@ -127,15 +127,19 @@ def _names(params: Any) -> dict[tuple[Any, ...], str]:
     }
 
 
-def _split(network: Network) -> tuple[Any, Any, Any]:
-    """Kernels alone, so that networks that differ in their normalisation share one program."""
+def _split(network: Network, crossbar: Crossbar) -> tuple[Any, Any, Any]:
+    """Kernels alone, and biases that get a row, so that networks that differ in their normalisation share one
+    program."""
+    held: Any = nnx.PathContains("kernel")
+    if crossbar.bias == "row":
+        held = nnx.Any(held, nnx.PathContains("bias"))
     # Flax's overloads do not cover two filters.
-    graphdef, kernels, rest = nnx.split(network, nnx.PathContains("kernel"), ...)  # type: ignore[misc]
+    graphdef, kernels, rest = nnx.split(network, held, ...)  # type: ignore[misc]
     return graphdef, kernels, rest
 
 
 def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) -> Network:
-    graphdef, params, rest = _split(network)
+    graphdef, params, rest = _split(network, analog.crossbar)
     chip = nnx.merge(graphdef, params, rest, copy=True)
     groups = groups_of(network, params)
     kernels = program_kernels(params, analog.crossbar, key, groups=groups, solve=solve)
@@ -180,6 +184,7 @@ def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int 
     class Listening:
         def __init__(self, path, product):
             self.path, self.tiles, self.draws = path, product.tiles, product.draws
+            self.holds_bias = product.holds_bias
 
         def __call__(self, x, kernel, *geometry, **drawn):
             settings = dict(zip(("stride", "padding"), geometry, strict=False))
@@ -248,6 +253,11 @@ class OnTiles(eqx.Module):
     @property
     def draws(self) -> bool:
         return self.tiles.read_noise is not None or self.tiles.drawn is not None
+
+    @property
+    def holds_bias(self) -> bool:
+        """Whether a row of the tiles adds the bias."""
+        return self.tiles.tiles.plan.bias
 
     def __call__(self, x, kernel, *geometry, **special):
         if geometry:

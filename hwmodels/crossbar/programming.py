@@ -85,7 +85,7 @@ def program_all(
     keys: Sequence[PRNGKeyArray],
     *,
     groups: Sequence[int] | None = None,
-    biases: Sequence[Float[Array, " outputs"] | None] | None = None,
+    biases: Sequence[Float[Array, "..."] | None] | None = None,
     solve: Solve = effective_conductance,
 ) -> list[ProgrammedKernel]:
     """Puts kernels of one dtype on tiles, each from its own key; one batch solves all their circuits.

@@ -113,10 +113,12 @@ class Conv(nnx.Module):
 
     def _padding(self, padding: Any) -> tuple[tuple[int, int], tuple[int, int]]:
         """Zeros on both sides, and the odd ones at the end."""
+        if not isinstance(padding, str):
+            return pair(padding, "padding", 0), (0, 0)
+        if padding not in ("same", "valid"):
+            raise ValueError(f"padding must be 'same', 'valid', an int or a pair of ints, got {padding!r}.")
         if padding == "valid":
             return (0, 0), (0, 0)
-        if padding != "same":
-            return pair(padding, "padding", 0), (0, 0)
         if self.stride != (1, 1):
             raise ValueError(f"padding 'same' keeps the size of a map at stride 1 only, got {self.stride}.")
         total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]

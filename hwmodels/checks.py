@@ -14,6 +14,7 @@ from jax.experimental import checkify
 
 _Tree = TypeVar("_Tree")
 _AT_EDGE = contextvars.ContextVar("_AT_EDGE", default=False)
+_SAYS = "has something to say"
 
 
 class Range(NamedTuple):
@@ -48,6 +49,20 @@ def error_if(tree: _Tree, bad: Any, message: str) -> _Tree:
     return eqx.error_if(tree, bad, message)
 
 
+def say_if(said: Any, say: Callable[..., None], *values: Any) -> None:
+    """Calls `say(*values)` on the host if `said`, a boolean, is true: for warnings.
+
+    Within a program of [`at_edge`][] it makes the caller run it once more, as a program that calls the host.
+    """
+    if not is_traced(said):
+        if said:
+            say(*values)
+    elif _AT_EDGE.get():
+        checkify.check(~said, _SAYS)
+    else:
+        jax.lax.cond(said, lambda: jax.debug.callback(say, *values), lambda: None)
+
+
 def guard(tree: _Tree, ranges: Sequence[Range]) -> _Tree:
     """The tree, such that using it raises when a traced value is out of its range.
 
@@ -80,7 +95,8 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
 
     The program returns, beside the result, which check failed, and holds no callback to the host: such a
     program enters JAX's persistent compilation cache, and its errors are one sentence. A call waits for the
-    result. Called with traced values it is the function itself, part of the caller's program.
+    result. What has something to say ([`say_if`][]) runs again as a program of the other kind. Called with
+    traced values it is the function itself, part of the caller's program.
 
     **Arguments:** `function`: it takes no derivatives within, where JAX drops the checks of loops; take those
     of the call. `static_argnames`: as for [`jax.jit`][].
@@ -97,13 +113,18 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
 
         return checkify.checkify(run)(traced)
 
+    @functools.partial(jax.jit, static_argnums=0)
+    def speaking(static: tuple[tuple[str, Any], ...], traced: dict[str, Any]) -> Any:
+        with _functional(False):
+            return function(**traced, **dict(static))
+
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if any(map(is_traced, jax.tree.leaves((args, kwargs)))):
             return function(*args, **kwargs)
         given = signature.bind(*args, **kwargs).arguments
         static = tuple((name, given.pop(name)) for name in static_argnames if name in given)
-        return _found(*program(static, given))
+        return _found(*program(static, given), lambda: speaking(static, given))
 
     return call
 
@@ -125,16 +146,20 @@ def jit_with_checks(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
         if any(map(is_traced, jax.tree.leaves(args))):
             return within(_AT_EDGE.get(), *args)
-        return _found(*at_the_edge(*args))
+        return _found(*at_the_edge(*args), lambda: within(False, *args))
 
     return call
 
 
-def _found(error: checkify.Error, found: Any) -> Any:
+def _found(error: checkify.Error, found: Any, speaking: Callable[[], Any]) -> Any:
     message = error.get()
-    if message is not None:
-        raise ValueError(message.partition(" (`check` failed)")[0])
-    return found
+    if message is None:
+        return found
+    said = message.partition(" (`check` failed)")[0]
+    if said == _SAYS:
+        # What else is wrong with it, it says itself.
+        return jax.block_until_ready(speaking())
+    raise ValueError(said)
 
 
 @contextlib.contextmanager

@@ -22,11 +22,22 @@ if jax.config.jax_compilation_cache_dir is None:
     jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
+MOST_MAPPINGS = 25_000
+
 install_import_hook(["jaxsnn", "hwmodels"], "beartype.beartype")
 
 # The first example compiles, so a deadline would time XLA; derandomised, so that CI repeats itself.
 hypothesis.settings.register_profile("jax", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("jax")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_let_go():
+    """Compiled programs hold memory mappings, of which Linux gives a process 65,530; XLA dies without."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        jax.clear_caches()
 
 
 @pytest.fixture

@@ -48,7 +48,14 @@ def parity(
     setting, robust, outlook = make_setting(), make_robustness(), make_perspective()
     registry.require_all_used()
     bench = Bench(Library(run, recipes, datasets), setting)
-    ledger = Ledger(run.folder / "rows", () if run.fresh else (KEPT,), run.console, make=rows)
+    ledger = Ledger(
+        run.folder / "rows",
+        () if run.fresh else (KEPT,),
+        run.console,
+        seed=setting.seed,
+        make=rows,
+        begin=run.piece.before,
+    )
     found: dict[str, Any] = {
         **robustness.measure(bench, ledger, robust),
         **perspective.measure(bench, ledger, outlook),
@@ -93,12 +100,22 @@ def _tables(rows: Any, plan: Robustness, notes: dict[str, str], judged: Any) -> 
         tables.readings_table(rows),
         tables.ablation_table(rows),
         tables.table_2_of_perspective(),
-        tables.dt_snn_table(rows["dt_snn"]) if rows.get("dt_snn") else None,
+        *(tables.dt_snn_table(name, row) for name, row in _early(rows).items()),
         tables.weight_encoding_table(rows["figure_6b"]) if rows.get("figure_6b") else None,
         tables.lab_table(rows),
         tables.cost_table(),
     ]
     return [table for table in found if table is not None]
+
+
+def _early(rows: Any) -> dict[str, Any]:
+    """The rows of DT-SNN that are there, by data set."""
+    start = "dt_snn_"
+    return {
+        name.removeprefix(start): row
+        for name, row in rows.items()
+        if name.startswith(start) and row is not None
+    }
 
 
 def _figures(rows: Any, plan: Robustness) -> dict[str, Any]:
@@ -132,8 +149,8 @@ def _figures(rows: Any, plan: Robustness) -> dict[str, Any]:
         }
         columns = [f"{paper.method}, {paper.data}, {paper.rows}×{paper.rows}" for _, paper in study]
         found["readings"] = figures.readings_figure(columns, losses)
-    if rows.get("dt_snn"):
-        found["DT-SNN"] = figures.early_exit_figure(rows["dt_snn"])
+    for name, row in _early(rows).items():
+        found[f"DT-SNN_{name}"] = figures.early_exit_figure(row)
     if (row := rows.get("figure_6b")) is not None:
         found["figure_6b"] = figures.weight_encoding_figure(
             row["software_on_hardware_images"], row["hardware"]

@@ -1,13 +1,16 @@
 """Kernels written to tiles, and the circuits of the tiles solved."""
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from hwmodels.checks import error_if
+from hwmodels.checks import at_edge, error_if
 from hwmodels.crossbar._checks import Scalar
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar.cells import Cell
@@ -100,16 +103,35 @@ def program_all(
                 "Crossbar.settling solves the circuits at the time of the read: leave out `solve`, or make "
                 "settling None."
             )
-        solve = crossbar.settling
-    groups = [1] * len(kernels) if groups is None else groups
-    biases = [None] * len(kernels) if biases is None else biases
+        solve = partial(_settled, settling=crossbar.settling)
+    groups = (1,) * len(kernels) if groups is None else tuple(groups)
+    biases = [None] * len(kernels) if biases is None else list(biases)
+    # Not one program: outside of `jit` the circuits are those of known tiles, and designs that differ in
+    # anything but the size of their tiles share the programs that solve them.
+    tiles, written = _written(list(kernels), crossbar, list(keys), biases, groups)
+    return _read_all(written, solve(tiles, crossbar.wires), crossbar)
+
+
+@at_edge
+def _settled(G, wires, settling):
+    return settling(G, wires)
+
+
+@partial(at_edge, static_argnames=("groups",))
+@with_exact_products
+def _written(kernels, crossbar, keys, biases, groups):
+    """The tiles of all kernels as a solver takes them, and what is on those of each kernel."""
     written = [
         _write(kernel, crossbar, key, parts, bias)
         for kernel, key, parts, bias in zip(kernels, keys, groups, biases, strict=True)
     ]
     tiles = [held.reshape(-1, crossbar.rows, crossbar.columns) for held, _ in written]
-    effective = solve(linearised(jnp.concatenate(tiles), crossbar), crossbar.wires)
-    cuts = np.cumsum([len(tile) for tile in tiles])[:-1]
+    return linearised(jnp.concatenate(tiles), crossbar), written
+
+
+@jax.jit
+def _read_all(written, effective, crossbar):
+    cuts = np.cumsum([math.prod(held.shape[:-2]) for held, _ in written])[:-1]
     return [
         _read(held, encoded, found.reshape(held.shape), crossbar)
         for (held, encoded), found in zip(written, jnp.split(effective, cuts), strict=True)

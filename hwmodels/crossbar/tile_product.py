@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from hwmodels.adc import DrawnAdc
-from hwmodels.checks import error_if, is_traced, jit_with_checks
+from hwmodels.checks import error_if, jit_with_checks, say_if
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._side_by_side import SideBySide
 from hwmodels.crossbar._views import views
@@ -454,11 +454,7 @@ def _warn_of_clipping(converters, x):
     limit = converters.input_limit(jnp.result_type(float))
     # Means of spikes may be a rounding above 1.
     count = jnp.sum(jnp.abs(x.astype(limit.dtype)) > limit * (1 + 1e-6))
-    warn = functools.partial(_warn, total=x.size)
-    if is_traced(count):
-        jax.lax.cond(count > 0, lambda: jax.debug.callback(warn, count, limit), lambda: None)
-    else:
-        warn(count, limit)
+    say_if(count > 0, functools.partial(_warn, total=x.size), count, limit)
 
 
 def _warn(count, limit, total):

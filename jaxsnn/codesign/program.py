@@ -1,7 +1,6 @@
 """A network on a chip: the one verb."""
 
 import dataclasses
-from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -10,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hwmodels.checks import at_edge
 from hwmodels.chip import Analog, Arithmetic, Chip, Digital, arithmetic
 from hwmodels.crossbar import (
     Converters,
@@ -29,10 +27,6 @@ from jaxsnn.layers import Conv, Linear
 from jaxsnn.learning.quantization import settled
 from jaxsnn.network import Network
 from jaxsnn.recurrence import Recurrent
-
-# Designs that differ only in numbers, such as resistances, share one compiled program.
-_deploy = at_edge(deploy, static_argnames=("groups",))
-_program_kernels = at_edge(program_kernels, static_argnames=("groups",))
 
 
 def program(
@@ -114,8 +108,6 @@ def _calibrates(analog: Analog) -> bool:
 def _as_matrices(network: Network, crossbar: Crossbar, key: jax.Array, solve: Solve) -> Network:
     graphdef, kernels, rest = _split(network, crossbar)
     groups = groups_of(network, kernels)
-    if solve is effective_conductance:
-        return nnx.merge(graphdef, _deploy(kernels, crossbar, key, groups=groups), rest, copy=True)
     return nnx.merge(graphdef, deploy(kernels, crossbar, key, groups=groups, solve=solve), rest, copy=True)
 
 
@@ -150,8 +142,7 @@ def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) ->
     graphdef, params, rest = _split(network, analog.crossbar)
     chip = nnx.merge(graphdef, params, rest, copy=True)
     groups = groups_of(network, params)
-    programmed = _program_kernels if solve is effective_conductance else partial(program_kernels, solve=solve)
-    kernels = programmed(params, analog.crossbar, key, groups=groups)
+    kernels = program_kernels(params, analog.crossbar, key, groups=groups, solve=solve)
     # The kernels' devices draw from the streams of the leaves; the reads from the next one.
     names = _names(params)
     read_key = jax.random.fold_in(key, len(names))

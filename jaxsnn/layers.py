@@ -128,10 +128,11 @@ class Conv(nnx.Module):
         self, x: Array, *, start: int | Array = 0, key: Array | None = None
     ) -> Float[Array, "time batch h2 w2 c2"]:
         """The currents of maps from timestep `start` on; `key` is for products that draw."""
-        if x.shape[-1] != self.in_channels:
+        if x.ndim != 5 or x.shape[-1] != self.in_channels:
             raise ValueError(
                 f"a convolution of {self.in_channels} input channels got maps of shape {x.shape[2:]}."
             )
+        self._check_fit(x.shape[2:4])
         dtype = self.dtype or self.kernel[...].dtype
         folded = x.reshape(-1, *x.shape[2:]).astype(dtype)
         if any(self.extra_padding):
@@ -142,6 +143,19 @@ class Conv(nnx.Module):
         if self.bias is not None and not _holds_bias(self.product):
             out = out + self.bias[...].astype(dtype)
         return out.reshape(*x.shape[:2], *out.shape[1:])
+
+    def _check_fit(self, sides: Sequence[int]) -> None:
+        """A kernel that does not fit gives an empty map, and nothing after it would say so."""
+        padded = [
+            side + 2 * padding + extra
+            for side, padding, extra in zip(sides, self.padding, self.extra_padding, strict=True)
+        ]
+        span = [step * (taps - 1) + 1 for step, taps in zip(self.dilation, self.kernel_size, strict=True)]
+        if any(size > side for size, side in zip(span, padded, strict=True)):
+            raise ValueError(
+                f"a kernel that spans {span[0]} × {span[1]} is larger than the padded map of {padded[0]} × "
+                f"{padded[1]}; use a smaller kernel or more padding."
+            )
 
     @property
     def _dense(self) -> bool:

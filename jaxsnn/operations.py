@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, Literal
 
@@ -40,8 +40,8 @@ def pair(value: Any, name: str, least: int) -> tuple[int, int]:
 
     **Raises:** `ValueError` that names the size, for what is neither an integer nor two, or below `least`.
     """
-    many = isinstance(value, Iterable) and not isinstance(value, str) and np.ndim(value) > 0
-    both = tuple(value) if many else (value, value)
+    one = isinstance(value, str) or not hasattr(value, "__len__") or np.ndim(value) == 0
+    both = (value, value) if one else tuple(value)
     if len(both) != 2 or not all(is_whole(side) and side >= least for side in both):
         raise ValueError(f"{name} must be an int or a pair of ints, at least {least}; got {value!r}.")
     return int(both[0]), int(both[1])

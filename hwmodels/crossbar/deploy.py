@@ -189,7 +189,7 @@ def deploy(
     chips = program_kernels(params, crossbar, key, groups=groups, solve=solve)
 
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    on_row = {
+    on_row: dict[str, Any] = {
         jax.tree_util.keystr(paths[bias]): chips[jax.tree_util.keystr(paths[kernel])].bias
         for kernel, bias in bias_row(params, crossbar).items()
     }

@@ -124,7 +124,8 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
             return function(*args, **kwargs)
         given = signature.bind(*args, **kwargs).arguments
         static = tuple((name, given.pop(name)) for name in static_argnames if name in given)
-        return _found(*program(static, given), lambda: speaking(static, given))
+        error, found = program(static, given)
+        return _found(error, found, lambda: speaking(static, given))
 
     return call
 
@@ -146,7 +147,8 @@ def jit_with_checks(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
         if any(map(is_traced, jax.tree.leaves(args))):
             return within(_AT_EDGE.get(), *args)
-        return _found(*at_the_edge(*args), lambda: within(False, *args))
+        error, found = at_the_edge(*args)
+        return _found(error, found, lambda: within(False, *args))
 
     return call
 

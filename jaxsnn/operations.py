@@ -40,8 +40,7 @@ def pair(value: Any, name: str, least: int) -> tuple[int, int]:
 
     **Raises:** `ValueError` that names the size, for what is neither an integer nor two, or below `least`.
     """
-    one = isinstance(value, str) or not hasattr(value, "__len__") or np.ndim(value) == 0
-    both = (value, value) if one else tuple(value)
+    both = tuple(value) if np.ndim(value) > 0 else (value, value)
     if len(both) != 2 or not all(is_whole(side) and side >= least for side in both):
         raise ValueError(f"{name} must be an int or a pair of ints, at least {least}; got {value!r}.")
     return int(both[0]), int(both[1])

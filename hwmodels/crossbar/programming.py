@@ -88,7 +88,7 @@ def program_all(
     keys: Sequence[PRNGKeyArray],
     *,
     groups: Sequence[int] | None = None,
-    biases: Sequence[Float[Array, "..."] | None] | None = None,
+    biases: Sequence[Float[Array, " _"] | None] | None = None,
     solve: Solve = effective_conductance,
 ) -> list[ProgrammedKernel]:
     """Puts kernels of one dtype on tiles, each from its own key; one batch solves all their circuits.
@@ -108,7 +108,7 @@ def program_all(
     biases = [None] * len(kernels) if biases is None else list(biases)
     # Not one program: outside of `jit` the circuits are those of known tiles, and designs that differ in
     # anything but the size of their tiles share the programs that solve them.
-    tiles, written = _written(list(kernels), crossbar, list(keys), biases, groups)
+    tiles, written = _written(list(kernels), crossbar, list(keys), groups, biases)
     return _read_all(written, solve(tiles, crossbar.wires), crossbar)
 
 
@@ -119,7 +119,7 @@ def _settled(G, wires, settling):
 
 @partial(at_edge, static_argnames=("groups",))
 @with_exact_products
-def _written(kernels, crossbar, keys, biases, groups):
+def _written(kernels, crossbar, keys, groups, biases):
     """The tiles of all kernels as a solver takes them, and what is on those of each kernel."""
     written = [
         _write(kernel, crossbar, key, parts, bias)

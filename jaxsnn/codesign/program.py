@@ -25,7 +25,7 @@ from jaxsnn.convolution import convolve
 from jaxsnn.graph import Graph
 from jaxsnn.layers import Conv, Linear
 from jaxsnn.learning.quantization import settled
-from jaxsnn.network import Network
+from jaxsnn.network import Network, require_key
 from jaxsnn.recurrence import Recurrent
 
 
@@ -66,8 +66,10 @@ def program(
 
     **Returns:** a network.
 
-    **Raises:** `ValueError` for converters to be calibrated without images; `TypeError` for what is no chip.
+    **Raises:** `ValueError` for converters to be calibrated without images, and for a seed in place of a key;
+    `TypeError` for what is no chip.
     """
+    require_key(key)
     found = arithmetic(chip)
     extremes = images if extremes is None else extremes
     if isinstance(found, Digital):

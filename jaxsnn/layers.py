@@ -241,13 +241,7 @@ def pooled(signal: Signal, side: int, pooling: Pooling = "average") -> Signal:
     return dataclasses.replace(averaged, pool=signal.pool * side)
 
 
-def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> tuple[Signal, Any]:
-    """A neuron over a stretch of time: its outputs, which come from the layer of that `name`, and its state.
-
-    `state=None` starts at rest.
-    """
-    if state is None:
-        state = neuron.initial_state(current.values.shape[1:], current.values.dtype)
+def _over_time(neuron: Neuron, current: Signal, state: Any) -> tuple[Any, Array]:
     constant = current.values[0] if current.constant else None
 
     def step(carry, now):
@@ -256,7 +250,26 @@ def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> t
 
     xs = None if current.constant else current.values
     # Unrolled, XLA fuses the steps into few passes over memory; a loop pays a copy per step.
-    state, out = jax.lax.scan(step, state, xs, length=current.steps, unroll=min(current.steps, 16))
+    return jax.lax.scan(step, state, xs, length=current.steps, unroll=min(current.steps, 16))
+
+
+def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> tuple[Signal, Any]:
+    """A neuron over a stretch of time: its outputs, which come from the layer of that `name`, and its state.
+
+    `state=None` starts at rest.
+    """
+    try:
+        if state is None:
+            state = neuron.initial_state(current.values.shape[1:], current.values.dtype)
+        state, out = _over_time(neuron, current, state)
+    except (ValueError, TypeError) as error:
+        if "broadcast" not in str(error):
+            raise
+        said = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"layer {name!r}: its neurons do not fit its outputs of shape {current.values.shape[2:]}; "
+            f"constants are one for all, or arrays that broadcast against them ({said})."
+        ) from error
     activity = out if neuron.spiking else None
     out = dataclasses.replace(current, values=out, analog=False, activity=activity, origin=name, pool=1)
     return out, state

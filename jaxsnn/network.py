@@ -307,7 +307,7 @@ def _counts(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
-def require_key(key: Any) -> None:
+def _require_key(key: Any) -> None:
     """**Raises:** `ValueError` for what is no key of JAX, such as a seed."""
     if hasattr(key, "dtype") and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
         return
@@ -324,7 +324,7 @@ def batch_key(network: Network, key: Array | None, number: int) -> Array | None:
         if not network.encoding.constant:
             return None
         key = jax.random.key(0)
-    require_key(key)
+    _require_key(key)
     return jax.random.fold_in(key, number)
 
 

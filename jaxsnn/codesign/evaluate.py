@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwmodels import sata
+from hwmodels.checks import require_key
 from hwmodels.chip import Chip, arithmetic, require_chip
 from hwmodels.flops import estimated_energy
 from jaxsnn.codesign.attention import (
@@ -27,7 +28,7 @@ from jaxsnn.codesign.workload import Conventions, to_workload
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.learning.evaluation import Evaluation
 from jaxsnn.learning.evaluation import evaluate as test
-from jaxsnn.network import LayerRecord, Network, require_key
+from jaxsnn.network import LayerRecord, Network
 from jaxsnn.operations import is_whole
 
 Progress = Callable[[str, int, int], None]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from hwmodels.checks import require_key
 from hwmodels.chip import Analog, Arithmetic, Chip, Digital, arithmetic
 from hwmodels.crossbar import (
     Converters,
@@ -25,7 +26,7 @@ from jaxsnn.convolution import convolve
 from jaxsnn.graph import Graph
 from jaxsnn.layers import Conv, Linear
 from jaxsnn.learning.quantization import settled
-from jaxsnn.network import Network, require_key
+from jaxsnn.network import Network
 from jaxsnn.recurrence import Recurrent
 
 

@@ -295,6 +295,15 @@ def convolved(sides, kernel, channels=1, **options):
         (lambda: Network([LIF()]), "made of Blocks, got LIF; neurons without weights are Neurons"),
         (lambda: Conv(4, 6, groups=3, rngs=nnx.Rngs(0)), "groups must divide the 4 input"),
         (lambda: Conv(1, 1, stride=2, padding="same", rngs=nnx.Rngs(0)), "at stride 1 only"),
+        (lambda: LIF(reset="soft"), "reset must be one of 'zero', 'subtract', 'none', got 'soft'"),
+        (lambda: LIF(integration="mean"), "integration must be one of 'sum', 'average', got 'mean'"),
+        (lambda: LIF(threshold="1"), "constants of neurons are numbers, got '1'"),
+        (
+            lambda: Network([Block("c", Linear(2, 3, rngs=nnx.Rngs(0)), LIF(leak=np.full(2, 0.5)))])(
+                jnp.zeros((1, 2)), timesteps=1
+            ),
+            r"'c': its neurons do not fit its outputs of shape \(3,\); constants are one for all",
+        ),
         (lambda: Conv(1, 1, (3, 3, 3), rngs=nnx.Rngs(0)), "kernel must be an int or a pair"),
         (
             lambda: convolved((3, 3), 5),
@@ -307,7 +316,7 @@ def convolved(sides, kernel, channels=1, **options):
         ),
     ],
 )
-def test_mistakes_are_named(call, message):
+def test_mistakes_are_named(call, message, as_users_run):
     with pytest.raises(ValueError, match=message):
         call()
 

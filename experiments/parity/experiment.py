@@ -7,7 +7,7 @@ from experiments.figures import parity as figures
 from experiments.figures.sata import mitigation_figure
 from experiments.output import Result, Run
 from experiments.parity import perspective, robustness, tables, targets
-from experiments.parity.claims import claims, claims_table
+from experiments.parity.claims import Claim, claims, claims_table
 from experiments.parity.ledger import Ledger, said
 from experiments.parity.library import Library
 from experiments.parity.measure import Bench, Setting, Subject
@@ -60,14 +60,18 @@ def parity(
         **robustness.measure(bench, ledger, robust),
         **perspective.measure(bench, ledger, outlook),
     }
-    judged = claims(found, robust.shown)
+    judged = {reading: claims(found, reading) for reading in robust.readings}
     shown = _tables(found, robust, notes, judged)
     shown.append(tables.wall_times(ledger.rows, ledger.missing))
     title = "Two papers, and what comes out here"
-    counts = [sum(claim.holds is each for claim in judged) for each in (True, False, None)]
+    counted = [
+        f"{_count(each, True)} hold, {_count(each, False)} do not and {_count(each, None)} were not run "
+        f'under the reading "{reading}"'
+        for reading, each in judged.items()
+    ]
     verdict = (
-        f"Of {len(judged)} claims that carry the papers {counts[0]} hold here, {counts[1]} do not, and "
-        f"{counts[2]} were not run; {len(ledger.rows)} rows are measured, {len(ledger.missing)} missing."
+        f"Of {len(judged[robust.shown])} claims that carry the papers {'; '.join(counted)}. "
+        f"{len(ledger.rows)} rows are measured, {len(ledger.missing)} missing."
     )
     drawn = _figures(found, robust)
     return Result(
@@ -79,13 +83,17 @@ def parity(
         },
         numbers={
             "rows": found,
-            "claims": [claim._asdict() for claim in judged],
+            "claims": {reading: [claim._asdict() for claim in each] for reading, each in judged.items()},
         },
         tables=shown,
         figures=drawn,
         verdict=verdict,
         files={"parity.md": tables.markdown(title, verdict, shown, drawn).encode()},
     )
+
+
+def _count(found: list[Claim], holds: bool | None) -> int:
+    return sum(claim.holds is holds for claim in found)
 
 
 def _tables(rows: Any, plan: Robustness, notes: dict[str, str], judged: Any) -> list[Any]:

@@ -32,6 +32,14 @@ def is_traced(value: Any) -> bool:
     return isinstance(value, jax.core.Tracer)
 
 
+def require_key(key: Any) -> None:
+    """**Raises:** `ValueError` for what is no key of JAX, such as a seed."""
+    if hasattr(key, "dtype") and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return
+    if getattr(key, "dtype", None) != jnp.uint32 or jnp.ndim(key) != 1:
+        raise ValueError(f"key must be a key of JAX, such as jax.random.key(0), got {key!r}.")
+
+
 def error_if(tree: _Tree, bad: Any, message: str) -> _Tree:
     """The tree, such that using it raises if `bad`, a boolean, is true.
 

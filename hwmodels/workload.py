@@ -122,6 +122,11 @@ class Layer(eqx.Module):
                 f"layer {self.name!r}: norm must be one of {', '.join(map(repr, get_args(Norm)))}, "
                 f"got {self.norm!r}."
             )
+        for name in ("analog_input", "spiking", "residual_add", "bias", "pool_first"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise ValueError(
+                    f"layer {self.name!r}: {name} must be True or False, got {getattr(self, name)!r}."
+                )
         if self.pooling not in get_args(Pooling):
             raise ValueError(
                 f"layer {self.name!r}: pooling must be 'average' or 'max', got {self.pooling!r}."
@@ -285,6 +290,11 @@ class Workload(eqx.Module):
     def __check_init__(self):
         if not self.layers:
             raise ValueError("a workload needs at least one layer, got none.")
+        for layer in self.layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(
+                    f"a workload is made of Layers, got {layer!r}; see Layer.conv and Layer.linear."
+                )
         names = [layer.name for layer in self.layers]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:

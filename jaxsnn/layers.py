@@ -113,10 +113,12 @@ class Conv(nnx.Module):
 
     def _padding(self, padding: Any) -> tuple[tuple[int, int], tuple[int, int]]:
         """Zeros on both sides, and the odd ones at the end."""
+        if not isinstance(padding, str):
+            return pair(padding, "padding", 0), (0, 0)
+        if padding not in ("same", "valid"):
+            raise ValueError(f"padding must be 'same', 'valid', an int or a pair of ints, got {padding!r}.")
         if padding == "valid":
             return (0, 0), (0, 0)
-        if padding != "same":
-            return pair(padding, "padding", 0), (0, 0)
         if self.stride != (1, 1):
             raise ValueError(f"padding 'same' keeps the size of a map at stride 1 only, got {self.stride}.")
         total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
@@ -126,10 +128,11 @@ class Conv(nnx.Module):
         self, x: Array, *, start: int | Array = 0, key: Array | None = None
     ) -> Float[Array, "time batch h2 w2 c2"]:
         """The currents of maps from timestep `start` on; `key` is for products that draw."""
-        if x.shape[-1] != self.in_channels:
+        if x.ndim != 5 or x.shape[-1] != self.in_channels:
             raise ValueError(
                 f"a convolution of {self.in_channels} input channels got maps of shape {x.shape[2:]}."
             )
+        self._check_fit(x.shape[2:4])
         dtype = self.dtype or self.kernel[...].dtype
         folded = x.reshape(-1, *x.shape[2:]).astype(dtype)
         if any(self.extra_padding):
@@ -140,6 +143,19 @@ class Conv(nnx.Module):
         if self.bias is not None and not _holds_bias(self.product):
             out = out + self.bias[...].astype(dtype)
         return out.reshape(*x.shape[:2], *out.shape[1:])
+
+    def _check_fit(self, sides: Sequence[int]) -> None:
+        """A kernel that does not fit gives an empty map, and nothing after it would say so."""
+        padded = [
+            side + 2 * padding + extra
+            for side, padding, extra in zip(sides, self.padding, self.extra_padding, strict=True)
+        ]
+        span = [step * (taps - 1) + 1 for step, taps in zip(self.dilation, self.kernel_size, strict=True)]
+        if any(size > side for size, side in zip(span, padded, strict=True)):
+            raise ValueError(
+                f"a kernel that spans {span[0]} × {span[1]} is larger than the padded map of {padded[0]} × "
+                f"{padded[1]}; use a smaller kernel or more padding."
+            )
 
     @property
     def _dense(self) -> bool:
@@ -225,13 +241,7 @@ def pooled(signal: Signal, side: int, pooling: Pooling = "average") -> Signal:
     return dataclasses.replace(averaged, pool=signal.pool * side)
 
 
-def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> tuple[Signal, Any]:
-    """A neuron over a stretch of time: its outputs, which come from the layer of that `name`, and its state.
-
-    `state=None` starts at rest.
-    """
-    if state is None:
-        state = neuron.initial_state(current.values.shape[1:], current.values.dtype)
+def _over_time(neuron: Neuron, current: Signal, state: Any) -> tuple[Any, Array]:
     constant = current.values[0] if current.constant else None
 
     def step(carry, now):
@@ -240,9 +250,28 @@ def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> t
 
     xs = None if current.constant else current.values
     # Unrolled, XLA fuses the steps into few passes over memory; a loop pays a copy per step.
-    state, out = jax.lax.scan(step, state, xs, length=current.steps, unroll=min(current.steps, 16))
-    activity = out if neuron.spiking else None
-    out = dataclasses.replace(current, values=out, analog=False, activity=activity, origin=name, pool=1)
+    return jax.lax.scan(step, state, xs, length=current.steps, unroll=min(current.steps, 16))
+
+
+def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> tuple[Signal, Any]:
+    """A neuron over a stretch of time: its outputs, which come from the layer of that `name`, and its state.
+
+    `state=None` starts at rest.
+    """
+    try:
+        if state is None:
+            state = neuron.initial_state(current.values.shape[1:], current.values.dtype)
+        state, outputs = _over_time(neuron, current, state)
+    except (ValueError, TypeError) as error:
+        if "broadcast" not in str(error):
+            raise
+        said = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"layer {name!r}: its neurons do not fit its outputs of shape {current.values.shape[2:]}; "
+            f"constants are one for all, or arrays that broadcast against them ({said})."
+        ) from error
+    activity = outputs if neuron.spiking else None
+    out = dataclasses.replace(current, values=outputs, analog=False, activity=activity, origin=name, pool=1)
     return out, state
 
 

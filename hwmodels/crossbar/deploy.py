@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hwmodels.checks import require_key
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar.circuit import effective_conductance
 from hwmodels.crossbar.encoding import encode
@@ -132,6 +133,7 @@ def program_kernels(
 
     **Raises:** as [`deploy`][].
     """
+    require_key(key)
     chips: dict[int, ProgrammedKernel] = {}
     for batch in kernel_batches(params):
         keys = [jax.random.fold_in(key, index) for index in batch]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwmodels import sata
+from hwmodels.checks import require_key
 from hwmodels.chip import Chip, arithmetic, require_chip
 from hwmodels.flops import estimated_energy
 from jaxsnn.codesign.attention import (
@@ -28,6 +29,7 @@ from jaxsnn.data.dataset import Dataset
 from jaxsnn.learning.evaluation import Evaluation
 from jaxsnn.learning.evaluation import evaluate as test
 from jaxsnn.network import LayerRecord, Network
+from jaxsnn.operations import is_whole
 
 Progress = Callable[[str, int, int], None]
 
@@ -89,6 +91,7 @@ def evaluate(
     networks = [network] if isinstance(network, Network) else list(network)
     timesteps = _checked(networks, dataset, chips, timesteps, draws)
     key = jax.random.key(0) if key is None else key
+    require_key(key)
     data_key = jax.random.fold_in(key, _DATA)
     inputs = dataset.scale(dataset.test_images)
     fixed: dict[str, Any] = {"timesteps": timesteps, "batch_size": batch_size}
@@ -217,8 +220,10 @@ def _checked(
         )
     for name, chip in chips.items():
         require_chip(name, chip)
-    if draws < 1:
-        raise ValueError(f"draws is the number of programmed chips of every design, at least 1; got {draws}.")
+    if not is_whole(draws) or draws < 1:
+        raise ValueError(
+            f"draws is the number of programmed chips of every design, at least 1; got {draws!r}."
+        )
     if timesteps is None:
         if not dataset.timed:
             raise ValueError("timesteps says how long an image is shown; give it, e.g. timesteps=5.")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from hwmodels.checks import require_key
 from hwmodels.chip import Analog, Arithmetic, Chip, Digital, arithmetic
 from hwmodels.crossbar import (
     Converters,
@@ -66,8 +67,10 @@ def program(
 
     **Returns:** a network.
 
-    **Raises:** `ValueError` for converters to be calibrated without images; `TypeError` for what is no chip.
+    **Raises:** `ValueError` for converters to be calibrated without images, and for a seed in place of a key;
+    `TypeError` for what is no chip.
     """
+    require_key(key)
     found = arithmetic(chip)
     extremes = images if extremes is None else extremes
     if isinstance(found, Digital):

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from jaxsnn.composite import Residual
+from jaxsnn.data.batches import batch_starts
 from jaxsnn.data.pixels import check_images
 from jaxsnn.encoding import Encoding, Poisson, inputs_of
 from jaxsnn.layers import Block
@@ -186,7 +187,7 @@ def _search(network, images, timesteps, key, quantile, batch_size) -> float:
     graphdef, state = nnx.split(network)
 
     def currents():
-        for number, start in enumerate(range(0, len(images), batch_size)):
+        for number, start in enumerate(batch_starts(len(images), batch_size)):
             batch_key = None if key is None else jax.random.fold_in(key, number)
             batch = jnp.asarray(images[start : start + batch_size])
             yield _currents(graphdef, state, batch, batch_key, timesteps)

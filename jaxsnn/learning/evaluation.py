@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxsnn.data.batches import batch_starts
 from jaxsnn.data.pixels import check_images, whole_numbers
 from jaxsnn.encoding import inputs_of
 from jaxsnn.network import LayerRecord, Network, batch_key
@@ -109,7 +110,7 @@ def evaluate(
     check_finite(state)
     lowest, highest = int(np.min(labels)), int(np.max(labels))
     loss, predictions, records, weights = 0.0, [], [], []
-    for number, start in enumerate(range(0, len(images), batch_size)):
+    for number, start in enumerate(batch_starts(len(images), batch_size)):
         batch = jnp.asarray(images[start : start + batch_size])
         total, logits, predicted, record = compiled(
             graphdef,

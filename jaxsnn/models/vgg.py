@@ -81,6 +81,12 @@ def vgg(
     unknown = [item for item in features if isinstance(item, str) and item not in ("P", "M", "GAP")]
     if unknown:
         raise ValueError(f"a plan's poolings are 'P', 'M' and 'GAP', got {unknown[0]!r}.")
+    for before, item in zip((None, *features), features, strict=False):
+        if isinstance(item, str) and (before is None or isinstance(before, str)):
+            raise ValueError(
+                f"{item!r} of a plan pools a convolution's map, and before it comes {before!r}; put channels "
+                "there."
+            )
     options: dict[str, Any] = {
         "kernel_init": kernel_init,
         "use_bias": use_bias,

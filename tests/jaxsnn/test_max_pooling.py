@@ -132,6 +132,9 @@ def test_plans_have_max_pooling(as_users_run):
     assert kinds == ["max", "max", "average", "average"]
     with pytest.raises(ValueError, match="poolings are 'P', 'M' and 'GAP', got 'X'"):
         vgg(((64, "X"), ()), **options)
+    for plan_of_none in ((("P", 8), ()), ((8, "M", "M"), ())):
+        with pytest.raises(ValueError, match="pools a convolution's map, and before it comes"):
+            vgg(plan_of_none, **options)
     with pytest.raises(ValueError, match="'conv1': pooling must be 'average' or 'max', got 'min'"):
         vgg(plan, pooling="min", **options)
 

@@ -99,3 +99,8 @@ def test_a_report_programs_what_is_deployed_and_bad_values_are_refused():
 def test_other_words_are_refused(as_users_run):
     with pytest.raises(ValueError, match=r"Crossbar\.bias must be one of 'digital', 'row', got 'column'"):
         Crossbar(bias="column")
+
+
+def test_a_seed_is_no_key(as_users_run):
+    with pytest.raises(ValueError, match=r"key must be a key of JAX, such as jax\.random\.key\(0\), got 0"):
+        deploy({"kernel": KERNEL}, ROW, 0)

@@ -170,13 +170,13 @@ def test_biases_in_a_row_reach_the_logits_once(calibrated):
     assert np.all(np.abs(found) < np.abs(network.layers[0].synapse.bias[...]))
     graph, bias, rest = nnx.split(network, nnx.PathContains("bias"), ...)
 
-    def loss(bias, design):
-        logits, _ = program(nnx.merge(graph, bias, rest, copy=True), design, KEY)(IMAGES, timesteps=3)
+    @jax.jit
+    @jax.grad
+    def slope(bias):
+        logits, _ = program(nnx.merge(graph, bias, rest, copy=True), lossy, KEY)(IMAGES[:2], timesteps=1)
         return jnp.sum(logits**2)
 
-    slopes = [jax.grad(loss)(bias, design) for design in (lossy, Analog(lossy, fine, fine))]
-    for slope in slopes:
-        assert all(np.any(leaf) for leaf in jax.tree.leaves(slope))
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(slope(bias)))
 
 
 def facts(network, shape, timesteps=2, **options):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.experimental import checkify
 
 _Tree = TypeVar("_Tree")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _AT_EDGE = contextvars.ContextVar("_AT_EDGE", default=False)
 _SAYS = "has something to say"
 
@@ -112,8 +113,11 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
     **Raises:** `ValueError` with the message of the first check that fails.
     """
     signature = inspect.signature(function)
+    # As profilers and logs of compilation call it.
+    named = _named(getattr(function, "__name__", "function"))
 
     @functools.partial(jax.jit, static_argnums=0)
+    @named
     def program(static: tuple[tuple[str, Any], ...], traced: dict[str, Any]) -> Any:
         def run(traced: dict[str, Any]) -> Any:
             with _functional():
@@ -122,6 +126,7 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
         return checkify.checkify(run)(traced)
 
     @functools.partial(jax.jit, static_argnums=0)
+    @named
     def speaking(static: tuple[tuple[str, Any], ...], traced: dict[str, Any]) -> Any:
         with _functional(False):
             return function(**traced, **dict(static))
@@ -141,12 +146,16 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
 def jit_with_checks(function: Callable[..., Any]) -> Callable[..., Any]:
     """[`equinox.filter_jit`][] of a function with checks; as [`at_edge`][] where all values are known."""
 
+    named = _named(getattr(function, "__name__", "function"))
+
     @eqx.filter_jit
+    @named
     def within(at_edge: bool, *args: Any) -> Any:
         with _functional(at_edge):
             return function(*args)
 
     @eqx.filter_jit
+    @named
     def at_the_edge(*args: Any) -> Any:
         with _functional():
             return checkify.checkify(lambda: function(*args))()
@@ -159,6 +168,14 @@ def jit_with_checks(function: Callable[..., Any]) -> Callable[..., Any]:
         return _found(error, found, lambda: within(False, *args))
 
     return call
+
+
+def _named(name: str) -> Callable[[_Function], _Function]:
+    def renamed(function: _Function) -> _Function:
+        function.__name__ = function.__qualname__ = name
+        return function
+
+    return renamed
 
 
 def _found(error: checkify.Error, found: Any, speaking: Callable[[], Any]) -> Any:

@@ -261,7 +261,7 @@ def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> t
     try:
         if state is None:
             state = neuron.initial_state(current.values.shape[1:], current.values.dtype)
-        state, values = _over_time(neuron, current, state)
+        state, outputs = _over_time(neuron, current, state)
     except (ValueError, TypeError) as error:
         if "broadcast" not in str(error):
             raise
@@ -270,8 +270,8 @@ def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> t
             f"layer {name!r}: its neurons do not fit its outputs of shape {current.values.shape[2:]}; "
             f"constants are one for all, or arrays that broadcast against them ({said})."
         ) from error
-    activity = values if neuron.spiking else None
-    out = dataclasses.replace(current, values=values, analog=False, activity=activity, origin=name, pool=1)
+    activity = outputs if neuron.spiking else None
+    out = dataclasses.replace(current, values=outputs, analog=False, activity=activity, origin=name, pool=1)
     return out, state
 
 

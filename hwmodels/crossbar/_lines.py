@@ -30,6 +30,68 @@ def column_lift(current: Field, resistances: Float[Array, "4"]) -> Field:
     return jnp.einsum("ik,kjb->ijb", sense + column * shared, current)
 
 
+def row_miss(
+    volts: Float[Array, "rows 1 vectors"], current: Field, above: Field, resistances: Float[Array, "4"]
+) -> Field:
+    """`V − Z_row·i − u`: by how much row nodes at u are too low, all digits of what is left."""
+    if current.dtype != jnp.float32:
+        return volts - row_drop(current, resistances) - above
+    driver, row, _, _ = resistances
+    high, low = _drops(jnp.swapaxes(current, 0, 1), driver, row)
+    rest, lost = _two_sum(volts, -jnp.swapaxes(high, 0, 1))
+    rest, more = _two_sum(rest, -above)
+    return rest + (lost + more - jnp.swapaxes(low, 0, 1))
+
+
+def column_miss(current: Field, below: Field, resistances: Float[Array, "4"]) -> Field:
+    """`Z_column·i − v`: by how much column nodes at v are too low, all digits of what is left."""
+    if current.dtype != jnp.float32:
+        return column_lift(current, resistances) - below
+    _, _, column, sense = resistances
+    high, low = _drops(current[::-1], sense, column)
+    rest, lost = _two_sum(high[::-1], -below)
+    return rest + (lost + low[::-1])
+
+
+def column_sum(current: Field) -> Float[Array, "columns vectors"]:
+    """The currents at the ends of the columns, all digits where large ones cancel."""
+    none = jnp.zeros_like(current[0])
+    (high, low), _ = jax.lax.scan(lambda total, here: (_more(total, here, 0), None), (none, none), current)
+    return high + low
+
+
+def _drops(current, terminal, segment):
+    """Along lines of axis 0, which begin at the terminal: the voltage lost up to each node, and its rest."""
+    none = jnp.zeros_like(current[0]), jnp.zeros_like(current[0])
+    ohm = jnp.full(len(current), segment).at[0].set(terminal)
+
+    def gather(beyond, here):
+        total = _more(beyond, here, 0)
+        return total, total
+
+    def spread(before, node):
+        ohm, (high, low) = node
+        total = _more(before, ohm * high, ohm * low)
+        return total, total
+
+    _, gathered = jax.lax.scan(gather, none, current, reverse=True)
+    return jax.lax.scan(spread, none, (ohm, gathered))[1]
+
+
+def _more(total, high, low):
+    """A sum and what rounding took of it, with a further term."""
+    rest, lost = total
+    found, more = _two_sum(rest, high)
+    return found, lost + more + low
+
+
+def _two_sum(a, b):
+    """The rounded sum and its error (Knuth, The Art of Computer Programming 2, section 4.2.2)."""
+    found = a + b
+    part = found - a
+    return found, (a - (found - part)) + (b - part)
+
+
 class Lines(NamedTuple):
     """Wires with loads from each node to ground, eliminated.
 

@@ -1,17 +1,18 @@
-"""Nonlinear tiles solved by Newton's method, fields (rows, columns, vectors) of the cells' currents.
+"""Nonlinear tiles solved by Newton's method, fields (rows, columns, vectors) of cells.
 
-The currents j are unknown: the wires make node voltages of them, `u = V − Z_row·j` and `v = Z_column·j`, and
-the residual is what the cells carry at these voltages less j. A step solves
+The voltages u and v at which cells are evaluated are unknown. Their currents i make voltages of the wires'
+nodes, `V − Z_row·i` and `Z_column·i`, which miss u and v by r and s. A step solves
 
-    (I + A·Z_row + C·Z_column)·δ = i(u, v) − j,     A = ∂i/∂u,  C = −∂i/∂v
+    (I + A·Z_row + C·Z_column)·δ = A·r − C·s,     A = ∂i/∂u,  C = −∂i/∂v
 
-by generalised conjugate residuals, the row wires and the column wires eliminated one after the other as
-preconditioner: exact but for what both do to each other, so that a step takes a few iterations.
+for the change δ of the currents by generalised conjugate residuals, the row wires and the column wires
+eliminated one after the other as preconditioner: exact but for what both do to each other, so that a step
+takes a few iterations. What is told is `i + δ` of the last step: it obeys the wires to all digits, since r
+and s are found to more than a float's (float32).
 
-For two-terminal cells the solution is the minimum of the convex function `½·jᵀ·Z·j + Σ∫i(V − Z·j)`, whose
-derivative along a step costs one evaluation of the law: a step ends where it vanishes if it would go too far.
-Other cells take the longest of the steps 1, ½, ¼ … that reduces the residual. The start is a linear tile,
-its cells so stiff that no law is far from a line there: steep laws do not overflow.
+On a steep law the voltages of a step overshoot and its currents do not. So each cell goes no further than
+its current changes about as δ says. For two-terminal cells the solution is the minimum of the convex function
+`½·iᵀ·Z·i + Σ∫v(i)·di − Vᵀ·i`, and whole vectors go less far until it falls; others until r and s do.
 """
 
 from typing import NamedTuple
@@ -21,20 +22,23 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from hwmodels.crossbar._inverse import with_exact_products
-from hwmodels.crossbar._lines import Field, column_lift, lines, row_drop
+from hwmodels.crossbar._lines import Field, column_lift, column_miss, column_sum, lines, row_drop, row_miss
 from hwmodels.crossbar.cells import Cell, Slopes, TwoTerminal
 
 _MOST_STEPS = 60
 _MOST_ITERATIONS = 120
-_MOST_HALVINGS = 60
+_MOST_TRIALS = 100
+# Of its own current, by which a cell may always change, and how exactly its part of a step is found.
+_SLACK = 0.1
+_FINEST = 1e-4
+# Steps smaller than this are not searched along: Newton's method has taken hold.
+_NEAR = 1e-3
 # Directions that a new one is made conjugate to.
 _MEMORY = 30
-# Of a step's linear system: Newton's method gains two digits in each step at the end.
+# How exactly the linear system of the first steps is solved, and of later ones beside the step before: so a
+# step gains more digits than the one before it.
+_COARSEST = 1e-2
 _FORCING = 1e-2
-# The start has cells whose law is not further from a line than this; each trial is ten times as stiff.
-_MILD = 30.0
-_MOST_TRIALS = 10
-_STIFFER = 10.0
 
 
 class _Precision(NamedTuple):
@@ -42,15 +46,15 @@ class _Precision(NamedTuple):
 
     - `last`: what comes after so small a step is nothing.
     - `floor`: so small a step is rounding, if the one before was not much greater.
-    - `start`: of the linear system of a stiff start, whose voltages must be small against the sources'.
+    - `finest`: how exactly a step's linear system is solved at most.
     """
 
     last: float
     floor: float
-    start: float
+    finest: float
 
 
-_PRECISIONS = {"float32": _Precision(3e-7, 2e-5, 1e-5), "float64": _Precision(1e-9, 1e-9, 1e-9)}
+_PRECISIONS = {"float32": _Precision(3e-7, 2e-5, 1e-4), "float64": _Precision(1e-9, 1e-9, 1e-6)}
 
 
 class Solution(NamedTuple):
@@ -148,17 +152,27 @@ def linear_solve(
     return scale * x, norm(residual) / jnp.where(size > 0, size, 1)
 
 
+class _At(NamedTuple):
+    """Cells at node voltages, and by how much the wires under their currents are above these.
+
+    - `rise`: `V − Z_row·i − u`.
+    - `lift`: `Z_column·i − v`.
+    """
+
+    above: Field
+    below: Field
+    found: Slopes
+    rise: Field
+    lift: Field
+
+
 class _State(NamedTuple):
-    """`feet` are the voltages at the ends of the column wires, of which `found` knows as the cells do."""
+    """`current` has the last step in it, of which `error` is the size beside the greatest current."""
 
     step: Array
+    at: _At
     current: Field
-    found: Slopes
-    feet: Float[Array, "columns vectors"]
-    sensed: Float[Array, "columns vectors"]
     error: Float[Array, " vectors"]
-    stiffness: Float[Array, " vectors"]
-    starting: Bool[Array, " vectors"]
     active: Bool[Array, " vectors"]
 
 
@@ -168,106 +182,93 @@ def solve(
 ) -> Solution:
     """The currents of all cells, for each vector."""
     precision = _PRECISIONS[G.dtype.name]
-    zero = jnp.zeros_like(G)
-    ohmic = cell.slopes(G, zero, zero)
     vectors = G.shape[-1]
 
-    sense = resistances[3]
-
-    def at(current):
-        below = column_lift(current, resistances)
-        return cell.slopes(G, volts - row_drop(current, resistances), below), below[-1]
+    def at(above, below):
+        found = cell.slopes(G, above, below)
+        rise = row_miss(volts, found.current, above, resistances)
+        return _At(above, below, found, rise, column_miss(found.current, below, resistances))
 
     def unsolved(state):
         return (state.step < _MOST_STEPS) & jnp.any(state.active)
 
     def iterate(state):
-        starting, stiffness = state.starting, state.stiffness
-        above = jnp.where(starting, stiffness * ohmic.above, state.found.above)
-        below = jnp.where(starting, stiffness * ohmic.below, state.found.below)
-        base = jnp.where(starting, 0, state.current)
-        residual = jnp.where(starting, above * volts, state.found.current - state.current)
-        residual = jnp.where(state.active, residual, 0)
-        goal = jnp.where(starting & (stiffness > 1), precision.start, _FORCING)
-        change, left = linear_solve(above, below, resistances, residual, goal)
+        here, active = state.at, state.active
+        found = here.found
+        source = jnp.where(active, found.above * here.rise - found.below * here.lift, 0)
+        forcing = jnp.clip(_FORCING * state.error, precision.finest, _COARSEST)
+        change, left = linear_solve(found.above, found.below, resistances, source, forcing)
+        current = found.current + change
         # A direction that is none must not be taken for a small step.
-        usable = left <= 0.5
-        far = _greatest(change) / jnp.maximum(_greatest(base + change), jnp.finfo(G.dtype).tiny)
-        far = jnp.where(usable & ~starting, far, jnp.inf)
+        far = _greatest(change) / jnp.maximum(_greatest(current), jnp.finfo(G.dtype).tiny)
+        far = jnp.where(left <= 0.5, far, jnp.inf)
         last = (far <= precision.last) | ((far <= precision.floor) & (far > 0.3 * state.error))
-        # As the cells have seen them: what rounding takes where large currents cancel is in the step.
-        seen = jnp.where(sense > 0, state.feet / jnp.where(sense > 0, sense, 1), jnp.sum(base, axis=0))
-        sensed = jnp.where(state.active, seen + jnp.sum(change, axis=0), state.sensed)
-        length, found, feet = _search(
-            cell, at, base, change, residual, resistances, state.active & ~starting & ~last
-        )
-        current = base + length * change
-        mild = _MILD * jnp.abs(current) / stiffness + 1e-3 * _greatest(current)
-        rough = jnp.any(~(jnp.abs(found.current) <= mild) | ~jnp.isfinite(found.above), axis=(0, 1))
-        rough = starting & rough & (state.step < _MOST_TRIALS)
+        goes_on = active & ~last
+        above = jnp.where(goes_on, here.rise - row_drop(change, resistances), 0)
+        below = jnp.where(goes_on, here.lift + column_lift(change, resistances), 0)
+        reached = _search(cell, at, here, (above, below), goes_on, far <= _NEAR)
         return _State(
             step=state.step + 1,
-            current=current,
-            found=found,
-            feet=feet,
-            sensed=sensed,
-            error=jnp.where(state.active, far, state.error),
-            stiffness=jnp.where(rough, _STIFFER * stiffness, stiffness),
-            starting=rough,
-            active=state.active & ~last,
+            at=reached,
+            current=jnp.where(active, current, state.current),
+            error=jnp.where(active, far, state.error),
+            active=goes_on,
         )
 
-    ones = jnp.ones(vectors, G.dtype)
-    every = jnp.ones(vectors, bool)
+    zero = jnp.zeros_like(G)
     start = _State(
         step=jnp.asarray(0),
+        at=_At(zero, zero, cell.slopes(G, zero, zero), zero + volts, zero),
         current=zero,
-        found=Slopes(zero, zero, zero),
-        feet=zero[0],
-        sensed=zero[0],
-        error=jnp.inf * ones,
-        stiffness=ones,
-        starting=every,
-        active=every,
+        error=jnp.full(vectors, jnp.inf, G.dtype),
+        active=jnp.ones(vectors, bool),
     )
     end = jax.lax.while_loop(unsolved, iterate, start)
-    sound = (end.found.above >= 0) & (end.found.below >= 0) & jnp.isfinite(end.found.current)
-    return Solution(end.current, end.sensed, end.error, ~end.active & jnp.all(sound, axis=(0, 1)))
+    found = end.at.found
+    sound = (found.above >= 0) & (found.below >= 0) & jnp.isfinite(end.current)
+    converged = ~end.active & jnp.all(sound, axis=(0, 1))
+    return Solution(end.current, column_sum(end.current), end.error, converged)
 
 
-def _search(cell, at, current, change, residual, resistances, active):
-    """How far to go along a step, per vector, the cells there, and the voltages of the columns' ends."""
+def _search(cell, at, here, step, active, near):
+    """How far to go along a step, per vector and per cell: where the cells then are.
+
+    A cell goes no further than its current changes about as the step says; `near` vectors are not halved.
+    """
+    above, below = step
+    # As the step's currents, without what rounding leaves of those that are small beside others.
+    change = jnp.abs(here.found.above * above - here.found.below * below)
     convex = isinstance(cell, TwoTerminal)
-    # What the step does to the voltages across the cells, where the function's derivative is a sum over them.
-    test = row_drop(change, resistances) + column_lift(change, resistances) if convex else None
-    begin = _dot(residual, residual) if test is None else -_dot(test, residual)
 
-    def judged(length, found):
-        """Whether this is far enough, and whether it is too far."""
-        rest = current + length * change - found.current
-        if test is None:
-            left = _dot(rest, rest)
-            return left <= (1 - 1e-4 * length) * begin, jnp.ones_like(length, bool)
-        slope = _dot(test, rest)
-        good = jnp.isfinite(slope) & (jnp.abs(slope) <= 0.5 * jnp.abs(begin))
-        return good, ~(slope <= 0)
+    def size(there):
+        return _dot(there.rise, there.rise) + _dot(there.lift, there.lift)
+
+    def too_far(length, there):
+        if convex:
+            moved = there.found.current - here.found.current
+            begin, end = (_dot(point.rise - point.lift, moved) for point in (here, there))
+            return ~((begin >= 0) & (end >= -0.5 * begin))
+        return ~(size(there) <= (1 - 1e-4 * length) * size(here))
 
     def searching(state):
-        trial, *_, unsatisfied = state
-        return (trial < _MOST_HALVINGS) & jnp.any(unsatisfied)
+        return (state[0] < _MOST_TRIALS) & jnp.any(state[-1])
 
     def search(state):
-        trial, length, low, high, found, _, unsatisfied = state
-        _, beyond = judged(length, found)
-        high = jnp.where(beyond, length, high)
-        low = jnp.where(beyond, low, length)
-        middle = jnp.where(jnp.isinf(high), 2 * length, (low + high) / 2)
-        length = jnp.where(unsatisfied, middle, length)
-        found, feet = at(current + length * change)
-        return trial + 1, length, low, high, found, feet, unsatisfied & ~judged(length, found)[0]
+        trial, length, part, low, high, _, unsatisfied = state
+        went = length * part
+        there = at(here.above + went * above, here.below + went * below)
+        jump, expected = jnp.abs(there.found.current - here.found.current), length * change
+        beyond = ~(jump <= 1.5 * expected + _SLACK * jnp.abs(here.found.current))
+        short = (jump < 0.5 * expected) & (part < 1)
+        low, high = jnp.where(short, part, low), jnp.where(beyond, part, high)
+        unsettled = (beyond | short) & (high - low > _FINEST * high)
+        undecided = jnp.any(unsettled, axis=(0, 1))
+        halved = ~undecided & ~near & too_far(length, there)
+        part = jnp.where(halved, 1, jnp.where(unsettled & unsatisfied, (low + high) / 2, part))
+        low, high = jnp.where(halved, 0, low), jnp.where(halved, 1, high)
+        length = jnp.where(halved & unsatisfied, length / 2, length)
+        return trial + 1, length, part, low, high, there, unsatisfied & (undecided | halved)
 
-    ones = jnp.ones(current.shape[-1], current.dtype)
-    found, feet = at(current + change)
-    start = (0, ones, 0 * ones, jnp.inf * ones, found, feet, active & ~judged(ones, found)[0])
-    _, length, _, _, found, feet, _ = jax.lax.while_loop(searching, search, start)
-    return length, found, feet
+    ones = jnp.ones_like(above)
+    start = (0, ones[0, 0], ones, 0 * ones, ones, here, active)
+    return jax.lax.while_loop(searching, search, start)[-2]

@@ -32,7 +32,7 @@ class NonlinearTiles(eqx.Module):
         """The currents of one block's tiles, each `width` columns, per volt of an input of one."""
         rows, _ = held.shape
         tiles = held.reshape(rows, -1, width).swapaxes(0, 1)
-        volt = self.read_voltage_v.astype(held.dtype)
+        volt = jnp.asarray(self.read_voltage_v, held.dtype)
         found = sense_currents(tiles, volt * inputs[:, None, :], self.wires, self.cell)
         return found.reshape(len(inputs), -1) / volt
 

@@ -1,5 +1,6 @@
 """Kernels written to tiles, and the circuits of the tiles solved."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -106,9 +107,10 @@ def program_all(
         solve = partial(_settled, settling=crossbar.settling)
     groups = (1,) * len(kernels) if groups is None else tuple(groups)
     biases = [None] * len(kernels) if biases is None else list(biases)
-    # Not one program: outside of `jit` the circuits are those of known tiles, and designs that differ in
-    # anything but the size of their tiles share the programs that solve them.
-    tiles, written = _written(list(kernels), crossbar, list(keys), groups, biases)
+    # Not one program: outside of `jit` the circuits are those of known tiles, designs that differ in anything
+    # but the size of their tiles share what solves them, and those that differ in gains what writes them.
+    as_written = dataclasses.replace(crossbar, calibration="none")
+    tiles, written = _written(list(kernels), as_written, list(keys), groups, biases)
     return _read_all(written, solve(tiles, crossbar.wires), crossbar)
 
 

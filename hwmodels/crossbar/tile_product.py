@@ -412,7 +412,8 @@ def _products(product, x, window, keys):
         keys = filled.reshape(*chunks.shape[:2], *keys.shape[1:])
     if len(chunks) == 1:
         return currents(jax.tree.map(lambda part: part[0], (chunks, keys)))
-    out = jax.lax.map(currents, (chunks, keys))
+    # Kept for a derivative are inputs alone: the currents of all blocks are many times as much.
+    out = jax.lax.map(jax.checkpoint(currents, prevent_cse=False), (chunks, keys))
     return out.reshape(-1, *out.shape[2:])[: len(x)]
 
 

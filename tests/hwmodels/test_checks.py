@@ -117,7 +117,7 @@ def _stored(run, folder):
     try:
         assert remember_compiled(folder) == folder
         jax.block_until_ready(run())
-        return {path.name for path in folder.iterdir() if path.name.startswith("jit_program")}
+        return {path.name for path in folder.iterdir() if "lambda" in path.name}
     finally:
         for name, value in before.items():
             jax.config.update(name, value)

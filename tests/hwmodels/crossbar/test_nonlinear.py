@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwmodels.crossbar import (
     Cubic,
@@ -252,3 +254,21 @@ def test_parameters_out_of_range_are_refused(as_users_run, make, message):
 def test_bad_input_is_refused(as_users_run, G, V, cell, message):
     with pytest.raises(ValueError, match=message):
         sense_currents(jnp.asarray(G), jnp.asarray(V), Wires(), cell)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_float32_keeps_five_digits_where_steep_currents_cancel(seed):
+    """Beside float64, for the same numbers: signed voltages up to eighty times v0, wires that take most."""
+    rng = np.random.default_rng(seed)
+    cell = Sinh(10 ** rng.uniform(-1.6, -0.7))
+    low, high = [(5e-6, 5e-5), (1e-6, 1e-4)][rng.integers(2)]
+    G = np.exp(rng.uniform(np.log(low), np.log(high), (SIZE, SIZE)))
+    V = rng.uniform(0.3, 2) * rng.choice([-1, 0, 1], (VECTORS, SIZE))
+    V[0] *= rng.random(SIZE)
+    wires = 10 ** rng.uniform([2, 0, 0, 2], [4, 1.7, 1.7, 4])
+    single = of_dtype(np.float32, cell, G, V, tuple(wires))
+    expected = np.asarray(currents(*of_dtype(np.float64, *single)))
+    assert np.isfinite(expected).all()
+    scale = np.abs(expected).max(-1, keepdims=True)
+    np.testing.assert_allclose(np.asarray(currents(*single)) / scale, expected / scale, rtol=0, atol=1e-5)

@@ -28,6 +28,7 @@ from experiments import (
 )
 from experiments.chip_file import read_chip_file
 from experiments.figures.png import png
+from experiments.pieces import Paused, Piece
 from jaxsnn.codesign import cli
 from jaxsnn.codesign.cli import sentence
 from jaxsnn.codesign.page import render
@@ -54,6 +55,9 @@ CATALOGUE = (
 )
 """Modules whose import registers experiments."""
 
+
+PAUSED = 75
+"""Exit status of a run that has more to do: sysexits' EX_TEMPFAIL."""
 
 _RUN_EXAMPLES = """examples:
   python -m experiments run digits
@@ -93,6 +97,11 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--fresh", action="store_true", help="forget this folder's checkpoints and train from the start"
     )
+    run.add_argument(
+        "--minutes",
+        type=float,
+        help="pause at a saved point before this time is over, with exit status 75; the same command goes on",
+    )
     run.add_argument("--debug", action="store_true", help="show where an error came from")
     cli.add_commands(commands, "python -m experiments", read_chip_file)
     return top
@@ -113,17 +122,20 @@ def list_experiments(console: Console) -> None:
 
 
 def run_experiment(options: argparse.Namespace, console: Console) -> None:
+    piece = Piece(options.minutes)
     chosen = registry.find_experiment(options.name)
     registry.load(chosen, options.bindings, options.config)
     folder = options.out or default_folder(options.name, options.bindings, options.config)
     registry.rehearse(lambda: chosen.function(output.Run(folder=folder, console=console)))
     with locked(folder, "give another folder with --out"):
-        _run_in(folder, chosen, options, console)
+        _run_in(folder, chosen, options, console, piece)
 
 
-def _run_in(folder: Path, chosen: registry.Experiment, options: argparse.Namespace, console: Console) -> None:
+def _run_in(
+    folder: Path, chosen: registry.Experiment, options: argparse.Namespace, console: Console, piece: Piece
+) -> None:
     shared = None if options.out else Path("runs") / "checkpoints"
-    run = output.Run(folder=folder, console=console, shared=shared, fresh=options.fresh)
+    run = output.Run(folder=folder, console=console, shared=shared, fresh=options.fresh, piece=piece)
     if options.fresh:
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     started = time.perf_counter()
@@ -177,6 +189,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on from the last checkpoint.", file=sys.stderr)
         return 130
+    except Paused as paused:
+        print(paused, file=sys.stderr)
+        return PAUSED
     except Exception as error:
         if options.debug:
             raise

@@ -26,7 +26,7 @@ from jaxsnn.codesign.workload import Conventions
 from jaxsnn.data.datasets import Dataset
 from jaxsnn.learning.bit_widths import LearntBits, with_learnt_bits
 from jaxsnn.learning.evaluation import mean_spike_rate
-from jaxsnn.learning.training import Penalty, TrainConfig, fit
+from jaxsnn.learning.training import Penalty, TrainConfig
 from jaxsnn.network import Network
 
 make_learnt_bits = registry.register(LearntBits)
@@ -116,12 +116,11 @@ def _sweep(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """One seed: the networks of all penalties, and those that learnt no widths with their weights rounded."""
     folder = run.checkpoints / f"seed_{seed}"
-    fit(
+    run.fit(
         network,
         dataset,
         dataclasses.replace(training, seed=seed),
         checkpoint_dir=folder / "base",
-        progress=True,
     )
     start = setting.measure(network, dataset.scale(dataset.train_images), dataset.train_labels)
     penalties: list[tuple[str, float, Penalty | None]] = [("none", 0.0, None)]
@@ -139,13 +138,12 @@ def _sweep(
     for name, beta, penalty in penalties:
         tuned = nnx.clone(network)
         run.console.print(f"seed {seed}, penalty {name}, β = {beta:g}")
-        fit(
+        run.fit(
             tuned,
             dataset,
             dataclasses.replace(tuning, seed=seed),
             checkpoint_dir=folder / f"{name}_{beta:g}",
             penalty=penalty,
-            progress=True,
         )
         measured = setting.measure(tuned, images, labels)
         if reference is None:

@@ -15,7 +15,7 @@ from experiments.parts import make_accelerator, make_chip, make_dataset, make_ne
 from jaxsnn.codesign import evaluate
 from jaxsnn.codesign.report import Report
 from jaxsnn.codesign.table import Table
-from jaxsnn.learning.training import TrainResult, fit
+from jaxsnn.learning.training import TrainResult
 from jaxsnn.models.events import event_convnet
 
 make_event_convnet = registry.register(event_convnet)
@@ -64,12 +64,11 @@ def events(run: Run, *, seeds: tuple[int, ...], draws: int) -> Result:
     registry.require_all_used()
 
     trained = [
-        fit(
+        run.fit(
             network,
             dataset,
             dataclasses.replace(training, seed=seed),
             checkpoint_dir=run.checkpoints / str(seed),
-            progress=True,
         )
         for seed, network in zip(seeds, networks, strict=True)
     ]

@@ -30,7 +30,7 @@ from jaxsnn.codesign.program import program
 from jaxsnn.codesign.table import Table
 from jaxsnn.encoding import Direct
 from jaxsnn.learning.conversion import SilentLayerError, convert
-from jaxsnn.learning.training import evaluate, fit
+from jaxsnn.learning.training import evaluate
 from jaxsnn.network import Network
 from jaxsnn.neuron import ReLU, Reset
 from jaxsnn.normalization import BNTT, BatchNorm, Normalization, TdBN, adapt_statistics
@@ -129,9 +129,9 @@ def mitigation(
     registry.require_all_used()
 
     for name, network in networks.items():
-        fit(network, dataset, training, checkpoint_dir=run.checkpoints / name, progress=True)
+        run.fit(network, dataset, training, checkpoint_dir=run.checkpoints / name)
     as_ann = dataclasses.replace(training, timesteps=1)
-    fit(ann, dataset, as_ann, checkpoint_dir=run.checkpoints / "ann", progress=True)
+    run.fit(ann, dataset, as_ann, checkpoint_dir=run.checkpoints / "ann")
     images = dataset.scale(dataset.train_images)
 
     def converted(ann: Network) -> Network:

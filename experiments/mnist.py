@@ -9,7 +9,7 @@ from experiments.figures.accuracy import training_figure
 from experiments.output import Result, Run, inputs
 from experiments.parts import make_dataset, make_neuron, make_training
 from jaxsnn.codesign.table import Table
-from jaxsnn.learning.training import evaluate, fit
+from jaxsnn.learning.training import evaluate
 from jaxsnn.models.vgg import vgg
 
 make_vgg = registry.register(vgg)
@@ -33,7 +33,7 @@ def mnist(run: Run, *, seed: int) -> Result:
     make_neuron()
     registry.require_all_used()
 
-    trained = fit(network, dataset, training, checkpoint_dir=run.checkpoints, progress=True)
+    trained = run.fit(network, dataset, training, checkpoint_dir=run.checkpoints)
     software = evaluate(
         network, dataset.scale(dataset.test_images), dataset.test_labels, timesteps=training.timesteps
     )

@@ -24,7 +24,7 @@ from jaxsnn.codesign.folding import folded, undisturbed
 from jaxsnn.codesign.noise_aware import NoiseAware
 from jaxsnn.codesign.robustness import Robustness, on_hardware
 from jaxsnn.codesign.table import Table
-from jaxsnn.learning.training import EpochMetrics, evaluate, fit
+from jaxsnn.learning.training import EpochMetrics, evaluate
 from jaxsnn.network import Network
 
 make_noise_aware = registry.register(NoiseAware)
@@ -84,7 +84,7 @@ def noise_aware(
         )
         return Measured(software(network), software(folded(network, undisturbed(network, crossbar))), chips)
 
-    fit(network, dataset, training, checkpoint_dir=run.checkpoints / "plain", progress=True)
+    run.fit(network, dataset, training, checkpoint_dir=run.checkpoints / "plain")
     plain = software(network)
     results = {"plain": measured(network)}
     courses: dict[str, tuple[EpochMetrics, ...]] = {}
@@ -92,13 +92,12 @@ def noise_aware(
         name = "solved in every step" if every == 1 else f"solved every {every} steps"
         run.console.print(f"on chips, {name}")
         tuned = nnx.clone(network)
-        courses[name] = fit(
+        courses[name] = run.fit(
             tuned,
             dataset,
             on_chips,
             transform=transform,
             checkpoint_dir=run.checkpoints / f"every_{every}",
-            progress=True,
         ).history
         results[name] = measured(tuned)
     return Result(

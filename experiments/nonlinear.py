@@ -25,7 +25,7 @@ from hwmodels.crossbar.mapping import CellModel
 from jaxsnn.codesign.noise_aware import NoiseAware
 from jaxsnn.codesign.program import program
 from jaxsnn.codesign.table import Table
-from jaxsnn.learning.training import evaluate, fit
+from jaxsnn.learning.training import evaluate
 from jaxsnn.network import Network
 
 _WEIGHTS, _CHIPS = 0, 1
@@ -76,7 +76,7 @@ def nonlinear(
     on_chip = NoiseAware(dataclasses.replace(linear, cell=Sinh(train_v0)))
     registry.require_all_used()
 
-    fit(network, dataset, training, checkpoint_dir=run.checkpoints / "plain", progress=True)
+    run.fit(network, dataset, training, checkpoint_dir=run.checkpoints / "plain")
     images = dataset.scale(dataset.test_images)
     chips = jax.random.split(jax.random.fold_in(key, _CHIPS), draws)
 
@@ -107,13 +107,12 @@ def nonlinear(
     with run.console.status("programming chips"):
         before = on_chips(network)
     tuned = nnx.clone(network)
-    fit(
+    run.fit(
         tuned,
         dataset,
         tuning,
         transform=on_chip,
         checkpoint_dir=run.checkpoints / "on_chips",
-        progress=True,
     )
     with run.console.status("programming chips"):
         after = on_chips(tuned)

@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from experiments.pieces import Piece
 from jaxsnn.codesign.charts import Chart
 from jaxsnn.codesign.table import Table
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.learning.identity import identity
-from jaxsnn.learning.training import TrainConfig, TrainResult, Transform, fit
+from jaxsnn.learning.training import EpochMetrics, Penalty, TrainConfig, TrainResult, Transform, fit
 from jaxsnn.network import Network
 
 
@@ -47,17 +48,46 @@ class Run:
     """Where a run keeps its files, and how it talks: the one argument of every experiment.
 
     `shared` is a folder of checkpoints that other runs may go on from; None keeps them in `folder`. `fresh`
-    forgets them.
+    forgets them. `piece` is the time that there is.
     """
 
     folder: Path
     console: Console
     shared: Path | None = None
     fresh: bool = False
+    piece: Piece = field(default_factory=Piece)
 
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
+
+    def fit(
+        self,
+        network: Network,
+        dataset: Dataset,
+        training: TrainConfig,
+        *,
+        checkpoint_dir: Path,
+        transform: Transform | None = None,
+        penalty: Penalty | None = None,
+    ) -> TrainResult:
+        """[`fit`][jaxsnn.learning.training.fit] with progress, which pauses where the time is over."""
+
+        def saved(metrics: EpochMetrics) -> None:
+            if metrics.epoch < training.epochs:
+                self.piece.saved()
+
+        self.piece.mark()
+        return fit(
+            network,
+            dataset,
+            training,
+            checkpoint_dir=checkpoint_dir,
+            transform=transform,
+            penalty=penalty,
+            on_epoch=saved,
+            progress=True,
+        )
 
     def fitted(
         self,
@@ -66,13 +96,13 @@ class Run:
         training: TrainConfig,
         transform: Transform | None = None,
     ) -> TrainResult:
-        """[`fit`][jaxsnn.learning.training.fit], with checkpoints that belong to what they depend on: the
+        """[`fit`][], with checkpoints that belong to what they depend on: the
         initial network, the data and the training, whatever else a config says."""
         said = json.dumps(identity(network, dataset, training, transform), sort_keys=True)
         folder = (self.shared or self.checkpoints) / hashlib.sha256(said.encode()).hexdigest()[:16]
         if self.fresh:
             shutil.rmtree(folder, ignore_errors=True)
-        return fit(network, dataset, training, transform=transform, checkpoint_dir=folder, progress=True)
+        return self.fit(network, dataset, training, transform=transform, checkpoint_dir=folder)
 
     def progress(self) -> Progress:
         """A progress bar that fits 80 columns."""

@@ -19,7 +19,7 @@ from experiments.parts import (
 from hwmodels.crossbar import Crossbar, Wires, preset
 from jaxsnn.codesign.program import program
 from jaxsnn.codesign.table import Table
-from jaxsnn.learning.training import evaluate, fit
+from jaxsnn.learning.training import evaluate
 from jaxsnn.network import Network
 
 CALIBRATIONS = ("none", "kernel", "column")
@@ -62,7 +62,7 @@ def retention(
     }
     registry.require_all_used()
 
-    fit(network, dataset, training, checkpoint_dir=run.checkpoints, progress=True)
+    run.fit(network, dataset, training, checkpoint_dir=run.checkpoints)
     images = dataset.scale(dataset.test_images)
 
     def accuracy(network: Network) -> float:

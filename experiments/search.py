@@ -29,7 +29,6 @@ from jaxsnn.codesign.program import program
 from jaxsnn.codesign.search import ChipSpace, find_chip, mean_weight_errors
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.workload import Conventions, to_workload
-from jaxsnn.learning.training import fit
 from jaxsnn.network import Network
 
 _WEIGHTS, _CHIPS, _PROXY, _SEARCH = range(4)
@@ -90,7 +89,7 @@ def search(
     tuning = dataclasses.replace(training, epochs=tuning_epochs, learning_rate=tuning_learning_rate)
     registry.require_all_used()
 
-    fit(network, dataset, training, checkpoint_dir=run.checkpoints / "base", progress=True)
+    run.fit(network, dataset, training, checkpoint_dir=run.checkpoints / "base")
     seen = dataset.scale(dataset.train_images), dataset.train_labels
     unseen = dataset.scale(dataset.test_images), dataset.test_labels
 
@@ -121,7 +120,7 @@ def search(
         penalty = EnergyPenalty(beta, unit_j, exit_entropy, exit_temperature, target, conventions)
         copy = nnx.clone(network)
         folder = run.checkpoints / f"beta_{beta:g}"
-        fit(copy, dataset, tuning, checkpoint_dir=folder, penalty=penalty, progress=True)
+        run.fit(copy, dataset, tuning, checkpoint_dir=folder, penalty=penalty)
         return copy
 
     def on_chips(network: Network, chip: spikeflow.Chip) -> dict[str, Any]:

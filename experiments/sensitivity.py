@@ -29,7 +29,7 @@ from jaxsnn.codesign.sensitivity import (
 )
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.workload import Conventions, to_workload
-from jaxsnn.learning.training import evaluate, fit
+from jaxsnn.learning.training import evaluate
 
 _WEIGHTS, _CHIP = 0, 1
 
@@ -59,7 +59,7 @@ def sensitivity(run: Run, *, seed: int, shown: int, conventions: Conventions) ->
     accelerator, chip = make_accelerator(), make_chip()
     registry.require_all_used()
 
-    fit(network, dataset, training, checkpoint_dir=run.checkpoints, progress=True)
+    run.fit(network, dataset, training, checkpoint_dir=run.checkpoints)
     images = dataset.scale(dataset.test_images)
     software = evaluate(network, images, dataset.test_labels, timesteps=training.timesteps)
     workload = to_workload(software.record, training.timesteps)

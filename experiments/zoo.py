@@ -10,7 +10,7 @@ from experiments import registry
 from experiments.output import Result, Run
 from experiments.parity.ledger import said
 from experiments.parity.library import Library
-from experiments.parity.recipes import Recipe
+from experiments.parity.recipes import Recipe, first
 from hwmodels import spikeflow
 from hwmodels.chip import require_chip
 from jaxsnn.codesign import evaluate
@@ -45,6 +45,7 @@ def zoo(
     recipes: dict[str, Recipe],
     shipped: dict[str, str],
     chips: dict[str, Any],
+    images: int | None = None,
 ) -> Result:
     """Train, evaluate on chips, write `NAME.safetensors`: copy the files to `jaxsnn/models/weights`.
 
@@ -55,6 +56,7 @@ def zoo(
     - `datasets`, `recipes`: as for [`parity`][experiments.parity.experiment.parity].
     - `shipped`: the recipe of each network by the name that it gets.
     - `chips`: by the names that facts call them.
+    - `images`: no more test images than these, from the first on.
 
     **Raises:** `ValueError` for a network larger than 2 MiB, and for a recipe that is not given.
     """
@@ -69,12 +71,12 @@ def zoo(
     library = Library(run, recipes, datasets)
     files, facts = {}, {}
     for name, recipe_name in shipped.items():
-        recipe, dataset = recipes[recipe_name], library.dataset(recipe_name)
+        recipe, dataset = recipes[recipe_name], first(library.dataset(recipe_name), None, images)
         network = library[recipe_name]
         report = evaluate(
             network, dataset, chips, timesteps=recipe.timesteps, draws=draws, key=jax.random.key(seed)
         )
-        facts[name] = _facts(library, recipe_name, report)
+        facts[name] = _facts(library, recipe_name, dataset, report)
         content = as_file(network, recipe.model(dataset), facts[name])
         if len(content) > LARGEST:
             raise ValueError(f"{name} takes {len(content)} bytes and may take {LARGEST}; ship a smaller one.")
@@ -88,8 +90,8 @@ def zoo(
     )
 
 
-def _facts(library: Library, name: str, report: Report) -> dict[str, Any]:
-    recipe, dataset = library.recipes[name], library.dataset(name)
+def _facts(library: Library, name: str, dataset: Dataset, report: Report) -> dict[str, Any]:
+    recipe = library.recipes[name]
     return {
         "data": dataset.name,
         "mean": list(np.atleast_1d(dataset.mean).astype(float)),

@@ -13,7 +13,9 @@ import jax.numpy as jnp
 from jax.experimental import checkify
 
 _Tree = TypeVar("_Tree")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _AT_EDGE = contextvars.ContextVar("_AT_EDGE", default=False)
+_SAYS = "has something to say"
 
 
 class Range(NamedTuple):
@@ -28,6 +30,14 @@ class Range(NamedTuple):
 def is_traced(value: Any) -> bool:
     """Whether a value is not known yet, so that its range cannot be looked at."""
     return isinstance(value, jax.core.Tracer)
+
+
+def require_key(key: Any) -> None:
+    """**Raises:** `ValueError` for what is no key of JAX, such as a seed."""
+    if hasattr(key, "dtype") and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return
+    if getattr(key, "dtype", None) != jnp.uint32 or jnp.ndim(key) != 1:
+        raise ValueError(f"key must be a key of JAX, such as jax.random.key(0), got {key!r}.")
 
 
 def error_if(tree: _Tree, bad: Any, message: str) -> _Tree:
@@ -46,6 +56,20 @@ def error_if(tree: _Tree, bad: Any, message: str) -> _Tree:
         checkify.check(~jnp.any(bad), message.replace("{", "{{").replace("}", "}}"))
         return tree
     return eqx.error_if(tree, bad, message)
+
+
+def say_if(said: Any, say: Callable[..., None], *values: Any) -> None:
+    """Calls `say(*values)` on the host if `said`, a boolean, is true: for warnings.
+
+    Within a program of [`at_edge`][] it makes the caller run it once more, as a program that calls the host.
+    """
+    if not is_traced(said):
+        if said:
+            say(*values)
+    elif _AT_EDGE.get():
+        checkify.check(~said, _SAYS)
+    else:
+        jax.lax.cond(said, lambda: jax.debug.callback(say, *values), lambda: None)
 
 
 def guard(tree: _Tree, ranges: Sequence[Range]) -> _Tree:
@@ -80,7 +104,8 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
 
     The program returns, beside the result, which check failed, and holds no callback to the host: such a
     program enters JAX's persistent compilation cache, and its errors are one sentence. A call waits for the
-    result. Called with traced values it is the function itself, part of the caller's program.
+    result. What has something to say ([`say_if`][]) runs again as a program of the other kind. Called with
+    traced values it is the function itself, part of the caller's program.
 
     **Arguments:** `function`: it takes no derivatives within, where JAX drops the checks of loops; take those
     of the call. `static_argnames`: as for [`jax.jit`][].
@@ -88,8 +113,11 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
     **Raises:** `ValueError` with the message of the first check that fails.
     """
     signature = inspect.signature(function)
+    # As profilers and logs of compilation call it.
+    named = _named(getattr(function, "__name__", "function"))
 
     @functools.partial(jax.jit, static_argnums=0)
+    @named
     def program(static: tuple[tuple[str, Any], ...], traced: dict[str, Any]) -> Any:
         def run(traced: dict[str, Any]) -> Any:
             with _functional():
@@ -97,13 +125,20 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
 
         return checkify.checkify(run)(traced)
 
+    @functools.partial(jax.jit, static_argnums=0)
+    @named
+    def speaking(static: tuple[tuple[str, Any], ...], traced: dict[str, Any]) -> Any:
+        with _functional(False):
+            return function(**traced, **dict(static))
+
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if any(map(is_traced, jax.tree.leaves((args, kwargs)))):
             return function(*args, **kwargs)
         given = signature.bind(*args, **kwargs).arguments
         static = tuple((name, given.pop(name)) for name in static_argnames if name in given)
-        return _found(*program(static, given))
+        error, found = program(static, given)
+        return _found(error, found, lambda: speaking(static, given))
 
     return call
 
@@ -111,12 +146,16 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
 def jit_with_checks(function: Callable[..., Any]) -> Callable[..., Any]:
     """[`equinox.filter_jit`][] of a function with checks; as [`at_edge`][] where all values are known."""
 
+    named = _named(getattr(function, "__name__", "function"))
+
     @eqx.filter_jit
+    @named
     def within(at_edge: bool, *args: Any) -> Any:
         with _functional(at_edge):
             return function(*args)
 
     @eqx.filter_jit
+    @named
     def at_the_edge(*args: Any) -> Any:
         with _functional():
             return checkify.checkify(lambda: function(*args))()
@@ -125,16 +164,29 @@ def jit_with_checks(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
         if any(map(is_traced, jax.tree.leaves(args))):
             return within(_AT_EDGE.get(), *args)
-        return _found(*at_the_edge(*args))
+        error, found = at_the_edge(*args)
+        return _found(error, found, lambda: within(False, *args))
 
     return call
 
 
-def _found(error: checkify.Error, found: Any) -> Any:
+def _named(name: str) -> Callable[[_Function], _Function]:
+    def renamed(function: _Function) -> _Function:
+        function.__name__ = function.__qualname__ = name
+        return function
+
+    return renamed
+
+
+def _found(error: checkify.Error, found: Any, speaking: Callable[[], Any]) -> Any:
     message = error.get()
-    if message is not None:
-        raise ValueError(message.partition(" (`check` failed)")[0])
-    return found
+    if message is None:
+        return found
+    said = message.partition(" (`check` failed)")[0]
+    if said == _SAYS:
+        # What else is wrong with it, it says itself.
+        return jax.block_until_ready(speaking())
+    raise ValueError(said)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,8 @@ def is_projection(layer: Layer, workload: Workload) -> bool:
     """
     layers = workload.layers
     told = [other.shortcut for other in layers if other.shortcut is not None]
-    if told:
+    guessed = any(other.residual_add and other.shortcut is None for other in layers)
+    if told or (layer.source is not None and not guessed):
         return layer.name in told and layer.source is not None and not layer.spiking
     if layer.spiking or layer is layers[-1]:
         return False
@@ -95,7 +96,9 @@ def _told(workload: Workload, guessed: Sequence[Route]) -> tuple[Route, ...]:
 
 def input_pools(workload: Workload) -> tuple[int, ...]:
     """Side of the average pooling that each layer's input went through; 1 for none."""
-    sources = [workload.layers[route.source].pool if route.source >= 0 else 1 for route in routes(workload)]
+    sources = [
+        workload.layers[route.source].averaged if route.source >= 0 else 1 for route in routes(workload)
+    ]
     return tuple(
         own if layer.input_pool is None else layer.input_pool
         for layer, own in zip(workload.layers, sources, strict=True)

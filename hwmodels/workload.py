@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from hwmodels.checks import is_traced
 
 Norm = Literal["none", "shared", "timestep"]
+Pooling = Literal["average", "max"]
 
 Whole = int | np.integer
 
@@ -61,7 +62,7 @@ class Layer(eqx.Module):
     - `analog_input`: the input is a multi-bit image and the same at every timestep (direct encoding), so that
       the layer's products can be computed once.
     - `spiking`: LIF neurons follow. False for the readout and for residual projections.
-    - `pool`: side of the average pooling that follows the neurons (1: none).
+    - `pool`: side of the pooling that follows the neurons (1: none).
     - `residual_add`: an element-wise shortcut is added to the output before the neurons.
     - `weight_bits`: bits of this layer's weights where it has its own; None for the chip's.
     - `bias`: a bias is added to every output at every timestep.
@@ -69,7 +70,9 @@ class Layer(eqx.Module):
       or of each "timestep" (BNTT), which multiplies and adds at every output.
     - `source`, `shortcut`: names of the layers that the input and the shortcut come from, "" for the
       network's input. None where nobody said: the input then comes from the layer before.
-    - `input_pool`: side of the average pooling that the input went through; None: the source's `pool`.
+    - `input_pool`: side of the average pooling that the input went through; None: that of the source.
+    - `pooling`: "average", or "max", after which spikes are spikes still (their OR).
+    - `pool_first`: the currents are pooled, so that there are neurons for the pooled map alone.
 
     **Raises:** `ValueError` that names the layer, for a kernel larger than the padded map, for sizes below
     one and for fractions outside [0, 1].
@@ -96,6 +99,8 @@ class Layer(eqx.Module):
     source: str | None = eqx.field(static=True, default=None)
     shortcut: str | None = eqx.field(static=True, default=None)
     input_pool: int | None = eqx.field(static=True, default=None)
+    pooling: Pooling = eqx.field(static=True, default="average")
+    pool_first: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         sizes = {
@@ -117,6 +122,15 @@ class Layer(eqx.Module):
                 f"layer {self.name!r}: norm must be one of {', '.join(map(repr, get_args(Norm)))}, "
                 f"got {self.norm!r}."
             )
+        for name in ("analog_input", "spiking", "residual_add", "bias", "pool_first"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise ValueError(
+                    f"layer {self.name!r}: {name} must be True or False, got {getattr(self, name)!r}."
+                )
+        if self.pooling not in get_args(Pooling):
+            raise ValueError(
+                f"layer {self.name!r}: pooling must be 'average' or 'max', got {self.pooling!r}."
+            )
         if min(self.padding) < 0:
             raise ValueError(f"layer {self.name!r}: padding must not be negative, got {self.padding}.")
         padded = (self.height + 2 * self.padding[0], self.width + 2 * self.padding[1])
@@ -127,8 +141,8 @@ class Layer(eqx.Module):
             )
         if self.pool > min(self.out_height, self.out_width):
             raise ValueError(
-                f"layer {self.name!r}: average pooling of side {self.pool} does not fit its output map of "
-                f"{self.out_height} × {self.out_width}; use a smaller pool."
+                f"layer {self.name!r}: {self.pooling} pooling of side {self.pool} does not fit its output "
+                f"map of {self.out_height} × {self.out_width}; use a smaller pool."
             )
         for name in ("input_rate", "weight_sparsity"):
             value = getattr(self, name)
@@ -240,6 +254,17 @@ class Layer(eqx.Module):
         return self.out_height * self.out_width * self.out_channels
 
     @property
+    def neurons(self) -> int:
+        """Number of neurons that its outputs have, where it has any."""
+        side = self.pool if self.pool_first else 1
+        return (self.out_height // side) * (self.out_width // side) * self.out_channels
+
+    @property
+    def averaged(self) -> int:
+        """Side of the average pooling that its neurons' outputs go through; 1 for none, or the largest."""
+        return self.pool if self.pooling == "average" and not self.pool_first else 1
+
+    @property
     def macs(self) -> int:
         """Dense multiply-accumulates of one timestep, padding included: `outputs · kernel · in_channels`."""
         return self.outputs * math.prod(self.kernel) * self.in_channels
@@ -265,6 +290,11 @@ class Workload(eqx.Module):
     def __check_init__(self):
         if not self.layers:
             raise ValueError("a workload needs at least one layer, got none.")
+        for layer in self.layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(
+                    f"a workload is made of Layers, got {layer!r}; see Layer.conv and Layer.linear."
+                )
         names = [layer.name for layer in self.layers]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:

@@ -63,6 +63,11 @@ class SpikingAttention(nnx.Module):
                 )
             if block.pool != 1 or not block.neuron.spiking:
                 raise ValueError(f"layer {block.name!r}: queries, keys and values are spikes, not pooled.")
+        if projection.pool != 1:
+            raise ValueError(
+                f"layer {projection.name!r}: attention ends in a map of its input's size; pool in a layer of "
+                "its own."
+            )
         for name, first, second in (
             (key.name, query.synapse.out_channels, key.synapse.out_channels),
             (projection.name, value.synapse.out_channels, projection.synapse.in_channels),

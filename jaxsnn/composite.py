@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jaxsnn.layers import Block, Conv, Linear, pooled, run_neuron
+from jaxsnn.layers import Block, Conv, Linear, run_neuron
 from jaxsnn.normalization import Normalization
 from jaxsnn.signal import LayerRecord, Signal
 
@@ -64,12 +64,13 @@ class Residual(nnx.Module):
                 f"output {current.values.shape[2:]}; give the block a projection."
             )
         summed = current.with_values(current.values + shortcut.values.astype(current.values.dtype))
+        summed = self.second.before_neurons(summed)
         out, state = run_neuron(self.second.neuron, summed, state, self.second.name)
         origin = signal.origin if self.projection is None else self.projection.name
         records: tuple[LayerRecord, ...] = (self.second.record(inner, out, shortcut=origin),)
         if self.projection is not None:
             records += (self.projection.record(signal, shortcut),)
-        return pooled(out, self.second.pool), state, records
+        return self.second.after_neurons(out), state, records
 
 
 class SharedMembrane(nnx.Module):
@@ -92,6 +93,11 @@ class SharedMembrane(nnx.Module):
             raise ValueError(f"a shared membrane needs at least two layers, got {len(layers)}.")
         if any(layer.pool > 1 for layer in layers[:-1]):
             raise ValueError("only the last of the layers that share a membrane may pool.")
+        if layers[-1].pool > 1 and layers[-1].pool_first:
+            raise ValueError(
+                f"layer {layers[-1].name!r} shares its membrane and cannot pool before its neurons; pool "
+                "after them."
+            )
         modules = [module for block in blocks for _, module in nnx.iter_graph(block)]
         if any(isinstance(module, Normalization) and module.across_time for module in modules):
             raise ValueError(

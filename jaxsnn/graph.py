@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from jaxsnn._plan import INPUT, Step, plan
-from jaxsnn.layers import Conv, Linear, draws, layer_record, run_neuron
+from jaxsnn.layers import Conv, Linear, Pooling, draws, layer_record, run_neuron
 from jaxsnn.neuron import Neuron
 from jaxsnn.operations import Operation, Pool
 from jaxsnn.signal import LayerRecord, Signal
@@ -216,7 +216,7 @@ class Graph(nnx.Module):
                     _joined(present),
                     current if out is None else out,
                     spiking=bool(first and neuron is not None and neuron.spiking),
-                    pool=self._pool_after(target) if first else 1,
+                    **(self._pooling(index, target) if first else {}),
                     shortcut=self._shortcut(index, target, signal, values) if first else None,
                     recurrent=bool(step.before) and not step.now,
                 )
@@ -261,12 +261,21 @@ class Graph(nnx.Module):
         ]
         return sorted(weights, key=lambda index: bool(self.steps[index].before))
 
-    def _pool_after(self, target: int | None) -> int:
-        following = [self._node(i) for i, step in enumerate(self.steps[:-1]) if target in step.now]
+    def _pooling(self, index: int, target: int | None) -> dict[str, Any]:
+        """The pooling of a record: before the neurons that weights drive, or after them."""
+        before = self._plain_pool(index)
+        pool = self._plain_pool(target) if before is None else before
+        if pool is None:
+            return {}
+        kind: Pooling = "max" if pool.kind == "max" else "average"
+        first = before is not None and target is not None
+        return {"pool": pool.kernel[0], "pooling": kind, "pool_first": first}
+
+    def _plain_pool(self, index: int | None) -> Pool | None:
+        """The pool that alone follows a node."""
+        following = [self._node(i) for i, step in enumerate(self.steps[:-1]) if index in step.now]
         pool = following[0] if len(following) == 1 else None
-        if isinstance(pool, Pool) and pool.plain:
-            return pool.kernel[0]
-        return 1
+        return pool if isinstance(pool, Pool) and pool.plain else None
 
 
 def _joined(parts: Sequence[Signal]) -> Signal:

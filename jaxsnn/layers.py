@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +13,15 @@ from jaxtyping import Array, Float
 from jaxsnn.convolution import convolve
 from jaxsnn.neuron import Neuron
 from jaxsnn.normalization import Normalization
+from jaxsnn.operations import Pool, is_whole, pair
 from jaxsnn.signal import LayerRecord, Signal
+
+Pooling = Literal["average", "max"]
 
 
 def xavier_uniform(gain: float = 1.0):
     """Uniform in ±gain·√(6 / (fan_in + fan_out)), as torch's `xavier_uniform_(gain=...)`."""
     return nnx.initializers.variance_scaling(gain**2, "fan_avg", "uniform")
-
-
-def _pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
-        raise ValueError(f"{name} must be an int or a pair of ints, got {value!r}.")
-    return pair[0], pair[1]
 
 
 def weights(synapse: "Conv | Linear") -> Array:
@@ -37,6 +33,11 @@ def weights(synapse: "Conv | Linear") -> Array:
 def draws(synapse: "Conv | Linear") -> bool:
     """Whether its products differ from one timestep to the next though their inputs do not."""
     return getattr(synapse.product, "draws", False)
+
+
+def _holds_bias(product: Callable[..., Array]) -> bool:
+    """Whether a product has added the bias, as a chip's does whose tiles have a row for it."""
+    return getattr(product, "holds_bias", False)
 
 
 def _drawn(product: Callable[..., Array], x: Array, start: int | Array, key: Array | None) -> dict[str, Any]:
@@ -92,9 +93,12 @@ class Conv(nnx.Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.product = product
         self.quantizer: Any = nnx.data(None)
-        self.kernel_size = _pair(kernel, "kernel")
-        self.stride = _pair(stride, "stride")
-        self.dilation = _pair(dilation, "dilation")
+        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if not is_whole(channels) or channels < 1:
+                raise ValueError(f"{name} must be at least 1 and a whole number, got {channels!r}.")
+        self.kernel_size = pair(kernel, "kernel", 1)
+        self.stride = pair(stride, "stride", 1)
+        self.dilation = pair(dilation, "dilation", 1)
         self.padding, self.extra_padding = self._padding(padding)
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
@@ -109,10 +113,12 @@ class Conv(nnx.Module):
 
     def _padding(self, padding: Any) -> tuple[tuple[int, int], tuple[int, int]]:
         """Zeros on both sides, and the odd ones at the end."""
+        if not isinstance(padding, str):
+            return pair(padding, "padding", 0), (0, 0)
+        if padding not in ("same", "valid"):
+            raise ValueError(f"padding must be 'same', 'valid', an int or a pair of ints, got {padding!r}.")
         if padding == "valid":
             return (0, 0), (0, 0)
-        if padding != "same":
-            return _pair(padding, "padding"), (0, 0)
         if self.stride != (1, 1):
             raise ValueError(f"padding 'same' keeps the size of a map at stride 1 only, got {self.stride}.")
         total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
@@ -122,10 +128,11 @@ class Conv(nnx.Module):
         self, x: Array, *, start: int | Array = 0, key: Array | None = None
     ) -> Float[Array, "time batch h2 w2 c2"]:
         """The currents of maps from timestep `start` on; `key` is for products that draw."""
-        if x.shape[-1] != self.in_channels:
+        if x.ndim != 5 or x.shape[-1] != self.in_channels:
             raise ValueError(
                 f"a convolution of {self.in_channels} input channels got maps of shape {x.shape[2:]}."
             )
+        self._check_fit(x.shape[2:4])
         dtype = self.dtype or self.kernel[...].dtype
         folded = x.reshape(-1, *x.shape[2:]).astype(dtype)
         if any(self.extra_padding):
@@ -133,9 +140,22 @@ class Conv(nnx.Module):
         special = {} if self._dense else {"groups": self.groups, "dilation": self.dilation}
         drawn = _drawn(self.product, x, start, key)
         out = self.product(folded, weights(self).astype(dtype), self.stride, self.padding, **special, **drawn)
-        if self.bias is not None:
+        if self.bias is not None and not _holds_bias(self.product):
             out = out + self.bias[...].astype(dtype)
         return out.reshape(*x.shape[:2], *out.shape[1:])
+
+    def _check_fit(self, sides: Sequence[int]) -> None:
+        """A kernel that does not fit gives an empty map, and nothing after it would say so."""
+        padded = [
+            side + 2 * padding + extra
+            for side, padding, extra in zip(sides, self.padding, self.extra_padding, strict=True)
+        ]
+        span = [step * (taps - 1) + 1 for step, taps in zip(self.dilation, self.kernel_size, strict=True)]
+        if any(size > side for size, side in zip(span, padded, strict=True)):
+            raise ValueError(
+                f"a kernel that spans {span[0]} × {span[1]} is larger than the padded map of {padded[0]} × "
+                f"{padded[1]}; use a smaller kernel or more padding."
+            )
 
     @property
     def _dense(self) -> bool:
@@ -189,7 +209,9 @@ class Linear(nnx.Module):
         folded = flat.reshape(-1, self.in_channels).astype(dtype)
         out = self.product(folded, weights(self).astype(dtype), **_drawn(self.product, x, start, key))
         out = out.reshape(*x.shape[:2], -1)
-        return out if self.bias is None else out + self.bias[...].astype(dtype)
+        if self.bias is None or _holds_bias(self.product):
+            return out
+        return out + self.bias[...].astype(dtype)
 
 
 def average_pool(x: Float[Array, "time batch h w c"], side: int) -> Float[Array, "time batch h2 w2 c"]:
@@ -206,10 +228,12 @@ def _patches(x: Array, side: int) -> Float[Array, "time batch h2 side w2 side c"
     return x.reshape(time, batch, rows, side, columns, side, channels)
 
 
-def pooled(signal: Signal, side: int) -> Signal:
-    """The signal after average pooling, if `side` is above 1; a mean is active when any of its spikes is."""
+def pooled(signal: Signal, side: int, pooling: Pooling = "average") -> Signal:
+    """The signal after pooling, if `side` is above 1; a mean is active when any of its spikes is."""
     if side == 1:
         return signal
+    if pooling == "max":
+        return Pool(side, kind="max").of(signal)
     activity = signal.activity
     if activity is not None:
         activity = 1 - (1 - _patches(activity, side)).prod(axis=(3, 5))
@@ -217,13 +241,7 @@ def pooled(signal: Signal, side: int) -> Signal:
     return dataclasses.replace(averaged, pool=signal.pool * side)
 
 
-def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> tuple[Signal, Any]:
-    """A neuron over a stretch of time: its outputs, which come from the layer of that `name`, and its state.
-
-    `state=None` starts at rest.
-    """
-    if state is None:
-        state = neuron.initial_state(current.values.shape[1:], current.values.dtype)
+def _over_time(neuron: Neuron, current: Signal, state: Any) -> tuple[Any, Array]:
     constant = current.values[0] if current.constant else None
 
     def step(carry, now):
@@ -232,9 +250,28 @@ def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> t
 
     xs = None if current.constant else current.values
     # Unrolled, XLA fuses the steps into few passes over memory; a loop pays a copy per step.
-    state, out = jax.lax.scan(step, state, xs, length=current.steps, unroll=min(current.steps, 16))
-    activity = out if neuron.spiking else None
-    out = dataclasses.replace(current, values=out, analog=False, activity=activity, origin=name, pool=1)
+    return jax.lax.scan(step, state, xs, length=current.steps, unroll=min(current.steps, 16))
+
+
+def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> tuple[Signal, Any]:
+    """A neuron over a stretch of time: its outputs, which come from the layer of that `name`, and its state.
+
+    `state=None` starts at rest.
+    """
+    try:
+        if state is None:
+            state = neuron.initial_state(current.values.shape[1:], current.values.dtype)
+        state, outputs = _over_time(neuron, current, state)
+    except (ValueError, TypeError) as error:
+        if "broadcast" not in str(error):
+            raise
+        said = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"layer {name!r}: its neurons do not fit its outputs of shape {current.values.shape[2:]}; "
+            f"constants are one for all, or arrays that broadcast against them ({said})."
+        ) from error
+    activity = outputs if neuron.spiking else None
+    out = dataclasses.replace(current, values=outputs, analog=False, activity=activity, origin=name, pool=1)
     return out, state
 
 
@@ -246,6 +283,8 @@ def layer_record(
     *,
     spiking: bool,
     pool: int = 1,
+    pooling: Pooling = "average",
+    pool_first: bool = False,
     shortcut: str | None = None,
     norm: Normalization | None = None,
     recurrent: bool = False,
@@ -270,6 +309,8 @@ def layer_record(
         dilation=synapse.dilation,
         spiking=spiking,
         pool=pool,
+        pooling=pooling,
+        pool_first=pool_first,
         analog_input=signal.analog,
         residual_add=shortcut is not None,
         recurrent=recurrent,
@@ -288,7 +329,7 @@ def layer_record(
 
 
 class Block(nnx.Module):
-    """Weights, normalisation, neurons, average pooling: one layer of a network.
+    """Weights, normalisation, neurons, pooling: one layer of a network.
 
     **Arguments:**
 
@@ -296,7 +337,13 @@ class Block(nnx.Module):
     - `synapse`: a [`Conv`][] or a [`Linear`][].
     - `neuron`: what turns currents into spikes.
     - `norm`: a [`jaxsnn.normalization.Normalization`][] of the currents, or None.
-    - `pool`: side of the average pooling after the neurons, 1 for none.
+    - `pool`: side of the pooling after the neurons, 1 for none; rows and columns that do not fill a patch are
+      dropped.
+    - `pooling`: "average", or "max" as torch's MaxPool2d; the largest of spikes is their OR.
+    - `pool_first`: pools the currents, before the neurons, as snnTorch's tutorials do.
+
+    **Raises:** `ValueError` that names the layer, for another pooling than these, a side below 1, and a
+    linear layer that pools.
     """
 
     def __init__(
@@ -307,12 +354,20 @@ class Block(nnx.Module):
         *,
         norm: Normalization | None = None,
         pool: int = 1,
+        pooling: Pooling = "average",
+        pool_first: bool = False,
     ):
+        if pooling not in get_args(Pooling):
+            raise ValueError(f"layer {name!r}: pooling must be 'average' or 'max', got {pooling!r}.")
+        if not is_whole(pool) or pool < 1:
+            raise ValueError(f"layer {name!r}: pool must be at least 1 and a whole number, got {pool!r}.")
+        if pool > 1 and synapse.kind == "linear":
+            raise ValueError(f"layer {name!r}: a linear layer has no map to pool; leave out pool={pool}.")
         self.name = name
         self.synapse = synapse
         self.norm = norm
         self.neuron = neuron
-        self.pool = pool
+        self.pool, self.pooling, self.pool_first = int(pool), pooling, pool_first
 
     def named_synapses(self) -> dict[str, Conv | Linear]:
         return {self.name: self.synapse}
@@ -339,6 +394,20 @@ class Block(nnx.Module):
             self.norm(current.values, start=start, steps=current.steps, training=training)
         )
 
+    def before_neurons(self, current: Signal) -> Signal:
+        """The currents as the neurons get them: pooled, if this block pools first."""
+        return self._pooled(current) if self.pool_first else current
+
+    def after_neurons(self, out: Signal) -> Signal:
+        """The neurons' outputs as this layer hands them on: pooled, unless that came first."""
+        return out if self.pool_first else self._pooled(out)
+
+    def _pooled(self, signal: Signal) -> Signal:
+        try:
+            return pooled(signal, self.pool, self.pooling)
+        except ValueError as error:
+            raise ValueError(f"layer {self.name!r}: {error}") from error
+
     def record(self, signal: Signal, out: Signal, shortcut: str | None = None) -> LayerRecord:
         """What this layer asks of a chip: its input, its neurons' output, the origin of an added shortcut."""
         return layer_record(
@@ -348,6 +417,8 @@ class Block(nnx.Module):
             out,
             spiking=self.neuron.spiking,
             pool=self.pool,
+            pooling=self.pooling,
+            pool_first=self.pool_first and self.pool > 1,
             shortcut=shortcut,
             norm=self.norm,
         )
@@ -365,9 +436,9 @@ class Block(nnx.Module):
         computed before."""
         current = self.drive(signal, start=start) if current is None else current
         current = self.normalize(current, start=start, training=training)
-        out, state = run_neuron(self.neuron, current, state, self.name)
+        out, state = run_neuron(self.neuron, self.before_neurons(current), state, self.name)
         record = self.record(signal, out)
-        return pooled(out, self.pool), state, (record,)
+        return self.after_neurons(out), state, (record,)
 
 
 def synapses(network: nnx.Module) -> dict[str, Conv | Linear]:

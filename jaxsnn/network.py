@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -306,6 +307,14 @@ def _counts(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
+def _require_key(key: Any) -> None:
+    """**Raises:** `ValueError` for what is no key of JAX, such as a seed."""
+    if hasattr(key, "dtype") and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return
+    if getattr(key, "dtype", None) != jnp.uint32 or np.ndim(key) != 1:
+        raise ValueError(f"key must be a key of JAX, such as jax.random.key(0), got {key!r}.")
+
+
 def batch_key(network: Network, key: Array | None, number: int) -> Array | None:
     """The key of batch `number`, counted from 0; None where an encoding draws and there is no key.
 
@@ -315,6 +324,7 @@ def batch_key(network: Network, key: Array | None, number: int) -> Array | None:
         if not network.encoding.constant:
             return None
         key = jax.random.key(0)
+    _require_key(key)
     return jax.random.fold_in(key, number)
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
+from jaxsnn.data.batches import batch_starts
 from jaxsnn.data.pixels import check_images
 from jaxsnn.encoding import inputs_of
 
@@ -158,6 +159,7 @@ def adapt_statistics(
     """
     if not jax.tree.leaves(nnx.state(network, nnx.BatchStat)):
         raise ValueError("the network has no normalisation layer, so there is nothing to adapt.")
+    batch_starts(len(images), batch_size)
     if len(images) < batch_size:
         raise ValueError(f"adaptation needs at least one batch of {batch_size} images, got {len(images)}.")
     check_images(images, "adaptation")

@@ -3,10 +3,12 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
@@ -28,20 +30,31 @@ class Operation(nnx.Module):
         return self.of(signal), None, ()
 
 
-def _pair(value: Any, name: str, least: int) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(int(v) for v in value)
-    if len(pair) != 2 or min(pair) < least:
-        raise ValueError(f"{name} of a pooling must be an int or a pair, at least {least}; got {value!r}.")
-    return pair[0], pair[1]
+def is_whole(value: Any) -> bool:
+    """Whether a value is an integer, NumPy's too, and no truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def pair(value: Any, name: str, least: int) -> tuple[int, int]:
+    """A size as (vertical, horizontal).
+
+    **Raises:** `ValueError` that names the size, for what is neither an integer nor two, or below `least`.
+    """
+    both = tuple(value) if np.ndim(value) > 0 else (value, value)
+    if len(both) != 2 or not all(is_whole(side) and side >= least for side in both):
+        raise ValueError(f"{name} must be an int or a pair of ints, at least {least}; got {value!r}.")
+    return int(both[0]), int(both[1])
 
 
 class Pool(Operation):
-    """The mean, the sum or the largest of each window of channels-last maps; zeros around the map count.
+    """The mean, the sum or the largest of each window of channels-last maps; zeros around the map count, but
+    not among the largest.
 
     **Arguments:** `kernel`, `stride` (by default the kernel), `padding`: ints or (vertical, horizontal);
     windows that do not fit are left out. `kind`: "mean", "sum" or "max".
 
-    **Raises:** `ValueError` for sizes below one, an unknown kind, and a window larger than the map.
+    **Raises:** `ValueError` for sizes below one, an unknown kind, a window larger than the map, and padding
+    of "max" beyond half of the window.
     """
 
     def __init__(
@@ -52,25 +65,34 @@ class Pool(Operation):
         padding: int | Sequence[int] = 0,
         kind: Literal["mean", "sum", "max"] = "mean",
     ):
-        self.kernel = _pair(kernel, "kernel", 1)
-        self.stride = self.kernel if stride is None else _pair(stride, "stride", 1)
-        self.padding = _pair(padding, "padding", 0)
+        self.kernel = pair(kernel, "kernel", 1)
+        self.stride = self.kernel if stride is None else pair(stride, "stride", 1)
+        self.padding = pair(padding, "padding", 0)
         if kind not in ("mean", "sum", "max"):
             raise ValueError(f"kind of a pooling must be 'mean', 'sum' or 'max', got {kind!r}.")
+        if kind == "max" and any(2 * pad > side for pad, side in zip(self.padding, self.kernel, strict=True)):
+            raise ValueError(
+                f"padding of max pooling is at most half of its kernel {self.kernel}, got {self.padding}: a "
+                "window beyond the map has no largest value."
+            )
         self.kind = kind
 
     @property
     def plain(self) -> bool:
-        """Whether it is the mean of square patches side by side, as a block's own pooling."""
+        """Whether its windows are square patches side by side, as those of a block's own pooling."""
         side = self.kernel[0]
-        square = self.kernel == self.stride == (side, side)
-        return self.kind == "mean" and square and self.padding == (0, 0)
+        return self.kernel == self.stride == (side, side) and self.padding == (0, 0)
 
     def of(self, signal: Signal) -> Signal:
         values = self._windows(signal.values, jax.lax.max if self.kind == "max" else jax.lax.add)
         if self.kind == "mean":
             values = values / math.prod(self.kernel)
         activity = signal.activity
+        if self.kind == "max":
+            # One of them is handed on, as it is.
+            return signal.with_values(
+                values, None if activity is None else self._windows(activity, jax.lax.max)
+            )
         if activity is not None:
             activity = jnp.minimum(self._windows(activity, jax.lax.add), 1)
         pooled = signal.with_values(values, activity)

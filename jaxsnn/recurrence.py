@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jaxsnn.layers import Block, Conv, Linear, layer_record, pooled
+from jaxsnn.layers import Block, Conv, Linear, layer_record
 from jaxsnn.signal import LayerRecord, Signal
 
 
@@ -17,8 +17,9 @@ class Recurrent(nnx.Module):
 
     $$I_t = \mathrm{norm}(W x_t) + V o_{t-1}, \qquad o_0 = 0.$$
 
-    The spikes are those before the block's pooling. V is a layer of its own in the record, on chips and in
-    costs, called NAME_recurrent; its currents are not normalised. Its state is (the neurons' state, o).
+    The spikes are those of the neurons, before a pooling that follows them. V is a layer of its own in the
+    record, on chips and in costs, called NAME_recurrent; its currents are not normalised. Its state is (the
+    neurons' state, o).
 
     **Arguments:**
 
@@ -74,6 +75,7 @@ class Recurrent(nnx.Module):
     ) -> tuple[Signal, Any, tuple[LayerRecord, ...]]:
         block = self.block
         current = block.normalize(block.drive(signal, start=start), start=start, training=training)
+        current = block.before_neurons(current)
         if state is None:
             shape, dtype = current.values.shape[1:], current.values.dtype
             state = block.neuron.initial_state(shape, dtype), jnp.zeros(shape, dtype)
@@ -104,13 +106,14 @@ class Recurrent(nnx.Module):
             )
             for x in (out, before)
         )
+        # V's currents are added to W's, as a projection's are to its branch's.
         records = (
-            block.record(signal, spikes),
+            block.record(signal, spikes, shortcut=f"{block.name}_recurrent"),
             layer_record(
                 f"{block.name}_recurrent", self.recurrent, heard, spikes, spiking=False, recurrent=True
             ),
         )
-        return pooled(spikes, block.pool), state, records
+        return block.after_neurons(spikes), state, records
 
     def _fed_back(self, spikes: Array, time: int | Array, key: Array | None) -> Array:
         out = self.recurrent(spikes[None], start=time, key=key)[0]

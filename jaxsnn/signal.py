@@ -78,7 +78,8 @@ class LayerRecord:
     - `input_rate`: fraction of non-zero inputs in one timestep.
     - `spike_rate`: fraction of non-zero outputs of the neurons in one timestep, before pooling.
     - `spiking`: spiking neurons follow. False for the readout, for projections and in an ANN.
-    - `pool`: side of the average pooling after the neurons (1: none).
+    - `pool`: side of the pooling after the neurons (1: none). `pooling`: "average" or "max". `pool_first`:
+      the currents are pooled, before the neurons.
     - `analog_input`: the input is a multi-bit image, equal at every timestep.
     - `residual_add`: a shortcut is added to the output before the neurons.
     - `weight_bits`: bits of a weight as its quantiser has them; None without one.
@@ -86,7 +87,8 @@ class LayerRecord:
     - `bias`: whether a bias is added. `norm`: "none", "shared" by all timesteps, or of each "timestep".
     - `source`, `shortcut`: names of the layers that the input and the added shortcut come from, "" for the
       network's input; `shortcut` is None without one.
-    - `input_pool`: side of the average pooling that the input went through.
+    - `input_pool`: side of the average pooling that the input went through; the largest of spikes are
+      spikes.
     - `groups`, `dilation`: of a convolution; 1 and (1, 1) without.
     - `recurrent`: the input is the layer's own spikes of the timestep before.
     - `attention`: the input went through products of spikes with spikes, which no chip stores.
@@ -114,6 +116,8 @@ class LayerRecord:
     source: str = struct.field(pytree_node=False, default="")
     shortcut: str | None = struct.field(pytree_node=False, default=None)
     input_pool: int = struct.field(pytree_node=False, default=1)
+    pooling: Literal["average", "max"] = struct.field(pytree_node=False, default="average")
+    pool_first: bool = struct.field(pytree_node=False, default=False)
     groups: int = struct.field(pytree_node=False, default=1)
     dilation: tuple[int, int] = struct.field(pytree_node=False, default=(1, 1))
     recurrent: bool = struct.field(pytree_node=False, default=False)

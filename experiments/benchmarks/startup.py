@@ -1,19 +1,16 @@
 """What a user waits for first: compilation, imports and the main job, beside an older build of this project.
 
 Both builds are taken from the repository's history, each runs in processes of its own, in turns, and what
-counts is the processor time of the quicker of two rounds, so that other work on the machine counts little.
+counts is the processor time of the quicker of two rounds, so that other work on the machine counts little;
+of the main job the wall time stands beside it.
 """
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-OLDER_BUILD = "d060ba4"
-ROOT = Path(__file__).parents[2]
+from experiments.benchmarks._builds import beside_older, python
+
 TILES = 64
 ROUNDS = 2
 
@@ -44,88 +41,57 @@ for name, function in functions.items():
     began = time.process_time()
     program = lowered.compile()
     found[f"{name}, compilation, s"] = time.process_time() - began
-    found[f"{name}, lines of compiled HLO"] = program.as_text().count("\\n")
+    # Of the instructions: tables of source positions stand before them.
+    text = program.as_text()
+    found[f"{name}, lines of compiled HLO"] = text.count("\\n")
+    found[f"{name}, instructions of compiled HLO"] = sum(" = " in line for line in text.splitlines())
     for what, given in (("every device conducts", G), ("an open device in each tile", G.at[:, 3, 5].set(0))):
         jax.block_until_ready(program(given, wires))
         began = time.process_time()
         jax.block_until_ready(program(given, wires))
         found[f"{name}, {what}, ms a tile"] = 1e3 * (time.process_time() - began) / tiles
+for name, function in functions.items():
+    jax.clear_caches()
+    took = []
+    for _ in range(2):
+        began = time.process_time()
+        jax.block_until_ready(function(G, wires))
+        took.append(time.process_time() - began)
+    found[f"{name} of known tiles outside of jit, first call beyond the second, s"] = took[0] - took[1]
 print(json.dumps(found))
 """
 
 _JOB = """
 import runpy, sys, time
 sys.argv = ["experiments", "run", "digits", "--out", sys.argv[1], "--fresh"]
-began = time.perf_counter()
+began, worked = time.perf_counter(), time.process_time()
 try:
     runpy.run_module("experiments", run_name="__main__")
 except SystemExit as error:
     assert not error.code, error
-print(time.perf_counter() - began)
+print(time.perf_counter() - began, time.process_time() - worked)
 """
 
 
-def run(main_job: bool = True) -> dict[str, Any]:
+def run(main_job: bool = True, rounds: int = ROUNDS) -> dict[str, Any]:
     """Both builds, and the ratio of this one to the older one."""
-    with tempfile.TemporaryDirectory() as folder:
-        older = Path(folder) / "older"
-        _git("worktree", "add", "--detach", str(older), OLDER_BUILD)
-        try:
-            folders = {"older": older, "this": ROOT}
-            found: dict[str, dict[str, float]] = {name: {} for name in folders}
-            for number in range(ROUNDS):
-                for name, build in folders.items():
-                    measured = _measured(build, Path(folder) / f"{name}-{number}", main_job)
-                    for what, value in measured.items():
-                        found[name][what] = min(value, found[name].get(what, value))
-        finally:
-            _git("worktree", "remove", "--force", str(older))
-    rows = [
-        {"what": what, "older": value, "this": found["this"][what], "ratio": found["this"][what] / value}
-        for what, value in found["older"].items()
-    ]
-    commit = _git("rev-parse", "--short", "HEAD")
+    found = beside_older(lambda build, cache: _measured(build, cache, main_job), rounds)
     notes = [
-        f"Older: {OLDER_BUILD}. This: {commit}.",
-        f"{TILES} tiles of 64×64, float32, the paper's wires; processor time, but for the main "
-        "job, whose wall time counts; the second run is a new process with the cache of the first.",
+        f"Older: {found['builds']['older']}. This: {found['builds']['this']}.",
+        f"{TILES} tiles of 64×64, float32, the paper's wires; processor time where nothing else is "
+        "said; the second run is a new process with the cache of the first.",
     ]
-    return {
-        "title": "Start-up",
-        "rows": rows,
-        "notes": notes,
-        "builds": {"older": OLDER_BUILD, "this": commit},
-    }
+    return {"title": "Start-up", **found, "notes": notes}
 
 
 def _measured(build: Path, cache: Path, main_job: bool) -> dict[str, float]:
-    found = {f"import {name}, s": float(_python(build, _IMPORT, name)) for name in ("jaxsnn", "hwmodels")}
-    found |= json.loads(_python(build, _SOLVE, str(TILES), "64"))
+    found = {f"import {name}, s": float(python(build, _IMPORT, name)) for name in ("jaxsnn", "hwmodels")}
+    found |= json.loads(python(build, _SOLVE, str(TILES), "64"))
     if main_job:
         for what in ("cold", "second run"):
-            found[f"main job, {what}, s"] = float(
-                _python(build, _JOB, str(cache / what), cache=cache / "xla")
-            )
+            wall, processor = python(build, _JOB, str(cache / what), cache=cache / "xla").split()
+            found |= {
+                f"main job, {what}, wall s": float(wall),
+                f"main job, {what}, processor s": float(processor),
+            }
     return found
-
-
-def _python(build: Path, script: str, *arguments: str, cache: Path | None = None) -> str:
-    """The last line that a script prints in a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
-    if cache is not None:
-        environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        cwd=build,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip().splitlines()[-1]
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()

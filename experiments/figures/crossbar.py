@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from hwmodels.checks import at_edge
 from hwmodels.crossbar import Crossbar, operating_point, program
 
-_program, _operating_point = at_edge(program), at_edge(operating_point)
+_operating_point = at_edge(operating_point)
 
 
 def ir_drop_figure(kernel: jax.Array, crossbar: Crossbar, key: jax.Array) -> Figure:
     """The first tile of a kernel with every row at 1 V: what reaches each device, and its current."""
-    tile = _program(kernel, crossbar, key).conductances[0, 0, 0, 0]
+    tile = program(kernel, crossbar, key).conductances[0, 0, 0, 0]
     point = _operating_point(tile, jnp.ones(crossbar.rows, tile.dtype), crossbar.wires)
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     fields = {
@@ -44,7 +44,7 @@ def weights_figure(kernel: jax.Array, designs: Mapping[str, Crossbar], key: jax.
     end = np.abs(ideal).max() * 1.05
     panels = figure.subplots(1, len(designs), squeeze=False, sharey=True)[0]
     for axes, (name, crossbar) in zip(panels, designs.items(), strict=True):
-        found = np.asarray(_program(kernel, crossbar, key).weights).ravel()
+        found = np.asarray(program(kernel, crossbar, key).weights).ravel()
         axes.plot([-end, end], [-end, end], color="grey", linewidth=1)
         axes.plot(ideal[shown], found[shown], ".", markersize=2, color="#08519c", alpha=0.5)
         axes.set(title=name, xlabel="ideal weight", xlim=(-end, end), ylim=(-end, end))
@@ -59,7 +59,7 @@ def tile_size_figure(crossbar: Crossbar, key: jax.Array, sizes: Sequence[int] = 
     mean, worst, error = [], [], []
     for size in sizes:
         design = dataclasses.replace(crossbar, rows=size, columns=size)
-        chip = _program(kernel, design, key)
+        chip = program(kernel, design, key)
         cells = np.asarray(chip.conductances) > 0
         kept = np.asarray(chip.effective)[cells] / np.asarray(chip.conductances)[cells]
         mean.append(1 - float(kept.mean()))

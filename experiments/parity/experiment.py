@@ -7,7 +7,7 @@ from experiments.figures import parity as figures
 from experiments.figures.sata import mitigation_figure
 from experiments.output import Result, Run
 from experiments.parity import perspective, robustness, tables, targets
-from experiments.parity.claims import claims, claims_table
+from experiments.parity.claims import Claim, claims, claims_table
 from experiments.parity.ledger import Ledger, said
 from experiments.parity.library import Library
 from experiments.parity.measure import Bench, Setting, Subject
@@ -48,19 +48,30 @@ def parity(
     setting, robust, outlook = make_setting(), make_robustness(), make_perspective()
     registry.require_all_used()
     bench = Bench(Library(run, recipes, datasets), setting)
-    ledger = Ledger(run.folder / "rows", () if run.fresh else (KEPT,), run.console, make=rows)
+    ledger = Ledger(
+        run.folder / "rows",
+        () if run.fresh else (KEPT,),
+        run.console,
+        seed=setting.seed,
+        make=rows,
+        begin=run.piece.before,
+    )
     found: dict[str, Any] = {
         **robustness.measure(bench, ledger, robust),
         **perspective.measure(bench, ledger, outlook),
     }
-    judged = claims(found, robust.shown)
+    judged = {reading: claims(found, reading) for reading in robust.readings}
     shown = _tables(found, robust, notes, judged)
     shown.append(tables.wall_times(ledger.rows, ledger.missing))
     title = "Two papers, and what comes out here"
-    counts = [sum(claim.holds is each for claim in judged) for each in (True, False, None)]
+    counted = [
+        f"{_count(each, True)} hold, {_count(each, False)} do not and {_count(each, None)} were not run "
+        f'under the reading "{reading}"'
+        for reading, each in judged.items()
+    ]
     verdict = (
-        f"Of {len(judged)} claims that carry the papers {counts[0]} hold here, {counts[1]} do not, and "
-        f"{counts[2]} were not run; {len(ledger.rows)} rows are measured, {len(ledger.missing)} missing."
+        f"Of {len(judged[robust.shown])} claims that carry the papers {'; '.join(counted)}. "
+        f"{len(ledger.rows)} rows are measured, {len(ledger.missing)} missing."
     )
     drawn = _figures(found, robust)
     return Result(
@@ -72,13 +83,17 @@ def parity(
         },
         numbers={
             "rows": found,
-            "claims": [claim._asdict() for claim in judged],
+            "claims": {reading: [claim._asdict() for claim in each] for reading, each in judged.items()},
         },
         tables=shown,
         figures=drawn,
         verdict=verdict,
         files={"parity.md": tables.markdown(title, verdict, shown, drawn).encode()},
     )
+
+
+def _count(found: list[Claim], holds: bool | None) -> int:
+    return sum(claim.holds is holds for claim in found)
 
 
 def _tables(rows: Any, plan: Robustness, notes: dict[str, str], judged: Any) -> list[Any]:
@@ -93,12 +108,22 @@ def _tables(rows: Any, plan: Robustness, notes: dict[str, str], judged: Any) -> 
         tables.readings_table(rows),
         tables.ablation_table(rows),
         tables.table_2_of_perspective(),
-        tables.dt_snn_table(rows["dt_snn"]) if rows.get("dt_snn") else None,
+        *(tables.dt_snn_table(name, row) for name, row in _early(rows).items()),
         tables.weight_encoding_table(rows["figure_6b"]) if rows.get("figure_6b") else None,
         tables.lab_table(rows),
         tables.cost_table(),
     ]
     return [table for table in found if table is not None]
+
+
+def _early(rows: Any) -> dict[str, Any]:
+    """The rows of DT-SNN that are there, by data set."""
+    start = "dt_snn_"
+    return {
+        name.removeprefix(start): row
+        for name, row in rows.items()
+        if name.startswith(start) and row is not None
+    }
 
 
 def _figures(rows: Any, plan: Robustness) -> dict[str, Any]:
@@ -132,8 +157,8 @@ def _figures(rows: Any, plan: Robustness) -> dict[str, Any]:
         }
         columns = [f"{paper.method}, {paper.data}, {paper.rows}×{paper.rows}" for _, paper in study]
         found["readings"] = figures.readings_figure(columns, losses)
-    if rows.get("dt_snn"):
-        found["DT-SNN"] = figures.early_exit_figure(rows["dt_snn"])
+    for name, row in _early(rows).items():
+        found[f"DT-SNN_{name}"] = figures.early_exit_figure(row)
     if (row := rows.get("figure_6b")) is not None:
         found["figure_6b"] = figures.weight_encoding_figure(
             row["software_on_hardware_images"], row["hardware"]

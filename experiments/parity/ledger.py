@@ -18,13 +18,22 @@ class Ledger:
 
     A row is taken from `folder`, or else from one of the `kept` folders, where its inputs are the ones asked
     for; otherwise, where its name fits one of the patterns in `make`, it is computed, and written to
-    `folder` before it is used.
+    `folder` before it is used. `begin` is called before and may raise. `seed` is written
+    down; what depends on it belongs to the inputs.
     """
 
     def __init__(
-        self, folder: Path, kept: tuple[Path, ...], console: Console, *, make: tuple[str, ...] = ("*",)
+        self,
+        folder: Path,
+        kept: tuple[Path, ...],
+        console: Console,
+        *,
+        seed: int = 0,
+        make: tuple[str, ...] = ("*",),
+        begin: Callable[[], None] = lambda: None,
     ):
         self.folder, self._kept, self._console, self._make = folder, kept, console, make
+        self._begin, self._seed = begin, seed
         self.rows: dict[str, dict[str, Any]] = {}
         self.missing: list[str] = []
 
@@ -41,11 +50,13 @@ class Ledger:
         if not any(fnmatchcase(name, pattern) for pattern in self._make):
             self.missing.append(name)
             return None
+        self._begin()
         self._console.print(f"row {name}", highlight=False)
         began = time.perf_counter()
         numbers = as_json(compute())
         record = {
             "row": name,
+            "seed": self._seed,
             "inputs": asked,
             "numbers": numbers,
             "wall_time_s": round(time.perf_counter() - began, 1),

@@ -43,15 +43,15 @@ class Perspective:
 
     **Arguments:**
 
-    - `dt_snn`: the subject that exits early, trained with the loss at every timestep.
+    - `dt_snn`: subjects that exit early, trained with the loss at every timestep, by name.
     - `thresholds`: on the normalised entropy.
     - `weight_encoding`: the subject of figure 6b, with quantised weights; `encoding_bits` of its cells, and
       `adapted` training images for its normalisation.
-    - `variants`: subjects of MINT and EfficientLIF-Net by name, each beside `dt_snn` itself.
+    - `variants`: the network itself, and subjects of MINT and EfficientLIF-Net, by name.
     - `tickets`: rounds of the lottery, on the recipe `ticket`; 0 draws none.
     """
 
-    dt_snn: Subject | None = None
+    dt_snn: dict[str, Subject] = dataclasses.field(default_factory=dict)
     thresholds: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
     weight_encoding: Subject | None = None
     encoding_bits: int = 4
@@ -64,9 +64,9 @@ class Perspective:
 def measure(bench: Bench, ledger: Ledger, plan: Perspective) -> dict[str, Numbers | None]:
     """All rows that need training, by name: finished ones from the ledger."""
     found: dict[str, Numbers | None] = {}
-    if plan.dt_snn is not None:
-        given = bench.inputs(plan.dt_snn) | {"thresholds": list(plan.thresholds)}
-        found["dt_snn"] = ledger.row("dt_snn", given, lambda: _dt_snn(bench, plan))
+    for name, subject in plan.dt_snn.items():
+        row, given = f"dt_snn_{name}", bench.inputs(subject) | {"thresholds": list(plan.thresholds)}
+        found[row] = ledger.row(row, given, partial(_dt_snn, bench, subject, plan.thresholds))
     if plan.weight_encoding is not None:
         given = bench.inputs(plan.weight_encoding) | {"bits": plan.encoding_bits, "adapted": plan.adapted}
         found["figure_6b"] = ledger.row("figure_6b", given, lambda: _weight_encoding(bench, plan))
@@ -85,9 +85,7 @@ def _outputs(graphdef: Any, state: Any, images: Any, key: Any, timesteps: int) -
     return nnx.merge(graphdef, state).outputs(images, timesteps=timesteps, key=key)[0]
 
 
-def _dt_snn(bench: Bench, plan: Perspective) -> dict[str, Any]:
-    subject = plan.dt_snn
-    assert subject is not None
+def _dt_snn(bench: Bench, subject: Subject, thresholds: tuple[float, ...]) -> dict[str, Any]:
     network, timesteps = bench.network(subject), bench.timesteps(subject)
     dataset = bench.library.dataset(subject.recipe)
     count = bench.count(subject, bench.setting.images)
@@ -107,7 +105,7 @@ def _dt_snn(bench: Bench, plan: Perspective) -> dict[str, Any]:
         axis=1,
     )
     by_timesteps = (np.asarray(outputs).argmax(-1) == labels).mean(-1).tolist()
-    curve = accuracy_curve(outputs, labels, plan.thresholds)
+    curve = accuracy_curve(outputs, labels, thresholds)
     good = [point for point in curve if point[2] >= by_timesteps[-1] - LEAST_LOSS]
     chosen = min(good, key=lambda point: point[1]) if good else None
     evaluation = bench.software(subject)

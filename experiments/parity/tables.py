@@ -217,7 +217,7 @@ def cost_table() -> Table:
     return Table("Costs: every printed number", columns, rows)
 
 
-def dt_snn_table(row: Mapping[str, Any]) -> Table:
+def dt_snn_table(name: str, row: Mapping[str, Any]) -> Table:
     cells = []
     for chip, costs in row["chips"].items():
         last = len(costs["energy_by_timesteps_j"])
@@ -242,7 +242,7 @@ def dt_snn_table(row: Mapping[str, Any]) -> Table:
         "EDP is the mean over inputs. arXiv 2305.17346 prints, of VGG16 on CIFAR-10, "
         f"{targets.DT_SNN_TIMESTEPS} mean timesteps of 4 and an EDP lower by {targets.DT_SNN_SAVING:.0%}."
     )
-    return Table("DT-SNN: a trained network that exits early", columns, cells, note=note)
+    return Table(f"DT-SNN: a network trained on {name} that exits early", columns, cells, note=note)
 
 
 def weight_encoding_table(row: Mapping[str, Any]) -> Table:
@@ -267,8 +267,6 @@ def weight_encoding_table(row: Mapping[str, Any]) -> Table:
 def lab_table(rows: Rows) -> Table | None:
     """MINT, EfficientLIF-Net and lottery tickets beside the network that they start from."""
     cells = []
-    if (base := rows.get("dt_snn")) is not None:
-        cells.append(["the network itself", _percent(base["accuracy_by_timesteps"][-1]), ""])
     for name, row in rows.items():
         if name.startswith("variant_") and row is not None:
             bits = row["weight_bits"][0]

@@ -2,32 +2,39 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 # What one chunk of conductances takes: on a processor, a few tiles whose fields stay in its cache.
 _CHUNK_BYTES = {"cpu": 2**16, "gpu": 2**26}
 
 
-def in_chunks(
-    function: Callable[[Array], Array], G: Float[Array, "tiles rows columns"]
-) -> Float[Array, "tiles rows columns"]:
+def in_chunks(function: Callable[..., Any], tiles: Any, zero_filled: Any = ()) -> Any:
     """`function` of tiles, in chunks that stay in the cache of a processor or fill an accelerator.
 
-    Its derivatives are taken in the same chunks.
+    **Arguments:**
+
+    - `function`: of arrays whose first axis is that of a chunk's tiles, as is that of its results.
+    - `tiles`: the arrays of all tiles, conductances (tiles, rows, columns) first.
+    - `zero_filled`: more arrays for it, of which nothing is to be seen in the copies of the last tile that
+      fill up the last chunk.
     """
-    tiles = len(G)
-    if tiles == 0:
-        return G
+    G, *_ = jax.tree.leaves(tiles)
+    count = len(G)
     held = _CHUNK_BYTES.get(jax.default_backend(), _CHUNK_BYTES["gpu"])
-    chunks = math.ceil(tiles / max(1, held // (G[0].size * G.dtype.itemsize)))
+    chunks = math.ceil(count / max(1, held // (G[0].size * G.dtype.itemsize)))
     if chunks == 1:
-        return function(G)
-    each = math.ceil(tiles / chunks)
+        return function(*tiles, *zero_filled)
+    each = math.ceil(count / chunks)
     # With copies of the last tile, so that filling up changes no decision that is made for a whole chunk.
-    more = chunks * each - tiles
-    padded = jnp.pad(G, ((0, more), (0, 0), (0, 0)), mode="edge") if more else G
-    found = jax.lax.map(function, padded.reshape(chunks, each, *G.shape[1:]))
-    return found.reshape(padded.shape)[:tiles]
+    more = chunks * each - count
+
+    def cut(leaf, **mode):
+        padded = jnp.pad(leaf, ((0, more), *((0, 0),) * (leaf.ndim - 1)), **mode) if more else leaf
+        return padded.reshape(chunks, each, *leaf.shape[1:])
+
+    parts = *jax.tree.map(lambda leaf: cut(leaf, mode="edge"), tiles), *jax.tree.map(cut, zero_filled)
+    found = jax.lax.map(lambda parts: function(*parts), parts)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], found)

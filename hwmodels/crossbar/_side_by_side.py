@@ -109,7 +109,11 @@ class SideBySide(eqx.Module):
         if given != expected:
             raise ValueError(f"tiles of a kernel of {expected} inputs got {given} for each output.")
         seen = [view.reshape(-1, view.shape[-1]) for view in seen]
-        if len(seen) != self.plan.groups and seen[0].shape[-1] % rows:
+        whole = seen[0].shape[-1] % rows == 0
+        if self.plan.bias:
+            # The row of the bias is driven as by a spike.
+            seen[-1] = jnp.pad(seen[-1], ((0, 0), (0, 1)), constant_values=1)
+        if len(seen) != self.plan.groups and not whole:
             # Blocks reach from one position into the next.
             seen = [jnp.concatenate(seen, axis=-1)]
         blocks = []

@@ -1,7 +1,11 @@
 """Many tiles, in chunks, each by the method that suits it, with one derivative for both."""
 
-import jax
+from functools import partial
 
+import jax
+import jax.numpy as jnp
+
+from hwmodels.checks import is_traced
 from hwmodels.crossbar._chunks import in_chunks
 from hwmodels.crossbar._elimination import eliminate, eliminate_adjoint
 from hwmodels.crossbar._inverse import with_exact_products
@@ -12,40 +16,86 @@ from hwmodels.crossbar._row import recurrences
 _FEWEST_COLUMNS = 24
 
 
-@jax.jit
+@jax.custom_vjp
 def transfer(G, resistances):
     """Row voltages to sense currents: G_eff of tiles (tiles, rows, columns).
 
-    `resistances` are finite: driver, row, column, sense. Under `jit` here, for callers that are not: the
-    loops would be compiled anew in each call.
+    `resistances` are finite: driver, row, column, sense. Where the values are known and every tile can be
+    marched, the elimination is not even compiled.
     """
-    return in_chunks(lambda chunk: _solve(chunk, resistances), G)
-
-
-@jax.custom_vjp
-def _solve(G, resistances):
     return _forward(G, resistances)[0]
 
 
-@with_exact_products
 def _forward(G, resistances):
-    line = recurrences(G, *resistances[:2])
-    if G.shape[-1] < _FEWEST_COLUMNS:
-        marched = None
-        found, current = eliminate(G, resistances, line)
-    else:
-        marched = hold(G, resistances)
-        found, current = jax.lax.cond(marched, march, eliminate, G, resistances, line)
-    return found, (G, resistances, line, marched, found, current)
+    found, saved = _solved(G, resistances, _all(_marched, G, resistances))
+    return found, (G, resistances, found, *saved)
 
 
+def _backward(saved, cotangent):
+    G, resistances, *_ = saved
+    return _derived(saved, cotangent, _all(_marched_back, G, resistances))
+
+
+transfer.defvjp(_forward, _backward)
+
+
+def _all(test, G, resistances):
+    """Whether it is known that the test holds for all tiles."""
+    known = not is_traced(G) and not is_traced(resistances)
+    return known and G.size > 0 and G.shape[-1] >= _FEWEST_COLUMNS and bool(test(G, resistances))
+
+
+_marched = jax.jit(hold)
+
+
+@jax.jit
+def _marched_back(G, resistances):
+    return hold(G, resistances) & jax.vmap(adjoint_holds, (0, None))(G, resistances).all()
+
+
+# Under `jit` here, for callers that are not: the loops would be compiled anew in each call.
+@partial(jax.jit, static_argnums=2)
 @with_exact_products
-def _backward(residuals, cotangent):
-    G, resistances, line, marched, found, current = residuals
-    arguments = (G, resistances, line, found, current, cotangent)
-    if marched is None:
-        return eliminate_adjoint(*arguments)
-    return jax.lax.cond(marched & adjoint_holds(G, resistances), adjoint, eliminate_adjoint, *arguments)
+def _solved(G, resistances, marched):
+    if len(G) == 0:
+        return G, ()
+
+    def chunk(G):
+        line = recurrences(G, *resistances[:2])
+        if marched:
+            holds = True
+            found, current = march(G, resistances, line)
+        elif G.shape[-1] < _FEWEST_COLUMNS:
+            holds = False
+            found, current = eliminate(G, resistances, line)
+        else:
+            holds = hold(G, resistances)
+            found, current = jax.lax.cond(holds, march, eliminate, G, resistances, line)
+        line = jax.tree.map(lambda part: jnp.moveaxis(part, -1, 0), line)
+        return found, (current, line, jnp.full(len(G), holds))
+
+    return in_chunks(chunk, (G,))
 
 
-_solve.defvjp(_forward, _backward)
+@partial(jax.jit, static_argnums=2)
+@with_exact_products
+def _derived(saved, cotangent, marched):
+    G, resistances, *rest = saved
+    if len(G) == 0:
+        return G, jnp.zeros_like(resistances)
+
+    def chunk(G, found, current, line, holds, cotangent):
+        line = jax.tree.map(lambda part: jnp.moveaxis(part, 0, -1), line)
+        arguments = (G, resistances, line, found, current, cotangent)
+        if marched:
+            by_G, by_resistances = adjoint(*arguments)
+        elif G.shape[-1] < _FEWEST_COLUMNS:
+            by_G, by_resistances = eliminate_adjoint(*arguments)
+        else:
+            holds = holds.all() & adjoint_holds(G, resistances)
+            by_G, by_resistances = jax.lax.cond(holds, adjoint, eliminate_adjoint, *arguments)
+        # Summed over the chunks, each with an axis of tiles.
+        return by_G, jnp.zeros((len(G), 4), G.dtype).at[0].set(by_resistances)
+
+    by_G, by_resistances = in_chunks(chunk, (G, *rest), (cotangent,))
+    return by_G, by_resistances.sum(0)

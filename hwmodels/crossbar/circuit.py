@@ -1,6 +1,7 @@
 """The resistive network of a crossbar tile, and the matrix that it is to its inputs."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -88,28 +89,33 @@ def checked(G: Array, wires: Wires | None) -> tuple[Array, Array]:
         raise ValueError(f"G must be float32 or float64, in which circuits are solved, got {G.dtype}.")
     rows, columns = G.shape[-2:]
     require_memory(rows, columns, G.dtype)
+    resistances = (wires.driver, wires.row, wires.column, wires.sense)
+    bad_conductance, bad_resistance, G, resistances = _without_cuts(G, resistances)
     G = error_if(
         G,
-        ~jnp.all((G >= 0) & jnp.isfinite(G)),
+        bad_conductance,
         "crossbar: a device conductance is negative, NaN or infinite; conductances are in "
         "siemens, zero (open) or more.",
     )
-    resistances = jnp.stack(
-        [jnp.asarray(r).astype(G.dtype) for r in (wires.driver, wires.row, wires.column, wires.sense)]
-    )
     resistances = error_if(
         resistances,
-        ~jnp.all(resistances >= 0),
+        bad_resistance,
         "crossbar: a wire resistance is negative or NaN; resistances are in ohm, zero or more.",
     )
-    return _without_cuts(G, resistances)
+    return G, resistances
 
 
+@jax.jit
 def _without_cuts(G, resistances):
-    """The same circuit without infinite resistances: what they cut off carries as little as open devices."""
+    """What is wrong, and the same circuit without infinite resistances.
+
+    What they cut off carries as little as open devices.
+    """
+    resistances = jnp.stack([jnp.asarray(r).astype(G.dtype) for r in resistances])
+    bad = ~jnp.all((G >= 0) & jnp.isfinite(G)), ~jnp.all(resistances >= 0)
     rows, columns = G.shape[-2:]
     cut = jnp.isinf(resistances)
     first = (jnp.arange(columns) == 0)[None, :]
     last = (jnp.arange(rows) == rows - 1)[:, None]
     connected = (first | ~cut[1]) & (last | ~cut[2]) & ~cut[0] & ~cut[3]
-    return jnp.where(connected, G, 0), jnp.where(cut, 0, resistances)
+    return *bad, jnp.where(connected, G, 0), jnp.where(cut, 0, resistances)

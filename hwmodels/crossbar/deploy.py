@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hwmodels.checks import require_key
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar.circuit import effective_conductance
 from hwmodels.crossbar.encoding import encode
@@ -25,6 +26,34 @@ def _component(entry: Any) -> Any:
 def is_kernel(path: tuple[Any, ...], leaf: Any) -> bool:
     """Whether a leaf is a weight kernel: "kernel" is a component of its path, and it has two axes or more."""
     return getattr(leaf, "ndim", 0) >= 2 and "kernel" in map(_component, path)
+
+
+def bias_row(params: Any, crossbar: Crossbar) -> dict[int, int]:
+    """Of kernels whose bias gets a row, by their place among the leaves: the place of the bias.
+
+    It is the leaf of the same path with "bias" for "kernel".
+    """
+    if crossbar.bias == "digital":
+        return {}
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    places = {tuple(map(_component, path)): index for index, (path, _) in enumerate(leaves)}
+    found = {}
+    for index, (path, leaf) in enumerate(leaves):
+        if is_kernel(path, leaf):
+            beside = tuple("bias" if part == "kernel" else part for part in map(_component, path))
+            place = places.get(beside)
+            if place is not None and jnp.shape(leaves[place][1]) == (leaf.shape[-1],):
+                found[index] = place
+    return found
+
+
+def _biases(params: Any, batch: Mapping[int, Array], crossbar: Crossbar) -> list[Array | None]:
+    """Those of the kernels of a batch that get a row, in the kernels' dtype."""
+    rows, leaves = bias_row(params, crossbar), jax.tree.leaves(params)
+    return [
+        jnp.asarray(leaves[rows[index]]).astype(kernel.dtype) if index in rows else None
+        for index, kernel in batch.items()
+    ]
 
 
 def kernel_batches(params: Any) -> list[dict[int, Array]]:
@@ -75,8 +104,13 @@ def target_tiles(
     return {
         str(next(iter(batch.values())).dtype): jnp.concatenate(
             [
-                encode(kernel, crossbar, parts).targets.reshape(-1, crossbar.rows, crossbar.columns)
-                for kernel, parts in zip(batch.values(), _groups(params, batch, groups), strict=True)
+                encode(kernel, crossbar, parts, bias).targets.reshape(-1, crossbar.rows, crossbar.columns)
+                for kernel, parts, bias in zip(
+                    batch.values(),
+                    _groups(params, batch, groups),
+                    _biases(params, batch, crossbar),
+                    strict=True,
+                )
             ]
         )
         for batch in kernel_batches(params)
@@ -99,11 +133,13 @@ def program_kernels(
 
     **Raises:** as [`deploy`][].
     """
+    require_key(key)
     chips: dict[int, ProgrammedKernel] = {}
     for batch in kernel_batches(params):
         keys = [jax.random.fold_in(key, index) for index in batch]
         parts = _groups(params, batch, groups)
-        found = program_all(list(batch.values()), crossbar, keys, groups=parts, solve=solve)
+        biases = _biases(params, batch, crossbar)
+        found = program_all(list(batch.values()), crossbar, keys, groups=parts, biases=biases, solve=solve)
         chips.update(zip(batch, found, strict=True))
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     return {jax.tree_util.keystr(paths[index]): chips[index] for index in sorted(chips)}
@@ -128,7 +164,8 @@ def deploy(
       last two are taken for those of a convolution: three are a convolution in one dimension. No shape tells
       a grouped or depthwise convolution, whose kernel is (height, width, in/groups, out): name it in
       `groups`.
-    - `crossbar`: the design.
+    - `crossbar`: the design. With `bias="row"`, a leaf of a kernel's path with "bias" for "kernel" becomes
+      what its row realises.
     - `key`: of the devices; each kernel gets its own stream.
     - `groups`: of grouped convolutions, by the kernel's path as `jax.tree_util.keystr` writes it; see
       [`hwmodels.crossbar.program`][].
@@ -153,8 +190,16 @@ def deploy(
         )
     chips = program_kernels(params, crossbar, key, groups=groups, solve=solve)
 
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    on_row: dict[str, Any] = {
+        jax.tree_util.keystr(paths[bias]): chips[jax.tree_util.keystr(paths[kernel])].bias
+        for kernel, bias in bias_row(params, crossbar).items()
+    }
+
     def replaced(path, leaf):
         name = jax.tree_util.keystr(path)
+        if name in on_row:
+            return on_row[name].astype(leaf.dtype)
         return chips[name].weights.astype(leaf.dtype) if is_kernel(path, leaf) else leaf
 
     return jax.tree_util.tree_map_with_path(replaced, params)

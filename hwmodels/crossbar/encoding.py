@@ -54,10 +54,15 @@ def silent(outputs: Float[Array, "*shape"], dead: Bool[Array, ""]) -> Float[Arra
     return jnp.where(dead, straight_through(jnp.zeros_like(outputs), outputs), outputs)
 
 
-def encode(kernel: Float[Array, "*kernel"], crossbar: Crossbar, groups: int = 1) -> Encoded:
+def encode(
+    kernel: Float[Array, "*kernel"],
+    crossbar: Crossbar,
+    groups: int = 1,
+    bias: Float[Array, " outputs"] | None = None,
+) -> Encoded:
     """The conductances that a design means for a kernel of shape (in, out) or (height, width, in, out).
 
-    A kernel of a grouped convolution has shape (height, width, in/groups, out).
+    A kernel of a grouped convolution has shape (height, width, in/groups, out). A `bias` gets a row.
 
     **Raises:** `ValueError` for a tile larger than memory, for groups that do not divide the outputs, and for
     groups behind a reference column.
@@ -68,11 +73,13 @@ def encode(kernel: Float[Array, "*kernel"], crossbar: Crossbar, groups: int = 1)
             'signs="offset" subtracts one reference column from all columns of a tile, which those of a '
             'grouped kernel do not fill alike; put it on signs="differential" or "nice".'
         )
-    plan = layout(kernel.shape, crossbar, groups)
+    plan = layout(kernel.shape, crossbar, groups, bias=bias is not None)
     largest = jnp.max(jnp.abs(kernel))
+    if bias is not None:
+        largest = jnp.maximum(largest, jnp.max(jnp.abs(bias)))
     scale = jnp.where(largest > 0, largest, 1)
-    x = plan.cut(kernel / scale)
-    used = plan.cut(jnp.ones_like(kernel))
+    x = plan.cut(kernel / scale, None if bias is None else bias / scale)
+    used = plan.cut(jnp.ones_like(kernel), None if bias is None else jnp.ones_like(bias))
     bits = crossbar.weight_bits
     steps = 1 if bits is None else 2**bits - 1
     half = 1 if bits is None else 2 ** (bits - 1)

@@ -72,4 +72,4 @@ def _solved(G, D, S):
         loads = jnp.eye(G.shape[-1], dtype=G.dtype) * (1 + S * G.sum(-2))[..., None, :]
         return jnp.swapaxes(inverse(loads - D * S * (from_rows @ G)) @ from_rows, -1, -2)
 
-    return in_chunks(solved, G)
+    return in_chunks(solved, (G,))

@@ -17,6 +17,7 @@ Partition = Literal["flatten", "kernel-split"]
 Signs = Literal["differential", "offset", "nice"]
 Calibration = Literal["none", "kernel", "tile", "column"]
 CellModel = Literal["exact", "read-voltage", "mean-activity"]
+Bias = Literal["digital", "row"]
 
 
 class Crossbar(eqx.Module):
@@ -45,6 +46,9 @@ class Crossbar(eqx.Module):
       vector, "read-voltage" and "mean-activity" replace cells by resistors, see
       [`hwmodels.crossbar.linearised`][].
     - `activity`: the share of rows that spike, which "mean-activity" linearises at.
+    - `bias`: "digital" adds a layer's bias to what its tiles give. "row" stores it in one more row, below the
+      last input's, which is driven as by a spike at every timestep; it shares the weights' scale, cells and
+      wires. Under "kernel-split" it takes a free row of the last position's tiles, or a tile row of its own.
 
     **Raises:** `ValueError` for sizes that are no integers of at least one, unknown names, slices of devices
     without `bits`, for signs that the levels or the columns do not suffice for, a `cell` that is none, and
@@ -64,6 +68,7 @@ class Crossbar(eqx.Module):
     read_voltage_v: Scalar = 0.1
     cell_model: CellModel = eqx.field(static=True, default="exact")
     activity: Scalar = 0.2
+    bias: Bias = eqx.field(static=True, default="digital")
 
     def __check_init__(self):
         for name in ("rows", "columns", "slices"):
@@ -73,6 +78,7 @@ class Crossbar(eqx.Module):
             ("signs", ("differential", "offset", "nice")),
             ("calibration", ("none", "kernel", "tile", "column")),
             ("cell_model", ("exact", "read-voltage", "mean-activity")),
+            ("bias", ("digital", "row")),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(
@@ -120,7 +126,8 @@ class Layout(eqx.Module):
     """How one kernel is cut into tiles: `groups` matrices of (inputs, outputs), each a grid of tiles.
 
     `columns` are the columns of weights in a tile. A grouped kernel, of shape (positions ..., in/`parts`,
-    out), is laid out as the block-diagonal matrix that it is; nothing is put off the diagonal.
+    out), is laid out as the block-diagonal matrix that it is; nothing is put off the diagonal. A `bias` is
+    the row below the last group's inputs.
     """
 
     shape: tuple[int, ...] = eqx.field(static=True)
@@ -130,6 +137,7 @@ class Layout(eqx.Module):
     rows: int = eqx.field(static=True)
     columns: int = eqx.field(static=True)
     parts: int = eqx.field(static=True, default=1)
+    bias: bool = eqx.field(static=True, default=False)
 
     @property
     def channels(self) -> int:
@@ -139,22 +147,24 @@ class Layout(eqx.Module):
     @property
     def grid(self) -> tuple[int, int]:
         """Tiles along the inputs and along the outputs."""
-        return math.ceil(self.inputs / self.rows), math.ceil(self.outputs / self.columns)
+        return math.ceil((self.inputs + self.bias) / self.rows), math.ceil(self.outputs / self.columns)
 
-    def cut(self, kernel: Float[Array, "*kernel"]) -> Float[Array, "groups down across rows columns"]:
-        """Tiles of a kernel, ragged edges filled with zeros."""
+    def cut(
+        self, kernel: Float[Array, "*kernel"], bias: Float[Array, " outputs"] | None = None
+    ) -> Float[Array, "groups down across rows columns"]:
+        """Tiles of a kernel, and of the bias if there is a row for it; ragged edges filled with zeros."""
         down, across = self.grid
         matrices = self._diagonal(kernel).reshape(self.groups, self.inputs, self.outputs)
         matrices = jnp.pad(
             matrices, ((0, 0), (0, down * self.rows - self.inputs), (0, across * self.columns - self.outputs))
         )
+        if bias is not None:
+            matrices = matrices.at[-1, self.inputs, : self.outputs].set(bias)
         return matrices.reshape(self.groups, down, self.rows, across, self.columns).swapaxes(2, 3)
 
     def join(self, tiles: Float[Array, "groups down across rows columns"]) -> Float[Array, "*kernel"]:
         """The kernel of these tiles: undoes [`Layout.cut`][]."""
-        down, across = self.grid
-        matrices = tiles.swapaxes(2, 3).reshape(self.groups, down * self.rows, across * self.columns)
-        matrices = matrices[:, : self.inputs, : self.outputs]
+        matrices = self._matrices(tiles)[:, : self.inputs, : self.outputs]
         if self.parts == 1:
             return matrices.reshape(self.shape)
         *positions, inputs, outputs = self.shape
@@ -162,6 +172,14 @@ class Layout(eqx.Module):
         part = jnp.arange(self.parts)
         # Indexed by two arrays apart from each other, the parts come first.
         return jnp.moveaxis(blocks[..., part, :, part, :], 0, -2).reshape(self.shape)
+
+    def bias_of(self, tiles: Float[Array, "groups down across rows columns"]) -> Float[Array, " outputs"]:
+        """What the bias's row of these tiles holds."""
+        return self._matrices(tiles)[-1, self.inputs, : self.outputs]
+
+    def _matrices(self, tiles):
+        down, across = self.grid
+        return tiles.swapaxes(2, 3).reshape(self.groups, down * self.rows, across * self.columns)
 
     def _diagonal(self, kernel):
         if self.parts == 1:
@@ -172,8 +190,8 @@ class Layout(eqx.Module):
         return (blocks * own).reshape(*positions, self.parts * inputs, outputs)
 
 
-def layout(shape: tuple[int, ...], crossbar: Crossbar, parts: int = 1) -> Layout:
-    """The layout of a kernel of `shape`: (positions ..., in, out).
+def layout(shape: tuple[int, ...], crossbar: Crossbar, parts: int = 1, *, bias: bool = False) -> Layout:
+    """The layout of a kernel of `shape`: (positions ..., in, out), with or without a row for a bias.
 
     The positions are those of a convolution, any number of axes: none for a linear layer. No shape tells
     another kernel from a convolution's, so give others, such as (heads, in, out), one matrix at a time; nor
@@ -187,8 +205,10 @@ def layout(shape: tuple[int, ...], crossbar: Crossbar, parts: int = 1) -> Layout
     if parts < 1 or outputs % parts:
         raise ValueError(f"the groups of a kernel divide its {outputs} outputs, got {parts} groups.")
     inputs *= parts
-    if crossbar.partition == "kernel-split":
+    # Positions that fill their tiles leave a bias no row; cut as one matrix, they fill the same tiles.
+    full = bias and inputs % crossbar.rows == 0
+    if crossbar.partition == "kernel-split" and not full:
         groups, fan_in = math.prod(positions), inputs
     else:
         groups, fan_in = 1, math.prod(positions) * inputs
-    return Layout(shape, groups, fan_in, outputs, crossbar.rows, crossbar.weight_columns, parts)
+    return Layout(shape, groups, fan_in, outputs, crossbar.rows, crossbar.weight_columns, parts, bias)

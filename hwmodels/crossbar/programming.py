@@ -1,13 +1,17 @@
 """Kernels written to tiles, and the circuits of the tiles solved."""
 
+import dataclasses
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from hwmodels.checks import error_if
+from hwmodels.checks import at_edge, error_if
 from hwmodels.crossbar._checks import Scalar
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar.cells import Cell
@@ -34,6 +38,7 @@ class ProgrammedKernel(eqx.Module):
     - `encoded`: what was meant.
     - `weights`: the kernel that the tiles realise.
     - `wires`: of the tiles.
+    - `bias`: what the row of the bias realises; None without one.
     - `cell`, `read_voltage_v`: of nonlinear cells that are solved for each input; None for all others.
     """
 
@@ -43,6 +48,7 @@ class ProgrammedKernel(eqx.Module):
     encoded: Encoded
     weights: Float[Array, "*kernel"]
     wires: Wires
+    bias: Float[Array, " outputs"] | None = None
     cell: Cell | None = None
     read_voltage_v: Scalar | None = None
 
@@ -83,9 +89,12 @@ def program_all(
     keys: Sequence[PRNGKeyArray],
     *,
     groups: Sequence[int] | None = None,
+    biases: Sequence[Float[Array, " _"] | None] | None = None,
     solve: Solve = effective_conductance,
 ) -> list[ProgrammedKernel]:
     """Puts kernels of one dtype on tiles, each from its own key; one batch solves all their circuits.
+
+    `biases` are those that get a row of their kernel's tiles; None for one without.
 
     **Raises:** `ValueError` for a `solve` of one's own on tiles that are read before they settle.
     """
@@ -95,24 +104,48 @@ def program_all(
                 "Crossbar.settling solves the circuits at the time of the read: leave out `solve`, or make "
                 "settling None."
             )
-        solve = crossbar.settling
-    groups = [1] * len(kernels) if groups is None else groups
+        solve = partial(_settled, settling=crossbar.settling)
+    groups = (1,) * len(kernels) if groups is None else tuple(groups)
+    biases = [None] * len(kernels) if biases is None else list(biases)
+    # Not one program: outside of `jit` the circuits are those of known tiles, designs that differ in anything
+    # but the size of their tiles share what solves them, and those that differ in gains what writes them.
+    as_written = dataclasses.replace(crossbar, calibration="none")
+    tiles, written = _written(list(kernels), as_written, list(keys), groups, biases)
+    return _read_all(written, solve(tiles, crossbar.wires), crossbar)
+
+
+@at_edge
+def _settled(G, wires, settling):
+    return settling(G, wires)
+
+
+@partial(at_edge, static_argnames=("groups",))
+@with_exact_products
+def _written(kernels, crossbar, keys, groups, biases):
+    """The tiles of all kernels as a solver takes them, and what is on those of each kernel."""
     written = [
-        _write(kernel, crossbar, key, parts) for kernel, key, parts in zip(kernels, keys, groups, strict=True)
+        _write(kernel, crossbar, key, parts, bias)
+        for kernel, key, parts, bias in zip(kernels, keys, groups, biases, strict=True)
     ]
     tiles = [held.reshape(-1, crossbar.rows, crossbar.columns) for held, _ in written]
-    effective = solve(linearised(jnp.concatenate(tiles), crossbar), crossbar.wires)
-    cuts = np.cumsum([len(tile) for tile in tiles])[:-1]
+    return linearised(jnp.concatenate(tiles), crossbar), written
+
+
+@jax.jit
+def _read_all(written, effective, crossbar):
+    cuts = np.cumsum([math.prod(held.shape[:-2]) for held, _ in written])[:-1]
     return [
         _read(held, encoded, found.reshape(held.shape), crossbar)
         for (held, encoded), found in zip(written, jnp.split(effective, cuts), strict=True)
     ]
 
 
-def _write(kernel, crossbar, key, groups):
-    encoded = encode(kernel, crossbar, groups)
+def _write(kernel, crossbar, key, groups, bias):
+    encoded = encode(kernel, crossbar, groups, bias)
     # What a siemens is worth grows with the greatest weight, and past the dtype's range it is infinite.
     sound = jnp.all(jnp.isfinite(kernel)) & jnp.all(jnp.isfinite(encoded.coefficients))
+    if bias is not None:
+        sound = sound & jnp.all(jnp.isfinite(bias))
     # Cells outside the kernel are deselected, whatever their fault.
     held = crossbar.device.program(encoded.targets, key) * encoded.used
     return error_if(
@@ -135,6 +168,7 @@ def _read(conductances, encoded, effective, crossbar):
     weights = encoded.without_reference(jnp.tensordot(encoded.coefficients, effective * gain, 1))
     if encoded.correction is not None:
         weights = weights - encoded.correction
+    bias = silent(encoded.plan.bias_of(weights), encoded.dead) if encoded.plan.bias else None
     weights = silent(encoded.plan.join(weights), encoded.dead)
     exact = (crossbar.cell, crossbar.read_voltage_v) if crossbar.reads_exactly else (None, None)
-    return ProgrammedKernel(conductances, effective, gain, encoded, weights, crossbar.wires, *exact)
+    return ProgrammedKernel(conductances, effective, gain, encoded, weights, crossbar.wires, bias, *exact)

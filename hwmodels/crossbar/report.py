@@ -8,13 +8,11 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from hwmodels.checks import at_edge
-from hwmodels.crossbar.deploy import is_kernel, program_kernels
+from hwmodels.crossbar.deploy import bias_row, is_kernel, program_kernels
 from hwmodels.crossbar.mapping import Crossbar
 from hwmodels.crossbar.programming import ProgrammedKernel
 
 _BINS = 32
-_program_kernels = at_edge(program_kernels)
 
 
 class KernelReport(eqx.Module):
@@ -47,10 +45,12 @@ def deployment_report(params: Any, crossbar: Crossbar, key: PRNGKeyArray) -> tup
     **Raises:** as `deploy`.
     """
     given = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    rows = {list(given)[place] for place in bias_row(params, crossbar).values()}
     kernels = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: leaf if is_kernel(path, leaf) else 0.0, params
+        lambda path, leaf: leaf if is_kernel(path, leaf) or jax.tree_util.keystr(path) in rows else 0.0,
+        params,
     )
-    chips = _program_kernels(kernels, crossbar, key)
+    chips = program_kernels(kernels, crossbar, key)
     held = {name: _cells(chip) for name, chip in chips.items()}
     largest = max((float(cells.max()) for cells in held.values()), default=0.0)
     edges = np.linspace(0.0, largest or 1.0, _BINS + 1)

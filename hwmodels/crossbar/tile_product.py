@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from hwmodels.adc import DrawnAdc
-from hwmodels.checks import error_if, is_traced, jit_with_checks
+from hwmodels.checks import error_if, jit_with_checks, say_if
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._side_by_side import SideBySide
 from hwmodels.crossbar._views import views
@@ -317,7 +317,9 @@ class TileProduct(eqx.Module):
             raise ValueError(
                 'Converters(full_scale="calibrated") needs TileProduct.calibrate(inputs) before its use.'
             )
-        return self.tiles.greatest * self.converters.input_limit(self.tiles.greatest.dtype)
+        limit = self.converters.input_limit(self.tiles.greatest.dtype)
+        # The row of a bias gets one, however small the inputs are.
+        return self.tiles.greatest * (jnp.maximum(limit, 1) if self.tiles.plan.bias else limit)
 
     def _keys(self, given, count):
         """A key for the reads of each of `count` entries; None without noise."""
@@ -410,7 +412,8 @@ def _products(product, x, window, keys):
         keys = filled.reshape(*chunks.shape[:2], *keys.shape[1:])
     if len(chunks) == 1:
         return currents(jax.tree.map(lambda part: part[0], (chunks, keys)))
-    out = jax.lax.map(currents, (chunks, keys))
+    # Kept for a derivative are inputs alone: the currents of all blocks are many times as much.
+    out = jax.lax.map(jax.checkpoint(currents, prevent_cse=False), (chunks, keys))
     return out.reshape(-1, *out.shape[2:])[: len(x)]
 
 
@@ -452,11 +455,7 @@ def _warn_of_clipping(converters, x):
     limit = converters.input_limit(jnp.result_type(float))
     # Means of spikes may be a rounding above 1.
     count = jnp.sum(jnp.abs(x.astype(limit.dtype)) > limit * (1 + 1e-6))
-    warn = functools.partial(_warn, total=x.size)
-    if is_traced(count):
-        jax.lax.cond(count > 0, lambda: jax.debug.callback(warn, count, limit), lambda: None)
-    else:
-        warn(count, limit)
+    say_if(count > 0, functools.partial(_warn, total=x.size), count, limit)
 
 
 def _warn(count, limit, total):

@@ -71,7 +71,8 @@ def layer_activity(
     neurons = layer.spiking or "neurons" not in corrections
 
     pooled = layer.pool**2 if "neurons" in corrections else 1
-    additions = _additions(layer, updates) if "neurons" in corrections else 0
+    additions = _additions(layer, updates, chip) if "neurons" in corrections else 0
+    firing = layer.neurons / layer.outputs if "neurons" in corrections else 1
 
     byte = 8 if "precision" in corrections else 1
     p = chip.precision
@@ -92,7 +93,7 @@ def layer_activity(
     counts: dict[str, Any] = {
         "macs": products * density * repeats,
         "image_products": products * density if once else 0,
-        "neuron_updates": updates if neurons else 0,
+        "neuron_updates": updates * firing if neurons else 0,
         "additions": additions,
         "norm_products": 0,
         "cycles": _cycles(layer, chip, statistics, timesteps, repeats, corrections),
@@ -134,7 +135,8 @@ def _other_activity(
         counts = ptb_counts(layer, timesteps, chip, dram)
     counts = dict.fromkeys(DRIVERS, 0) | counts
     updates = layer.outputs * timesteps
-    counts["additions"] = _additions(layer, updates)
+    counts["additions"] = _additions(layer, updates, chip)
+    counts["neuron_updates"] = counts["neuron_updates"] * (layer.neurons / layer.outputs)
     _add_constants(counts, layer, timesteps, updates, chip, 8)
     counts["sram_ifmap_writes"] = counts["dram_ifmap_reads"]
     counts["sram_filter_writes"] = counts["dram_filter_reads"]
@@ -144,10 +146,16 @@ def _other_activity(
     return counts | {"slots": counts["cycles"] * elements}
 
 
-def _additions(layer: Layer, updates: Any) -> Any:
-    """One addition per output for a shortcut, for averaging, and for a bias or a normalisation's shift."""
+def _additions(layer: Layer, updates: Any, chip: Accelerator) -> Any:
+    """One addition per output for a shortcut, for pooling, and for a bias or a normalisation's shift.
+
+    A comparison is a subtraction; the OR of spikes takes one bit of it.
+    """
     shifted = layer.bias or layer.norm != "none"
-    return updates * (int(layer.residual_add) + int(layer.pool > 1) + int(shifted))
+    pooling: Any = int(layer.pool > 1)
+    if pooling and layer.pooling == "max" and not layer.pool_first and chip.element == "spiking":
+        pooling = 1 / rounding.as_scalar(chip.precision.accumulator)
+    return updates * (int(layer.residual_add) + pooling + int(shifted))
 
 
 def _add_constants(
@@ -198,7 +206,7 @@ def _output_bits(layer: Layer, chip: Accelerator, corrections: frozenset[str]) -
     if "neurons" not in corrections:
         return chip.precision.output
     bits = chip.precision.output if layer.spiking else chip.precision.accumulator
-    return rounding.as_scalar(bits) + _average_bits(layer.pool, chip)
+    return rounding.as_scalar(bits) + _average_bits(layer.averaged, chip)
 
 
 def _cycles(

@@ -11,6 +11,7 @@ began one before is periodic from there to the end of what is alike, and is cut 
 import numpy as np
 
 from hwmodels.sata.order import Order
+from hwmodels.sata.repeats import Repeats
 
 CHUNK = 2**20
 """Demands that are held at once."""
@@ -111,6 +112,7 @@ class _Walk:
 
     def __init__(self, order: Order, passes: int, capacity: int):
         self.order, self.capacity, self.total = order, capacity, order.size * passes
+        self.repeats = Repeats(order) if Repeats.serves(order, passes, capacity) else None
         self.here = self.phases = 0
         self.guess = 2 * capacity
         self.lengths: dict[tuple, int] = {}
@@ -181,8 +183,12 @@ class _Walk:
                 known = self.lengths.get(key)
                 if known is not None and order.alike(begin, order.reach(start, start + known))[along]:
                     return known
+        length = None
+        if self.repeats is not None:
+            length = self.repeats.length(self.here, self.capacity, self.guess)
         follow = long_phase if order.dataflow != "ws" and self.guess > 2 * order.block else phase
-        length, _ = follow(order, self.here, self.total, self.capacity, self.guess)
+        if length is None:
+            length, _ = follow(order, self.here, self.total, self.capacity, self.guess)
         if length is None:
             return None
         self.guess = length + length // 8 + 1

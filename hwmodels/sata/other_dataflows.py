@@ -94,7 +94,7 @@ def ptb_counts(layer: Layer, timesteps: Any, chip: Any, dram: str) -> dict[str, 
     statistics = cycle_statistics(layer, chip.array, chip.buffers, "os", corrected=True, dram=dram)
     weights = g.taps * g.filters
     again = _select(statistics.dram_filter_reads > weights, windows, 1)
-    bits = rounding.as_scalar(p.output if layer.spiking else p.accumulator) + 2 * math.log2(layer.pool)
+    bits = rounding.as_scalar(p.output if layer.spiking else p.accumulator) + 2 * math.log2(layer.averaged)
     written = outputs * bits / 8 / layer.pool**2
     return {
         "macs": words * g.filters * rate * timesteps * (1 - pruned),

@@ -56,21 +56,23 @@ class Ledger:
         **Raises:** [`DivergedError`][] for a measure or derivative that is NaN or infinite.
         """
         self._require_finite(numbers, measures, gradient)
-        self._enter(numbers, measures, _ROUNDING * float(jnp.finfo(jnp.result_type(float)).eps))
+        slack = _ROUNDING * float(jnp.finfo(jnp.result_type(float)).eps)
+        self.objectives.append(self._rank(numbers, measures, slack))
         self.gradients += bool(gradient)
 
     def enter_exactly(self, numbers: Numbers) -> list[float]:
-        """Measures a design on Python numbers, and writes that down."""
+        """Measures a known design anew on Python numbers, which is no further evaluation."""
         measures = self.problem.exactly(numbers)
         self._require_finite(numbers, measures, ())
-        self._enter(numbers, measures, 0.0)
+        self.objectives[-1] = min(self.objectives[-1], self._rank(numbers, measures, 0.0))
         return measures
 
-    def _enter(self, numbers: Numbers, measures: Sequence[float], slack: float) -> None:
+    def _rank(self, numbers: Numbers, measures: Sequence[float], slack: float) -> float:
+        """Ranks a design; its objective, infinite where a constraint is missed."""
         excess = max(self.problem.excess(measures), default=0.0)
         missed = excess > slack
         self.ranks[numbers] = (missed, excess if missed else measures[0])
-        self.objectives.append(measures[0] if excess <= 0 else math.inf)
+        return measures[0] if excess <= 0 else math.inf
 
     def enter_descent(self, descent: Descent) -> list[list[Numbers]]:
         """Writes a descent down; returns the designs of each restart."""

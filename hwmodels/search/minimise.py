@@ -76,7 +76,8 @@ def minimise(
     thousand, is gone through instead (see `enumeration.py`), unless an `optimizer` is given.
 
     An evaluation is one design measured. A gradient step counts as one for each restart, though its backward
-    pass costs time of its own; designs that descent meets twice count twice; so does the last measurement.
+    pass costs time of its own; designs that descent meets twice count twice. That the winner is
+    measured anew counts no more.
 
     **Arguments:**
 
@@ -91,8 +92,8 @@ def minimise(
       parameters left out start in the middle.
     - `restarts`, `steps`: of descent. `polished`: paths whose best design is polished; 0 for no polish.
     - `optimizer`: of optax; default Adam whose rate falls from 0.15 of each range to zero.
-    - `max_evaluations`: no more than these are spent (for each combination of enumerated values), the last
-      measurement apart; descent is cut to as many whole steps as fit.
+    - `max_evaluations`: no more than these are spent (for each combination of enumerated values); descent is
+      cut to as many whole steps as fit.
     - `progress`: called as `progress(evaluations, best)` as they become known, `best` the least objective of
       a legal design so far, infinite before the first.
 

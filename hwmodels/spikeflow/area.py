@@ -15,7 +15,7 @@ from hwmodels.spikeflow.energy import (
     pooled_bits,
     serial_cycles,
 )
-from hwmodels.spikeflow.placement import Placement, columns_per_weight
+from hwmodels.spikeflow.placement import Placement, columns_per_weight, has_bias_row
 from hwmodels.workload import Layer, Scalar, Workload
 
 AREA_COMPONENTS = (
@@ -106,15 +106,28 @@ def _tile_area(workload: Workload, chip: Chip, conventions: Conventions) -> dict
     area["accumulator"] = adcs * parts.adder_16_bit_um2
     unit = parts.comparator_8_bit_um2 if chip.neuron == "relu" else parts.neuron_um2
     area["neuron"] = columns / chip.channel_sharing * unit
-    if any(layer.pool > 1 for layer in workload.layers):
-        area["pooling"] = columns * parts.adder_8_bit_um2
+    pools = {(layer.pooling, layer.pool_first): layer for layer in workload.layers if layer.pool > 1}
+    if pools:
+        area["pooling"] = columns * sum(_pooling_um2(layer, chip) for layer in pools.values())
     if chip.calibration in ("tile", "column"):
         area["gain"] = pes * adcs * parts.multiplier_8_bit_um2
-    if any(layer.bias or layer.norm != "none" for layer in workload.layers):
+    if any(
+        (layer.bias and not has_bias_row(layer, chip)) or layer.norm != "none" for layer in workload.layers
+    ):
         area["normalisation"] = columns * parts.adder_16_bit_um2
     if any(layer.norm == "timestep" for layer in workload.layers):
         area["normalisation"] = area["normalisation"] + columns * parts.multiplier_8_bit_um2
     return area
+
+
+def _pooling_um2(layer: Layer, chip: Chip) -> Scalar:
+    """What a column has to pool with; see `_pooling_j` of the energy."""
+    parts = chip.components
+    if layer.pooling == "average":
+        return parts.adder_16_bit_um2 if layer.pool_first else parts.adder_8_bit_um2
+    if layer.pool_first:
+        return 2 * parts.comparator_8_bit_um2
+    return parts.comparator_8_bit_um2 if chip.neuron == "relu" else parts.adder_8_bit_um2 / 8
 
 
 def _membrane_bits(workload: Workload, index: int, chip: Chip, conventions: Conventions) -> Scalar:
@@ -127,7 +140,7 @@ def _membrane_bits(workload: Workload, index: int, chip: Chip, conventions: Conv
         width = width if conventions.scaled_parts else PUBLISHED_WORD_BITS
     if not kept:
         return 0.0
-    outputs = layer.outputs
+    outputs = layer.neurons
     if not conventions.convolution_outputs:
         outputs = (layer.out_height // layer.pool) * (layer.out_width // layer.pool) * layer.out_channels
     return float(outputs) * width / chip.channel_sharing
@@ -147,7 +160,7 @@ def _map_bits(workload: Workload, index: int, chip: Chip, conventions: Conventio
 
 def _constant_bits(layer: Layer, workload: Workload, chip: Chip) -> Scalar:
     """Biases, and scales and shifts of normalisation, kept beside the maps."""
-    sets: Scalar = int(layer.bias or layer.norm == "shared")
+    sets: Scalar = int((layer.bias and not has_bias_row(layer, chip)) or layer.norm == "shared")
     if layer.norm == "timestep":
         sets = sets + 2 * workload.timesteps
     return sets * float(layer.out_channels) * chip.membrane_bits

@@ -13,7 +13,7 @@ from hwmodels.chip import Analog
 from hwmodels.crossbar import Converters, Crossbar, Device, Settling, Wires
 from hwmodels.crossbar.cells import Cell as Law
 from hwmodels.crossbar.converter import FullScale
-from hwmodels.crossbar.mapping import Calibration, CellModel, Signs
+from hwmodels.crossbar.mapping import Bias, Calibration, CellModel, Signs
 from hwmodels.spikeflow import ranges
 from hwmodels.spikeflow.components import RRAM, Adc, Cell, Components, Mesh, as_cell
 from hwmodels.spikeflow.ranges import Limit
@@ -103,6 +103,8 @@ class Chip(eqx.Module):
       programming.
     - `partition`: how a kernel is cut. `"kernel-split"`: one crossbar per kernel position and per
       `crossbar_rows` input channels (SpikeSim). `"flatten"`: the (k·k·C_in, C_out) matrix in blocks.
+    - `bias`: `"digital"` adds a layer's bias with an adder of its own. `"row"` stores it in one more row of
+      the layer's crossbars, which is driven at every evaluation; see [`hwmodels.crossbar.Crossbar`][].
     - `schedule`: `"overlapped"`: a layer runs all its timesteps and the next one starts when
       `pipeline_start` of them are done (SpikeSim). `"pipelined"`: the next layer starts within the first
       timestep, and then all layers work on successive timesteps at once. `"sequential"`: one layer after
@@ -150,6 +152,7 @@ class Chip(eqx.Module):
     full_scale: str = eqx.field(static=True, default="worst-case")
     node_rule: str = eqx.field(static=True, default="nominal-voltage")
     partition: str = eqx.field(static=True, default="kernel-split")
+    bias: str = eqx.field(static=True, default="digital")
     schedule: str = eqx.field(static=True, default="overlapped")
     activity: str | None = eqx.field(static=True, default=None)
     neuron: str = eqx.field(static=True, default="lif")
@@ -171,6 +174,7 @@ class Chip(eqx.Module):
         ranges.check(self.limits())
         for name, word, allowed in (
             ("partition", self.partition, Partition),
+            ("bias", self.bias, Bias),
             ("schedule", self.schedule, Schedule),
             ("activity", self.activity or "dense", Activity),
             ("neuron", self.neuron, Neuron),
@@ -206,6 +210,7 @@ class Chip(eqx.Module):
             f"SpikeFlow, {_plain(self.node_nm)} nm, {self._cell_name} "
             f"{_plain(self.crossbar_rows)}×{_plain(self.crossbar_columns)}, "
             f"{_plain(self.weight_bits)}-bit weights, {_plain(self.adc_bits)}-bit ADC, {self.signs}, {gain}"
+            + (", bias row" if self.bias == "row" else "")
         )
 
     @property
@@ -220,6 +225,7 @@ class Chip(eqx.Module):
             "node": f"{_plain(self.node_nm)} nm",
             "size": f"{self._cell_name} {_plain(self.crossbar_rows)}×{_plain(self.crossbar_columns)}",
             "bits": f"{_plain(self.weight_bits)}-bit weights, {_plain(self.adc_bits)}-bit ADC",
+            "bias": self.bias,
         }
 
     def crossbar(self) -> Crossbar:
@@ -241,7 +247,7 @@ class Chip(eqx.Module):
             wires=self.wires,
             device=device,
             slices=slices,
-            **self._words("partition", "signs", "calibration"),
+            **self._words("partition", "signs", "calibration", "bias"),
             settling=self.settling,
             cell=self.cell.law,
             read_voltage_v=self.cell.read_voltage_v,

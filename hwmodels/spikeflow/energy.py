@@ -6,7 +6,7 @@ from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import Components
 from hwmodels.spikeflow.conventions import Conventions
 from hwmodels.spikeflow.noc import mean_hops
-from hwmodels.spikeflow.placement import LayerPlacement, Placement, columns_per_weight
+from hwmodels.spikeflow.placement import LayerPlacement, Placement, columns_per_weight, has_bias_row
 from hwmodels.workload import Layer, Scalar, Workload
 
 ENERGY_COMPONENTS = (
@@ -117,6 +117,7 @@ def layer_energy(
     rounds, adcs = read_rounds(chip, conventions), converters(chip, conventions)
     rows, columns = chip.crossbar_rows, chip.crossbar_columns
     driven, converting = _activity(layer, chip, placed, conventions)
+    neurons = layer.neurons / layer.outputs if conventions.convolution_outputs else 1.0
 
     size: Scalar = 1.0
     width: Scalar = 1.0
@@ -132,6 +133,10 @@ def layer_energy(
         lanes = adcs / REFERENCE_ADCS
     energy: dict[str, Scalar] = dict.fromkeys(ENERGY_COMPONENTS, 0.0)
     energy["crossbar"] = crossbar_cycles * rounds * cell_read_j(chip, conventions) * size * driven
+    if has_bias_row(layer, chip) and not _charges_all_rows(chip, conventions):
+        reads = placed.column_blocks * float(positions) * evaluations(layer, timesteps, conventions)
+        row_j = cell_read_j(chip, conventions) * size / rows
+        energy["crossbar"] = energy["crossbar"] + reads * rounds * row_j
     conversions = pe_cycles * rounds * adcs * converting
     energy["adc"] = conversions * chip.adc.energy_j * chip.adc.energy_growth(chip.adc_bits)
     energy["mux"] = conversions * parts.mux_j
@@ -145,7 +150,7 @@ def layer_energy(
     if conventions.neuron_per_output:
         # A block of outputs meets its neurons once a timestep, however many PEs and input bits fed it.
         has_neuron = int(not is_projection(layer, workload))
-        blocks = placed.column_blocks * float(positions) * timesteps * has_neuron
+        blocks = placed.column_blocks * float(positions) * timesteps * has_neuron * neurons
     else:
         blocks = pe_cycles
     if chip.neuron == "relu":
@@ -154,7 +159,7 @@ def layer_energy(
         energy["neuron"] = blocks * parts.neuron_j * width
         energy["membrane"] = blocks * parts.membrane_fetch_j * fetch * width
         if conventions.membrane_words:
-            kept = float(positions * layer.out_channels * keeps_potential(layer, workload, chip))
+            kept = float(positions * layer.out_channels * keeps_potential(layer, workload, chip)) * neurons
             energy["membrane"] = 2 * kept * timesteps * chip.membrane_bits * parts.global_buffer_bit_j
     if conventions.whole_chip:
         _add_whole_chip(energy, workload, index, chip, placement, route, input_pool, conventions)
@@ -197,7 +202,7 @@ def _add_whole_chip(
         read_bits = read_bits + inputs * each  # the input is loaded once
     # A projection's sums go on to the addition, and no map of them is kept.
     no_map = last or is_projection(layer, workload)
-    sent = width + pooled_bits(layer.pool, chip)
+    sent = width + pooled_bits(layer.averaged, chip)
     written_bits = 0.0 if no_map else outputs / layer.pool**2 * sent * timesteps
     travelling = inputs * each * evaluated * mean_hops(placement, route.source, index)
     if route.shortcut is not None:
@@ -211,8 +216,9 @@ def _add_whole_chip(
         read_bits, written_bits = read_bits + kept * timesteps, written_bits + kept
     # A bias, and a normalisation that all timesteps share, are one addition; one of each timestep multiplies.
     every = outputs * timesteps
-    constants: Scalar = float(layer.out_channels) * int(layer.bias or layer.norm == "shared")
-    energy["normalisation"] = every * int(layer.bias or layer.norm != "none") * parts.adder_16_bit_j
+    added = layer.bias and not has_bias_row(layer, chip)
+    constants: Scalar = float(layer.out_channels) * int(added or layer.norm == "shared")
+    energy["normalisation"] = every * int(added or layer.norm != "none") * parts.adder_16_bit_j
     if layer.norm == "timestep":
         energy["normalisation"] = energy["normalisation"] + every * parts.multiplier_8_bit_j
         constants = constants + 2.0 * layer.out_channels * timesteps
@@ -220,9 +226,20 @@ def _add_whole_chip(
     energy["global_buffer"] = (read_bits + written_bits) * parts.global_buffer_bit_j
     energy["noc"] = travelling * chip.mesh.hop_bit_j
     if layer.pool > 1:
-        energy["pooling"] = outputs * timesteps * parts.adder_4_bit_j
+        energy["pooling"] = outputs * timesteps * _pooling_j(layer, chip)
     if last and chip.entropy_module:
         energy["entropy"] = layer.out_channels * timesteps * entropy_class_j(parts)
+
+
+def _pooling_j(layer: Layer, chip: Chip) -> Scalar:
+    """One value into a pooled one. The OR of spikes takes one bit of an adder, and the largest current, of 16
+    bits, two comparisons of 8."""
+    parts = chip.components
+    if layer.pooling == "average":
+        return parts.adder_16_bit_j if layer.pool_first else parts.adder_4_bit_j
+    if layer.pool_first:
+        return 2 * parts.comparator_8_bit_j
+    return parts.comparator_8_bit_j if chip.neuron == "relu" else parts.adder_4_bit_j / 4
 
 
 def pooled_bits(pool: int, chip: Chip) -> float:
@@ -239,9 +256,16 @@ def entropy_class_j(parts: Components) -> Scalar:
 def _activity(
     layer: Layer, chip: Chip, placed: LayerPlacement, conventions: Conventions
 ) -> tuple[Scalar, Scalar]:
-    """Fraction of rows that are driven, and fraction of PE cycles in which a converter is needed."""
-    if (chip.activity or ("spikes" if conventions.measured_rates else "dense")) == "dense":
+    """Fraction of input rows that are driven, and fraction of PE cycles in which a converter is needed."""
+    if _charges_all_rows(chip, conventions):
         return 1.0, 1.0
     rate = layer.input_rate
     inputs = layer.kernel[0] * layer.kernel[1] * float(layer.in_channels) / placed.pes_per_block
-    return rate, 1.0 - maximum(1.0 - rate, 0.0) ** inputs
+    converting = 1.0 - maximum(1.0 - rate, 0.0) ** inputs
+    if has_bias_row(layer, chip):  # The PE that has it converts in every cycle.
+        converting = converting + (1.0 - converting) / placed.pes_per_block
+    return rate, converting
+
+
+def _charges_all_rows(chip: Chip, conventions: Conventions) -> bool:
+    return (chip.activity or ("spikes" if conventions.measured_rates else "dense")) == "dense"

@@ -80,7 +80,8 @@ def place(
     r"""Assigns every layer its PEs, in any order of layer sizes.
 
     Kernel-split: $\lceil C_\text{in}/R\rceil\,k_h k_w$ crossbars per column block, one per kernel position;
-    flatten: $\lceil k_h k_w C_\text{in}/R\rceil$. Column blocks: $\lceil C_\text{out}\,s/C\rceil$ with s
+    flatten: $\lceil k_h k_w C_\text{in}/R\rceil$. A bias that has a row is one more input of the last
+    position. Column blocks: $\lceil C_\text{out}\,s/C\rceil$ with s
     columns per weight. A PE holds `chip.kernel`² of a column block's crossbars.
 
     **Arguments:**
@@ -121,6 +122,11 @@ def columns_per_weight(chip: Chip, conventions: Conventions) -> Scalar:
     return 2 * slices if chip.signs == "differential" else slices
 
 
+def has_bias_row(layer: Layer, chip: Chip) -> bool:
+    """Whether a row of the layer's crossbars holds its bias."""
+    return layer.bias and chip.bias == "row"
+
+
 def weight_columns(chip: Chip) -> Scalar:
     """Columns of a crossbar that hold weights: all but a reference column."""
     return chip.crossbar_columns - 1 if chip.signs == "offset" else chip.crossbar_columns
@@ -134,7 +140,8 @@ def _place_layer(
     sizes = (used_columns, rows, as_scalar(weight_columns(chip)), kernel)
     count: Callable[..., _Blocks] = _host_blocks if is_number(*sizes) else _blocks
     partition = chip.partition if conventions.packed_pes else None
-    blocks = count(math.prod(layer.kernel), layer.in_channels, *sizes, partition)
+    bias_rows = int(has_bias_row(layer, chip))
+    blocks = count(math.prod(layer.kernel), layer.in_channels, bias_rows, *sizes, partition)
     cells = blocks.columns * blocks.pes_each * kernel * kernel * rows * columns
     return LayerPlacement(
         name=layer.name,
@@ -143,7 +150,7 @@ def _place_layer(
         pes_per_block=blocks.pes_each,
         duplicates=duplicates,
         first_pe=first_pe,
-        utilisation=math.prod(layer.kernel) * layer.in_channels * used_columns / cells,
+        utilisation=(math.prod(layer.kernel) * layer.in_channels + bias_rows) * used_columns / cells,
     )
 
 
@@ -156,6 +163,7 @@ class _Blocks(NamedTuple):
 def _blocks(
     positions: int,
     inputs: int,
+    bias_rows: int,
     used_columns: Scalar,
     rows: Scalar,
     columns: Scalar,
@@ -166,12 +174,12 @@ def _blocks(
     slots = kernel * kernel
     column_blocks = ceil_divide(used_columns, columns)
     if partition is None:
-        pes_each = ceil_divide(inputs, rows)
+        pes_each = ceil_divide(inputs + bias_rows, rows)
         return _Blocks(column_blocks, pes_each * slots, pes_each)
     if partition == "kernel-split":
-        row_blocks = positions * ceil_divide(inputs, rows)
+        row_blocks = (positions - 1) * ceil_divide(inputs, rows) + ceil_divide(inputs + bias_rows, rows)
     else:
-        row_blocks = ceil_divide(positions * inputs, rows)
+        row_blocks = ceil_divide(positions * inputs + bias_rows, rows)
     return _Blocks(column_blocks, row_blocks, ceil_divide(row_blocks, slots))
 
 

@@ -5,10 +5,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hwmodels import sata
-from hwmodels.chip import Chip, Cost
+from hwmodels import sata, spikeflow
+from hwmodels.checks import is_traced
+from hwmodels.chip import Chip, Cost, Digital
 from hwmodels.workload import Layer, Scalar, Workload
-from jaxsnn.codesign.workload import Conventions
 from jaxsnn.network import LayerRecord
 
 _FEWEST_BITS = 2
@@ -80,7 +80,7 @@ def attention_workloads(records: Sequence[LayerRecord], timesteps: Scalar) -> di
 
 
 def attention_costs(
-    records: Sequence[LayerRecord], timesteps: Scalar, chip: Chip, conventions: Conventions = "corrected"
+    records: Sequence[LayerRecord], timesteps: Scalar, chip: Chip, conventions: Any = "corrected"
 ) -> dict[str, "Products"]:
     """What every attention product of one inference costs on a digital chip, all heads one after another.
 
@@ -101,7 +101,7 @@ def attention_energy_j(
     records: Sequence[LayerRecord],
     timesteps: Scalar,
     chip: Chip | None = None,
-    conventions: Conventions = "corrected",
+    conventions: Any = "corrected",
 ) -> dict[str, float]:
     """Joule of every attention product; see [`attention_costs`][].
 
@@ -172,5 +172,11 @@ class WithProducts:
         return self.layers.area_by_component_mm2
 
 
+def multiplies_spikes(chip: Chip) -> bool:
+    """Whether a chip's own arrays can do attention's products: a digital one's, and no crossbars."""
+    # A SpikeFlow chip whose sizes are traced has no arithmetic, and needs none to be known.
+    return not isinstance(chip, spikeflow.Chip) and isinstance(chip.arithmetic(), Digital)
+
+
 def _number(value: Any) -> Any:
-    return float(value)
+    return value if is_traced(value) else float(value)

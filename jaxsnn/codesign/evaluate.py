@@ -11,9 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwmodels import sata
-from hwmodels.chip import Chip, Digital, arithmetic, require_chip
+from hwmodels.checks import require_key
+from hwmodels.chip import Chip, arithmetic, require_chip
 from hwmodels.flops import estimated_energy
-from jaxsnn.codesign.attention import WithProducts, attention_costs
+from jaxsnn.codesign.attention import (
+    WithProducts,
+    attention_costs,
+    attention_workloads,
+    multiplies_spikes,
+)
 from jaxsnn.codesign.metrics import metrics
 from jaxsnn.codesign.provenance import machine
 from jaxsnn.codesign.report import OnChip, Report
@@ -23,6 +29,7 @@ from jaxsnn.data.dataset import Dataset
 from jaxsnn.learning.evaluation import Evaluation
 from jaxsnn.learning.evaluation import evaluate as test
 from jaxsnn.network import LayerRecord, Network
+from jaxsnn.operations import is_whole
 
 Progress = Callable[[str, int, int], None]
 
@@ -84,6 +91,7 @@ def evaluate(
     networks = [network] if isinstance(network, Network) else list(network)
     timesteps = _checked(networks, dataset, chips, timesteps, draws)
     key = jax.random.key(0) if key is None else key
+    require_key(key)
     data_key = jax.random.fold_in(key, _DATA)
     inputs = dataset.scale(dataset.test_images)
     fixed: dict[str, Any] = {"timesteps": timesteps, "batch_size": batch_size}
@@ -112,7 +120,7 @@ def evaluate(
         software=tuple(software),
         record=record,
         timesteps=timesteps,
-        estimated_energy_j=float(estimated_energy(to_workload(record, timesteps))),
+        estimated_energy_j=_estimated_j(record, timesteps),
         chips=found,
         metrics=metrics(
             networks[0], inputs[:_COUNTED], **fixed | {"batch_size": min(batch_size, _COUNTED)}, key=data_key
@@ -130,6 +138,14 @@ def evaluate(
         },
         provenance=machine(),
     )
+
+
+def _estimated_j(record: Sequence[LayerRecord], timesteps: int) -> float:
+    """The estimate by operations, attention's products among them."""
+    heads = {layer.name: layer.attention.heads for layer in record if layer.attention is not None}
+    products = attention_workloads(record, timesteps)
+    beside = sum(heads[name.rsplit(": ", 1)[0]] * estimated_energy(each) for name, each in products.items())
+    return float(estimated_energy(to_workload(record, timesteps, attention="apart")) + beside)
 
 
 def _counter(progress: Progress | None, name: str, total: int) -> Callable[[], None]:
@@ -154,9 +170,9 @@ def _on_chip(
         dataclasses.replace(on_chip, weight_bits=own.weight_bits, weight_sparsity=own.weight_sparsity)
         for on_chip, own in zip(record, software[0].record, strict=True)
     )
-    cost = chip.cost(to_workload(asked, timesteps), conventions)
+    cost = chip.cost(to_workload(asked, timesteps, attention="apart"), conventions)
     # No crossbar holds spikes as its weights: beside one, attention's products are those of a SATA array.
-    digital = isinstance(arithmetic(chip), Digital)
+    digital = multiplies_spikes(chip)
     products = attention_costs(asked, timesteps, chip if digital else sata.Accelerator(), conventions)
     return OnChip(
         name=name,
@@ -204,8 +220,10 @@ def _checked(
         )
     for name, chip in chips.items():
         require_chip(name, chip)
-    if draws < 1:
-        raise ValueError(f"draws is the number of programmed chips of every design, at least 1; got {draws}.")
+    if not is_whole(draws) or draws < 1:
+        raise ValueError(
+            f"draws is the number of programmed chips of every design, at least 1; got {draws!r}."
+        )
     if timesteps is None:
         if not dataset.timed:
             raise ValueError("timesteps says how long an image is shown; give it, e.g. timesteps=5.")

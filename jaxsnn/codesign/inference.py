@@ -11,6 +11,7 @@ from flax import nnx
 
 from hwmodels.chip import Chip
 from jaxsnn.codesign.workload import inference_energy_j
+from jaxsnn.data.batches import batch_starts
 from jaxsnn.learning.early_exit import accuracy_curve
 from jaxsnn.learning.evaluation import mean_spike_rate
 from jaxsnn.learning.training import evaluate
@@ -74,7 +75,7 @@ class Setting:
 
 
 def _outputs(network: Network, images: Any, timesteps: int, batch_size: int = 256) -> jax.Array:
-    starts = range(0, len(images), batch_size)
+    starts = batch_starts(len(images), batch_size)
     parts = [
         _batch_outputs(
             network,

@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import si
+from jaxsnn.data.batches import batch_starts
 from jaxsnn.data.pixels import check_images
 from jaxsnn.encoding import Frames, inputs_of
 from jaxsnn.layers import Conv, Linear, draws, weights
@@ -159,8 +160,7 @@ def _checked(network: Network, images: Any, timesteps: int | None, batch_size: i
     """T, if everything fits."""
     if len(images) == 0:
         raise ValueError("metrics need at least one image, got none.")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1 image, got {batch_size}.")
+    batch_starts(len(images), batch_size)
     check_images(images, "metrics")
     timed = isinstance(network.encoding, Frames)
     if timesteps is None:
@@ -181,7 +181,7 @@ def _seen(
 ) -> Iterator[tuple[int, int, dict[str, Any], list[Any]]]:
     """Of every batch and stretch of time: samples, timesteps, and what [`_watched`][] returns."""
     graphdef, variables = nnx.split(network)
-    for number, start in enumerate(range(0, len(images), batch_size)):
+    for number, start in enumerate(batch_starts(len(images), batch_size)):
         examples = jnp.asarray(images[start : start + batch_size])
         states, batch_key = None, None if key is None else jax.random.fold_in(key, number)
         for first in range(0, timesteps, _CHUNK):
@@ -231,7 +231,9 @@ def _listening(synapse: Conv | Linear, batch: int, heard: list[Any]) -> Callable
         heard.append((jnp.sum(values != 0, axis=1, dtype=jnp.int32), ternary.all(range(1, ternary.ndim))))
         return product(x, kernel, *geometry, **options)
 
-    call.draws = draws(synapse)  # type: ignore[attr-defined]  # Products that draw are told so by this name.
+    # What layers ask of a product, they ask by these names.
+    call.draws = draws(synapse)  # type: ignore[attr-defined]
+    call.holds_bias = getattr(product, "holds_bias", False)  # type: ignore[attr-defined]
     return call
 
 

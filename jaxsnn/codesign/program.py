@@ -1,7 +1,6 @@
 """A network on a chip: the one verb."""
 
 import dataclasses
-from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hwmodels.checks import at_edge
+from hwmodels.checks import require_key
 from hwmodels.chip import Analog, Arithmetic, Chip, Digital, arithmetic
 from hwmodels.crossbar import (
     Converters,
@@ -29,10 +28,6 @@ from jaxsnn.layers import Conv, Linear
 from jaxsnn.learning.quantization import settled
 from jaxsnn.network import Network
 from jaxsnn.recurrence import Recurrent
-
-# Designs that differ only in numbers, such as resistances, share one compiled program.
-_deploy = at_edge(deploy, static_argnames=("groups",))
-_program_kernels = at_edge(program_kernels, static_argnames=("groups",))
 
 
 def program(
@@ -72,8 +67,10 @@ def program(
 
     **Returns:** a network.
 
-    **Raises:** `ValueError` for converters to be calibrated without images; `TypeError` for what is no chip.
+    **Raises:** `ValueError` for converters to be calibrated without images, and for a seed in place of a key;
+    `TypeError` for what is no chip.
     """
+    require_key(key)
     found = arithmetic(chip)
     extremes = images if extremes is None else extremes
     if isinstance(found, Digital):
@@ -112,10 +109,8 @@ def _calibrates(analog: Analog) -> bool:
 
 
 def _as_matrices(network: Network, crossbar: Crossbar, key: jax.Array, solve: Solve) -> Network:
-    graphdef, kernels, rest = _split(network)
+    graphdef, kernels, rest = _split(network, crossbar)
     groups = groups_of(network, kernels)
-    if solve is effective_conductance:
-        return nnx.merge(graphdef, _deploy(kernels, crossbar, key, groups=groups), rest, copy=True)
     return nnx.merge(graphdef, deploy(kernels, crossbar, key, groups=groups, solve=solve), rest, copy=True)
 
 
@@ -135,19 +130,22 @@ def _names(params: Any) -> dict[tuple[Any, ...], str]:
     }
 
 
-def _split(network: Network) -> tuple[Any, Any, Any]:
-    """Kernels alone, so that networks that differ in their normalisation share one program."""
+def _split(network: Network, crossbar: Crossbar) -> tuple[Any, Any, Any]:
+    """Kernels alone, and biases that get a row, so that networks that differ in their normalisation share one
+    program."""
+    held: Any = nnx.PathContains("kernel")
+    if crossbar.bias == "row":
+        held = nnx.Any(held, nnx.PathContains("bias"))
     # Flax's overloads do not cover two filters.
-    graphdef, kernels, rest = nnx.split(network, nnx.PathContains("kernel"), ...)  # type: ignore[misc]
+    graphdef, kernels, rest = nnx.split(network, held, ...)  # type: ignore[misc]
     return graphdef, kernels, rest
 
 
 def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) -> Network:
-    graphdef, params, rest = _split(network)
+    graphdef, params, rest = _split(network, analog.crossbar)
     chip = nnx.merge(graphdef, params, rest, copy=True)
     groups = groups_of(network, params)
-    programmed = _program_kernels if solve is effective_conductance else partial(program_kernels, solve=solve)
-    kernels = programmed(params, analog.crossbar, key, groups=groups)
+    kernels = program_kernels(params, analog.crossbar, key, groups=groups, solve=solve)
     # The kernels' devices draw from the streams of the leaves; the reads from the next one.
     names = _names(params)
     read_key = jax.random.fold_in(key, len(names))
@@ -189,6 +187,7 @@ def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int 
     class Listening:
         def __init__(self, path, product):
             self.path, self.tiles, self.draws = path, product.tiles, product.draws
+            self.holds_bias = product.holds_bias
 
         def __call__(self, x, kernel, *geometry, **drawn):
             settings = dict(zip(("stride", "padding"), geometry, strict=False))
@@ -257,6 +256,11 @@ class OnTiles(eqx.Module):
     @property
     def draws(self) -> bool:
         return self.tiles.read_noise is not None or self.tiles.drawn is not None
+
+    @property
+    def holds_bias(self) -> bool:
+        """Whether a row of the tiles adds the bias."""
+        return self.tiles.tiles.plan.bias
 
     def __call__(self, x, kernel, *geometry, **special):
         if geometry:

@@ -423,7 +423,16 @@ def _free(report: Report) -> str:
     record = report.record
     said = []
     if any(layer.bias for layer in record):
-        said.append("Biases are added digitally, once an output and timestep.")
+        rows = [name for name, chip in report.chips.items() if chip.facts.get("bias") == "row"]
+        where = (
+            ""
+            if len(rows) == len(report.chips)
+            else "Biases are added digitally, once an output and timestep"
+        )
+        if rows:
+            where += ", but on " if where else "Biases are stored in a row of their layer's crossbars on "
+            where += ", ".join(rows)
+        said.append(where + ".")
     if any(layer.norm == "shared" for layer in record):
         said.append("Normalisation that timesteps share is folded into weights and a bias.")
     if any(layer.norm == "timestep" for layer in record):

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from hwmodels.checks import at_edge
 from hwmodels.chip import Arithmetic, Chip, arithmetic
 from hwmodels.crossbar import Crossbar
 from jaxsnn.codesign.program import program
 from jaxsnn.data.dataset import Dataset
-from jaxsnn.learning.evaluation import Evaluation, evaluate
+from jaxsnn.learning.evaluation import Evaluation, evaluate, evaluate_batch
 from jaxsnn.network import Network
 
 
@@ -60,6 +61,8 @@ class Robustness:
 
 
 _CALIBRATION_IMAGES = 64
+# What converters check is raised by the call: such a program enters the persistent compilation cache.
+_evaluate_batch = at_edge(evaluate_batch, static_argnames=("graphdef", "timesteps"))
 
 
 def on_hardware(
@@ -103,6 +106,7 @@ def on_hardware(
                 timesteps=timesteps,
                 batch_size=batch_size,
                 key=data_key,
+                compiled=_evaluate_batch,
             )
         )
         on_chip()

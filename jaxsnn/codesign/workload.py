@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from hwmodels.checks import is_traced
 from hwmodels.chip import Chip
 from hwmodels.workload import Layer, Scalar, Workload
+from jaxsnn.codesign.attention import attention_costs, multiplies_spikes
 from jaxsnn.encoding import Frames
 from jaxsnn.layers import synapses, weights
 from jaxsnn.network import LayerRecord, Network
@@ -17,21 +18,37 @@ from jaxsnn.network import LayerRecord, Network
 Conventions = Literal["corrected", "published"]
 
 
-def to_workload(records: Sequence[LayerRecord], timesteps: Scalar) -> Workload:
+def to_workload(
+    records: Sequence[LayerRecord], timesteps: Scalar, *, attention: Literal["refuse", "apart"] = "refuse"
+) -> Workload:
     """Translate what a network recorded into what a chip is asked: the same words, every fact.
 
-    **Arguments:** one record per weighted layer, and T. Under a gradient the rates stay traced.
+    **Arguments:**
+
+    - `records`: one per weighted layer. Under a gradient the rates stay traced.
+    - `timesteps`: T.
+    - `attention`: "apart" leaves attention's products of spikes with spikes out, which are no layers;
+      [`jaxsnn.codesign.attention.attention_costs`][] prices them.
 
     **Returns:** a workload with the records' input rates, weight sparsities and bits.
 
-    **Raises:** `ValueError` that names a layer with groups or dilation, which no cost model has.
+    **Raises:** `ValueError` that names a layer with groups or dilation, which no cost model has, and one with
+    attention, unless it is priced apart.
     """
+    if attention not in ("refuse", "apart"):
+        raise ValueError(f"attention must be 'refuse' or 'apart', got {attention!r}.")
     names = [field.name for field in dataclasses.fields(Layer)]
     for record in records:
         if record.groups != 1 or record.dilation != (1, 1):
             raise ValueError(
                 f"layer {record.name!r} has {record.groups} groups and dilation {record.dilation}, and the "
                 "cost models know dense kernels alone; price the network with groups=1 and dilation=1 there."
+            )
+        if record.attention is not None and attention == "refuse":
+            raise ValueError(
+                f"layer {record.name!r} comes after products of spikes with spikes, which no workload holds: "
+                "evaluate and inference_energy_j count them, or leave them to attention_costs with "
+                "attention='apart'."
             )
     return Workload(
         layers=tuple(
@@ -47,6 +64,8 @@ def workload_of(
     input_shape: Sequence[int],
     timesteps: Scalar,
     rates: Mapping[str, Scalar] | Scalar | None = None,
+    *,
+    attention: Literal["refuse", "apart"] = "refuse",
 ) -> Workload:
     """The workload of any network, without running it: shapes, weights and connections as they are.
 
@@ -62,8 +81,10 @@ def workload_of(
     - `timesteps`: T.
     - `rates`: the fraction of inputs that are active in one timestep, of each layer by its name, or one for
       all layers; by default 1. An analogue input's is 1 where nothing is said of that layer by name.
+    - `attention`: as for [`to_workload`][].
 
-    **Raises:** `ValueError` for rates of layers that there are not, and for a shape that does not fit.
+    **Raises:** `ValueError` for rates of layers that there are not, for a shape that does not fit, and as
+    [`to_workload`][].
     """
     own_time = isinstance(network.encoding, Frames)
     shape = (1, 1, *input_shape) if own_time else (1, *input_shape)
@@ -89,7 +110,7 @@ def workload_of(
                 weight_bits=None if synapse.quantizer is None else synapse.quantizer.bits,
             )
         )
-    return to_workload(filled, timesteps)
+    return to_workload(filled, timesteps, attention=attention)
 
 
 def _fact(value: Any) -> Any:
@@ -112,6 +133,9 @@ def inference_energy_j(
     elements to each layer would have it. On SpikeFlow the chip's own `weight_bits` stand, because its cells
     hold a weight of up to four bits in one column at one price.
 
+    Attention's products of spikes with spikes count on a digital chip. A crossbar cannot hold them, and its
+    chip's energy is without them, as in [`evaluate`][jaxsnn.codesign.evaluate.evaluate].
+
     **Arguments:**
 
     - `records`: one per weighted layer.
@@ -122,4 +146,8 @@ def inference_energy_j(
 
     **Returns:** joule: exact on the host when nothing is traced.
     """
-    return chip.cost(to_workload(records, timesteps), conventions).energy_j
+    energy_j = chip.cost(to_workload(records, timesteps, attention="apart"), conventions).energy_j
+    if any(record.attention is not None for record in records) and multiplies_spikes(chip):
+        products = attention_costs(records, timesteps, chip, conventions)
+        energy_j = energy_j + sum(product.energy_j for product in products.values())
+    return energy_j

@@ -19,6 +19,8 @@ from jaxsnn.learning.evaluation import split_parameters
 from jaxsnn.network import Network
 
 _FORMAT = 2
+_FILE_BYTES, _CHUNK_BYTES = 12 * 2**20, 4 * 2**20
+"""A file ends with the chunk that passes its size, and so stays below 16 MiB, which any transport takes."""
 
 
 def _named(tree: Any) -> dict[str, np.ndarray]:
@@ -105,15 +107,16 @@ class Checkpoints:
             "facts": facts,
         }
         envelope["seal"] = _seal(envelope)
+        numbered = _numbered(arrays)
+        saved = ocp.args.PyTreeSave(
+            numbered,
+            save_args={name: ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES) for name in numbered},
+            ocdbt_target_data_file_size=_FILE_BYTES,
+        )
         beside = folder / f".writing-{step}"
         shutil.rmtree(beside, ignore_errors=True)  # What a killed process left.
         with _checkpointer() as checkpointer:
-            checkpointer.save(
-                beside,
-                ocp.args.Composite(
-                    arrays=ocp.args.StandardSave(_numbered(arrays)), facts=ocp.args.JsonSave(envelope)
-                ),
-            )
+            checkpointer.save(beside, ocp.args.Composite(arrays=saved, facts=ocp.args.JsonSave(envelope)))
         beside.rename(folder / str(step))
         for old in steps:  # Only after the new one is in place.
             shutil.rmtree(folder / str(old))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from jaxsnn.composite import Residual
+from jaxsnn.data.batches import batch_starts
 from jaxsnn.data.pixels import check_images
 from jaxsnn.encoding import Encoding, Poisson, inputs_of
 from jaxsnn.layers import Block
@@ -81,6 +82,7 @@ def convert(
     quantile: float = 1.0,
     bias: str = "scale",
     reset: Reset = Reset.ZERO,
+    max_pooling: Literal["currents", "spikes"] = "currents",
     batch_size: int = 64,
 ) -> tuple[Network, dict[str, float]]:
     """A spiking network with the weights of an ANN and thresholds found layer by layer.
@@ -104,6 +106,10 @@ def convert(
     - `bias`: "scale" divides each bias by what a spike before it stands for, which keeps the ANN's ratios;
       "drop" sets it to zero.
     - `reset`: of the IF neurons, see [`Reset`][].
+    - `max_pooling`: of blocks that have it. "currents" pools before the neurons, as the largest of ReLUs is
+      the ReLU of the largest current: exact where a patch's largest current is that of the same place at all
+      timesteps, as behind a directly encoded image, and else fires too often. "spikes" keeps the OR of
+      spikes, which a chip has for little and which fires too often wherever several of a patch fire.
     - `batch_size`: images at a time. It changes the spikes that Poisson encoding draws, and nothing else.
 
     **Returns:** the spiking network, and the threshold of each converted layer by name.
@@ -118,6 +124,8 @@ def convert(
         raise ValueError(f"quantile must lie in (0, 1], got {quantile}.")
     if bias not in ("scale", "drop"):
         raise ValueError(f"bias must be 'scale' or 'drop', got {bias!r}.")
+    if max_pooling not in ("currents", "spikes"):
+        raise ValueError(f"max_pooling must be 'currents' or 'spikes', got {max_pooling!r}.")
     if len(images) == 0:
         raise ValueError("conversion needs images to find thresholds on, got none.")
     check_images(images, "conversion")
@@ -134,7 +142,10 @@ def convert(
             block.synapse.bias[...] = block.synapse.bias[...] * factor
 
     def balance(block: Block, layers: Sequence[Any]) -> float:
-        pool, block.neuron, block.pool = block.pool, Identity(), 1
+        if block.pooling == "max" and max_pooling == "currents":
+            block.pool_first = True
+        pool, block.neuron = block.pool, Identity()
+        block.pool = pool if block.pool_first else 1
         threshold = _search(Network(layers, encoding), images, timesteps, key, quantile, batch_size)
         if threshold <= 0:
             raise SilentLayerError(
@@ -176,7 +187,7 @@ def _search(network, images, timesteps, key, quantile, batch_size) -> float:
     graphdef, state = nnx.split(network)
 
     def currents():
-        for number, start in enumerate(range(0, len(images), batch_size)):
+        for number, start in enumerate(batch_starts(len(images), batch_size)):
             batch_key = None if key is None else jax.random.fold_in(key, number)
             batch = jnp.asarray(images[start : start + batch_size])
             yield _currents(graphdef, state, batch, batch_key, timesteps)

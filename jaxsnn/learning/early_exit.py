@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxsnn.data.batches import batch_starts
 from jaxsnn.data.pixels import check_images
 from jaxsnn.encoding import inputs_of
 from jaxsnn.network import Network, batch_key
@@ -134,7 +135,7 @@ def run_until_sure(
     check_images(images, "early exit")
     graphdef, parameters = nnx.split(network)
     logits, times, computed = [], [], []
-    for number, begin in enumerate(range(0, len(images), batch_size)):
+    for number, begin in enumerate(batch_starts(len(images), batch_size)):
         batch = _inputs(network.encoding, jnp.asarray(images[begin : begin + batch_size]), timesteps)
         count = min(batch_size, len(images) - begin)
         of_batch = batch_key(network, key, number)

@@ -1,7 +1,7 @@
 """Accuracy and spike rates of a network on labelled images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxsnn.data.batches import batch_starts
 from jaxsnn.data.pixels import check_images, whole_numbers
 from jaxsnn.encoding import inputs_of
 from jaxsnn.network import LayerRecord, Network, batch_key
@@ -61,13 +62,18 @@ def check_finite(params: Any) -> None:
         raise ValueError(f"parameter {name} holds NaN or infinity.")
 
 
-@partial(jax.jit, static_argnames=("graphdef", "timesteps"))
-def _evaluate_batch(graphdef, state, images, labels, key, timesteps):
+def evaluate_batch(
+    graphdef: Any, state: Any, images: jax.Array, labels: jax.Array, key: jax.Array | None, timesteps: int
+) -> tuple[jax.Array, jax.Array, jax.Array, tuple[LayerRecord, ...]]:
+    """The summed loss, logits, classes and record of one batch; what [`evaluate`][] compiles."""
     network = nnx.merge(graphdef, state)
     inputs = inputs_of(network.encoding, images, timesteps)
     logits, record = network(inputs, timesteps=timesteps, key=key)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels.astype(jnp.int32))
     return jnp.sum(losses), logits, jnp.argmax(logits, axis=-1).astype(jnp.int32), record
+
+
+_compiled = jax.jit(evaluate_batch, static_argnames=("graphdef", "timesteps"))
 
 
 def evaluate(
@@ -78,6 +84,7 @@ def evaluate(
     timesteps: int,
     batch_size: int = 256,
     key: jax.Array | None = None,
+    compiled: Callable[..., Any] = _compiled,
 ) -> Evaluation:
     """Accuracy and spike rates of a network on labelled images.
 
@@ -90,6 +97,7 @@ def evaluate(
     - `labels`: whole numbers, (count,), each below the number of outputs.
     - `timesteps`: T.
     - `key`: for Poisson encoding, and for the reads of a chip, which differ between batches without it too.
+    - `compiled`: [`evaluate_batch`][], compiled with `graphdef` and `timesteps` static; `jax.jit` by default.
 
     **Raises:** `ValueError` for no images, for counts that differ, for NaN or infinite pixels, for labels
     that the network has no output for, and for weights that are not finite.
@@ -102,9 +110,9 @@ def evaluate(
     check_finite(state)
     lowest, highest = int(np.min(labels)), int(np.max(labels))
     loss, predictions, records, weights = 0.0, [], [], []
-    for number, start in enumerate(range(0, len(images), batch_size)):
+    for number, start in enumerate(batch_starts(len(images), batch_size)):
         batch = jnp.asarray(images[start : start + batch_size])
-        total, logits, predicted, record = _evaluate_batch(
+        total, logits, predicted, record = compiled(
             graphdef,
             state,
             batch,

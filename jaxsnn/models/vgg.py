@@ -9,13 +9,14 @@ from flax import nnx
 
 from jaxsnn.composite import SharedMembrane
 from jaxsnn.encoding import Direct, Encoding
-from jaxsnn.layers import Block, Conv, Linear
+from jaxsnn.layers import Block, Conv, Linear, Pooling
 from jaxsnn.models._parts import normalization, scaled
 from jaxsnn.network import Network
 from jaxsnn.neuron import LIF, Neuron, Readout
 from jaxsnn.normalization import Normalization
 
-# Channels of 3×3 convolutions; "P" pools 2×2, "GAP" over the whole map; then the hidden linear layers.
+# Channels of 3×3 convolutions; "P" pools 2×2, "M" takes the largest of 2×2, "GAP" averages over the whole
+# map; then the hidden linear layers.
 PLANS: dict[str, tuple[tuple[int | str, ...], tuple[int, ...]]] = {
     "vgg5": ((64, "P", 128, 128, "P"), (1024,)),
     "vgg9": ((64, 64, "P", 128, 128, "P", 256, 256, 256, "P"), (1024,)),
@@ -37,6 +38,7 @@ def vgg(
     neuron: Callable[[], Neuron] = LIF,
     norm: Callable[[int], Normalization] | None = None,
     norm_on: Literal["all", "conv"] = "all",
+    pooling: Pooling = "average",
     shared: Sequence[tuple[int, int]] = (),
     encoding: Encoding = Direct(),
     kernel_init=None,
@@ -45,14 +47,14 @@ def vgg(
     dtype=None,
     rngs: nnx.Rngs,
 ) -> Network:
-    """A VGG: 3×3 convolutions with average pooling after the neurons, then linear layers and a readout.
+    """A VGG: 3×3 convolutions with pooling after the neurons, then linear layers and a readout.
 
     Kim and Panda (BNTT, 2021) for VGG5, VGG9 and VGG11; VGG16 is the usual one for small images, with one
     linear layer after global average pooling.
 
     **Arguments:**
 
-    - `plan`: "vgg5", "vgg9", "vgg11", "vgg16", or (channels with "P" and "GAP", hidden linear sizes).
+    - `plan`: "vgg5", "vgg9", "vgg11", "vgg16", or (channels with "P", "M" and "GAP", hidden linear sizes).
     - `image_size`, `in_channels`, `classes`: 28 and 1 for MNIST, 32 and 3 for CIFAR, 64 for Tiny ImageNet.
     - `width`: factor on every hidden channel and unit count, positive.
     - `neuron`: makes one layer of neurons, e.g. `partial(LIF, leak=0.95)`; `ReLU` makes the ANN twin, which
@@ -60,6 +62,7 @@ def vgg(
     - `norm`: makes a normalisation from a channel count, e.g. `partial(BNTT, timesteps=20)`; it follows every
       convolution and hidden linear layer, or, with `norm_on="conv"`, convolutions alone. `TdBN` takes the
       neurons' threshold, unless a `partial` names one.
+    - `pooling`: what "P" does, "average" or "max"; "M" is always max, and "GAP" the average.
     - `shared`: convolutions that share a membrane, as pairs (first, last) counted from 1, e.g.
       `[(3, 4), (5, 7)]`; see [`jaxsnn.composite.SharedMembrane`][].
     - `encoding`: direct or Poisson. `kernel_init`: Xavier-uniform with gain 2 by default.
@@ -75,6 +78,15 @@ def vgg(
     if norm_on not in ("all", "conv"):
         raise ValueError(f"norm_on must be 'all' or 'conv', got {norm_on!r}.")
     features, hidden = plan
+    unknown = [item for item in features if isinstance(item, str) and item not in ("P", "M", "GAP")]
+    if unknown:
+        raise ValueError(f"a plan's poolings are 'P', 'M' and 'GAP', got {unknown[0]!r}.")
+    for before, item in zip((None, *features), features, strict=False):
+        if isinstance(item, str) and (before is None or isinstance(before, str)):
+            raise ValueError(
+                f"{item!r} of a plan pools a convolution's map, and before it comes {before!r}; put channels "
+                "there."
+            )
     options: dict[str, Any] = {
         "kernel_init": kernel_init,
         "use_bias": use_bias,
@@ -94,12 +106,14 @@ def vgg(
         if isinstance(item, str):
             continue
         following = features[index + 1] if index + 1 < len(features) else None
-        pool = {"P": 2, "GAP": side}.get(following, 1) if isinstance(following, str) else 1
+        pool = {"P": 2, "M": 2, "GAP": side}[following] if isinstance(following, str) else 1
+        kind: Pooling = {"M": "max", "GAP": "average"}.get(str(following), pooling)  # type: ignore[assignment]
         if pool > 1 and side // pool == 0:
             raise ValueError(f"an image of {image_size} pixels is too small for this network's poolings.")
         out = scaled(item, width)
         name = f"conv{len(blocks) + 1}"
-        blocks.append(Block(name, Conv(channels, out, **options), **after(out), pool=pool))
+        conv = Conv(channels, out, **options)
+        blocks.append(Block(name, conv, **after(out), pool=pool, pooling=kind))
         side, channels = side // pool, out
     units = side * side * channels
     linear: list[Any] = []

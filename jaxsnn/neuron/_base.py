@@ -19,12 +19,24 @@ class Reset(enum.Enum):
     SUBTRACT = "subtract"
     NONE = "none"
 
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise ValueError(_unknown("reset", cls, value))
+
 
 class Integration(enum.Enum):
     """How the current enters the potential. `SUM`: u = λ·u + I. `AVERAGE`: u = λ·u + (1 − λ)·I."""
 
     SUM = "sum"
     AVERAGE = "average"
+
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise ValueError(_unknown("integration", cls, value))
+
+
+def _unknown(name: str, words: type[enum.Enum], value: object) -> str:
+    return f"{name} must be one of {', '.join(repr(word.value) for word in words)}, got {value!r}."
 
 
 class Neuron(nnx.Module):

@@ -33,6 +33,8 @@ def offender(values: Values, good: Any) -> Any:
     """The first of the values that is not good, or None; traced values are let through."""
     if isinstance(values, jax.core.Tracer):
         return None
+    if np.asarray(values).dtype.kind not in "biuf" and not isinstance(values, jax.Array):
+        raise ValueError(f"constants of neurons are numbers, got {values!r}.")
     array = np.asarray(values, np.float64)
     wrong = array[~(np.isfinite(array) & good(array))]
     return wrong.ravel()[0] if wrong.size else None

@@ -37,7 +37,12 @@ def run_digits(folder, *bindings):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
+    """In two pieces; [`test_the_operative_config_gives_the_same_bits`][] runs in one."""
     folder = tmp_path_factory.mktemp("digits")
+    paused = experiments(*digits(folder), "--minutes", 0.001)
+    assert paused.returncode == __main__.PAUSED, paused.stderr
+    assert "the same command goes on" in paused.stderr
+    assert not (folder / "result.json").exists()
     process = run_digits(folder)
     assert process.returncode == 0, process.stderr
     return folder, process.stdout

@@ -20,17 +20,18 @@ from tests.hostile.invariant import TALLY
 KILLS = int(os.environ.get("HOSTILE_KILLS", "50"))
 """How often trainings and evaluations are killed in the long run."""
 
-TRAIN = """
-import sys
-from jaxsnn.learning.training import TrainConfig, fit
-from tests.jaxsnn.small_runs import dense, few_digits, weights
-
-network = dense()
-config = TrainConfig(epochs=12, timesteps=1, batch_size=16, seed=3)
-print("begun", flush=True)
-fit(network, few_digits(), config, checkpoint_dir=sys.argv[1])
-print(weights(network), flush=True)
+MAIN_JOB = """
+seed = 3
+digits.seeds = (%seed,)
+digits.draws = 1
+digits.conventions = "corrected"
+digits.chips = {"SpikeFlow": @Chip(), "SATA": @Accelerator()}
+load.name = "digits"
+digits_convnet.width = 2
+TrainConfig.epochs = 6
+TrainConfig.timesteps = 2
 """
+"""The main job, small: its folder, its checkpoints and its report are those of any run."""
 
 
 WRITE = """
@@ -109,87 +110,92 @@ def test_a_full_disk_leaves_the_result_before(tmp_path, monkeypatch, seed):
     TALLY["full disks"]["right"] += 1
 
 
-@pytest.mark.long
-def test_a_training_killed_at_random_moments_ends_in_the_same_bits(tmp_path):
-    def start(folder):
-        return subprocess.Popen(
-            [sys.executable, "-c", TRAIN, str(folder)],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        )
+def started(*words):
+    """A command of the experiments, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
 
+
+def told(folder):
+    """What a result says, but for how long it took and how often it was interrupted."""
+    numbers = json.loads((folder / "result.json").read_text())["numbers"]
+    assert (folder / "report.html").read_text().rstrip().endswith("</html>")
+    numbers.pop("resumed_epochs", None)
+    for epoch in numbers.get("training", ()):
+        epoch.pop("images_per_second")
+    return json.dumps(numbers, sort_keys=True)
+
+
+def undisturbed(start, folder):
+    """A run that nobody kills: its seconds once everything is compiled, and what it tells."""
+    start(folder / "first").communicate()
     began = time.monotonic()
-    whole, _ = start(tmp_path / "whole").communicate()
-    seconds = time.monotonic() - began
-    assert whole.startswith("begun")
+    process = start(folder / "whole")
+    said = process.communicate()
+    assert process.returncode == 0, said
+    return time.monotonic() - began, told(folder / "whole")
+
+
+@pytest.mark.long
+def test_a_main_job_killed_at_random_moments_ends_in_the_same_bits(tmp_path):
+    config = tmp_path / "small.gin"
+    config.write_text(MAIN_JOB)
+
+    def start(folder):
+        return started("run", "digits", "--config", config, "--out", folder)
+
+    seconds, expected = undisturbed(start, tmp_path)
     random, kills, run = np.random.default_rng(0), 0, 0
     while kills < KILLS:
-        folder = tmp_path / f"killed{run}"
+        folder, before = tmp_path / f"killed{run}", kills
         run += 1
-        printed = ""
-        while printed.count("\n") != 2:
+        while not (folder / "result.json").exists():
             process = start(folder)
             # The last of a run's starts may live; so every run ends.
             wait = seconds * random.uniform(0.1, 1.3) if kills < KILLS else None
             try:
-                printed, _ = process.communicate(timeout=wait)
-                assert process.returncode == 0
+                said = process.communicate(timeout=wait)
+                assert process.returncode == 0, said
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
                 kills += 1
-                TALLY["killed trainings"]["killed"] += 1
-        assert printed == whole
-        TALLY["killed trainings"]["right"] += 1
+        assert told(folder) == expected
         assert not list(folder.glob("**/.writing-*"))
+        TALLY["killed main jobs"]["right"] += kills - before
 
 
 @pytest.mark.long
 def test_an_evaluation_killed_at_random_moments_leaves_nothing_half_written(tmp_path):
-    random = np.random.default_rng(0)
-
     def start(folder):
         words = ["evaluate", "--network", "mlp", "--data", "digits", "--epochs", "1", "--chip", "spikeflow"]
-        words += ["--draws", "1", "--timesteps", "2", "--out", folder]
-        return subprocess.Popen(
-            [sys.executable, "-m", "experiments", *map(str, words)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        )
+        return started(*words, "--draws", "1", "--timesteps", "2", "--out", folder)
 
-    def told(folder):
-        result = json.loads((folder / "result.json").read_text())
-        assert (folder / "report.html").read_text().rstrip().endswith("</html>")
-        return json.dumps(result["numbers"], sort_keys=True)
-
-    start(tmp_path / "first").communicate()  # Compiles, and keeps what it compiled.
-    began = time.monotonic()
-    whole = start(tmp_path / "whole")
-    said = whole.communicate()
-    assert whole.returncode == 0, said
-    seconds, expected = time.monotonic() - began, told(tmp_path / "whole")
-    folder, kills = tmp_path / "killed", 0
+    seconds, expected = undisturbed(start, tmp_path)
+    random, folder, kills = np.random.default_rng(0), tmp_path / "killed", 0
     while kills < KILLS:
-        process = start(folder)
+        process, killed = start(folder), False
         try:
             # Mostly near the end, where files are written.
-            process.communicate(timeout=seconds * (1 - random.beta(1, 4)))
-            assert process.returncode == 0
+            said = process.communicate(timeout=seconds * (1 - random.beta(1, 4)))
+            assert process.returncode == 0, said
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
-            kills += 1
-        if folder.exists() and (folder / "result.json").exists():
+            killed = True
+        kills += killed
+        if (folder / "result.json").exists():
             assert told(folder) == expected
-            TALLY["killed evaluations"]["right"] += 1
             shutil.rmtree(folder)
         else:
             assert not folder.exists() or not [p for p in folder.iterdir() if not p.name.startswith(".")]
-            TALLY["killed evaluations"]["nothing"] += 1
-    assert not (folder / "result.json").exists()
+        TALLY["killed evaluations"]["right"] += killed
     process = start(folder)
-    process.communicate()
+    said = process.communicate()
+    assert process.returncode == 0, said
     assert told(folder) == expected

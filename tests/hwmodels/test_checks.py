@@ -1,10 +1,12 @@
 """Run-time checks: refused at once, at the edge of our programs, and within anyone else's."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import pytest
 
-from hwmodels.checks import Range, at_edge, error_if, guard, jit_with_checks
+from hwmodels.checks import Range, at_edge, error_if, guard, jit_with_checks, say_if
 
 SAID = "the mass {m} must be zero or more"
 
@@ -78,6 +80,29 @@ def test_only_the_edge_is_without_a_callback(tmp_path):
     assert _stored(lambda: jax.jit(lambda mass: 7 * root(mass))(GOOD), tmp_path) == stored
 
 
+def _warn(count):
+    warnings.warn(f"{count} masses are large", stacklevel=2)
+
+
+@pytest.mark.parametrize("edge", [at_edge, jit_with_checks])
+def test_what_is_said_at_the_edge_is_said_once(edge):
+    def weighed(mass):
+        count = jnp.sum(mass > 3)
+        say_if(count > 0, _warn, count)
+        return root(mass)
+
+    program = edge(weighed)
+    with pytest.warns(UserWarning, match="1 masses are large") as said:
+        assert program(GOOD) == 3
+    assert len(said) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert program(GOOD / 2) == root(GOOD / 2)
+    # What is wrong beside it is refused.
+    with pytest.warns(UserWarning, match="1 masses"), pytest.raises(Exception, match="the mass"):
+        program(jnp.array([-1.0, 4.0]))
+
+
 def _stored(run, folder):
     from jaxsnn.compilation import remember_compiled
 
@@ -92,7 +117,7 @@ def _stored(run, folder):
     try:
         assert remember_compiled(folder) == folder
         jax.block_until_ready(run())
-        return {path.name for path in folder.iterdir() if path.name.startswith("jit_program")}
+        return {path.name for path in folder.iterdir() if "lambda" in path.name}
     finally:
         for name, value in before.items():
             jax.config.update(name, value)

@@ -62,6 +62,7 @@ def test_rates_and_timesteps_are_the_leaves():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"bias": "no"}, "bias must be True or False, got 'no'"),
         ({"height": 8.5}, "height must be at least 1 and a whole number, got 8.5"),
         ({"out_channels": True}, "out_channels must be at least 1 and a whole number"),
         ({"kernel": 2.5}, "kernel must be an int or a pair of ints, got 2.5"),
@@ -103,3 +104,8 @@ def test_layers_follow_one_another():
             after(wrong)
         with pytest.raises(ValueError, match=message):
             after(dataclasses.replace(wrong, source="a"))
+
+
+def test_a_workload_is_made_of_layers(as_users_run):
+    with pytest.raises(TypeError, match="a workload is made of Layers, got 'conv'"):
+        Workload(("conv",), 1)

@@ -9,10 +9,12 @@ import pytest
 from flax import nnx
 
 from hwmodels import sata, spikeflow
+from hwmodels.flops import estimated_energy
 from jaxsnn.attention import SpikingAttention, attend
-from jaxsnn.codesign import to_workload
+from jaxsnn.codesign import EnergyPenalty, to_workload, workload_of
 from jaxsnn.codesign.attention import attention_energy_j, attention_workloads
-from jaxsnn.codesign.evaluate import _on_chip
+from jaxsnn.codesign.evaluate import _estimated_j, _on_chip
+from jaxsnn.codesign.workload import inference_energy_j
 from jaxsnn.data.datasets import load
 from jaxsnn.layers import Block, Conv
 from jaxsnn.learning.evaluation import Evaluation
@@ -85,7 +87,14 @@ def test_the_transformer_says_what_it_asks_of_a_chip(run):
     assert (last.source, last.shortcut, last.attention.key) == ("value1", "embed2", "key1")
     assert [layer.name for layer in record if layer.attention] == ["projection1"]
     assert all(0 < float(layer.spike_rate) < 1 for layer in record if layer.spiking)
-    workload = to_workload(record, 3)
+    with pytest.raises(
+        ValueError, match="'projection1' comes after products of spikes with spikes, which no"
+    ):
+        to_workload(record, 3)
+    with pytest.raises(ValueError, match="'projection1' comes after products"):
+        workload_of(run[0], (8, 8, 1), 3)
+    rates = {layer.name: float(layer.input_rate) for layer in record}
+    workload = workload_of(run[0], (8, 8, 1), 3, rates, attention="apart")
     for chip in (sata.Accelerator(), spikeflow.Chip()):
         energies = chip.cost(workload).energy_by_layer_j
         assert set(energies) == set(by_name)
@@ -134,7 +143,8 @@ def test_products_are_in_a_digital_chips_cost_and_beside_a_crossbar_chips(run, c
     one = Evaluation(0.9, 0.1, record, np.zeros(3, np.int32))
     found = _on_chip("chip", chip, [one], [[one]], 3, 1, "corrected")
     products = attention_energy_j(record, 3)
-    layers = chip.cost(to_workload(record, 3))
+    layers = chip.cost(to_workload(record, 3, attention="apart"))
+    assert float(inference_energy_j(record, 3, chip)) == pytest.approx(found.energy_j, rel=1e-6)
     if crossbars:
         assert found.energy_j == float(layers.energy_j)
         assert found.beside_j == pytest.approx(products)
@@ -148,6 +158,30 @@ def test_products_are_in_a_digital_chips_cost_and_beside_a_crossbar_chips(run, c
     for parts in (found.cost.energy_by_layer_j, found.cost.energy_by_component_j):
         assert sum(map(float, parts.values())) == pytest.approx(found.energy_j, rel=1e-6)
     assert sum(map(float, found.cost.latency_by_layer_s.values())) == pytest.approx(found.latency_s, rel=1e-6)
+
+
+def test_a_penalty_sees_the_products(run):
+    """Its slope to the queries' rate is that of the scores, as energy is affine in it."""
+    record = run[3]
+    chip = sata.Accelerator()
+
+    def energy_nj(rate, priced=chip):
+        changed = tuple(
+            dataclasses.replace(layer, spike_rate=rate) if layer.name == "query1" else layer
+            for layer in record
+        )
+        return 1e9 * inference_energy_j(changed, 3.0, priced)
+
+    slope = float(energy_nj(0.6)) - float(energy_nj(0.4))
+    assert slope > 0
+    assert float(jax.grad(energy_nj)(0.5)) == pytest.approx(slope / 0.2, rel=1e-3)
+    assert energy_nj(0.6, spikeflow.Chip()) == energy_nj(0.4, spikeflow.Chip())
+    penalty = EnergyPenalty(1.0, 1e-9, entropy=0.1, temperature=0.1, chip=chip)
+    outputs = jnp.zeros((1, 1, 10))  # One timestep is all that there is.
+    assert float(penalty(outputs, record, None)) == pytest.approx(
+        float(1e9 * inference_energy_j(record, 1, chip)), rel=1e-5
+    )
+    assert _estimated_j(record, 3) > float(estimated_energy(to_workload(record, 3, attention="apart")))
 
 
 def block(name, inputs=8, outputs=8, **options):

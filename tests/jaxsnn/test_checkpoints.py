@@ -276,6 +276,17 @@ def test_a_checkpoint_of_another_format_is_refused(finished, tmp_path):
             read()
 
 
+def test_files_stay_below_16_mebibytes_and_give_the_arrays_back(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {"one": rng.standard_normal((3000, 1500)), "many": [rng.standard_normal(300_000)] * 9}
+    checkpoints = Checkpoints(tmp_path, {})
+    checkpoints.save("last", arrays, {})
+    sizes = [path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()]
+    assert sum(sizes) > 16 * 2**20 > max(sizes)
+    found, _ = checkpoints.restore("last", arrays)
+    jax.tree.map(np.testing.assert_array_equal, found, arrays)
+
+
 @pytest.mark.parametrize("damage", ["a digit", "a key", "no seal"])
 def test_what_is_written_beside_the_arrays_is_sealed(tmp_path, damage):
     """Found by tests/hostile: a flipped digit of the epoch was believed, a flipped key a KeyError."""

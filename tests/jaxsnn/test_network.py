@@ -274,6 +274,12 @@ def test_groups_dilation_and_named_padding(options, padding):
     assert tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, k, d, s in sides) == expected.shape[1:3]
 
 
+def convolved(sides, kernel, channels=1, **options):
+    conv = Conv(channels, 1, kernel, padding=0, rngs=nnx.Rngs(0), **options)
+    shape = (1, *sides, channels) if len(sides) > 1 else (1, *sides)
+    return Network([Block("c", conv, LIF())])(jnp.zeros(shape), timesteps=1)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -289,10 +295,28 @@ def test_groups_dilation_and_named_padding(options, padding):
         (lambda: Network([LIF()]), "made of Blocks, got LIF; neurons without weights are Neurons"),
         (lambda: Conv(4, 6, groups=3, rngs=nnx.Rngs(0)), "groups must divide the 4 input"),
         (lambda: Conv(1, 1, stride=2, padding="same", rngs=nnx.Rngs(0)), "at stride 1 only"),
+        (lambda: LIF(reset="soft"), "reset must be one of 'zero', 'subtract', 'none', got 'soft'"),
+        (lambda: LIF(integration="mean"), "integration must be one of 'sum', 'average', got 'mean'"),
+        (lambda: LIF(threshold="1"), "constants of neurons are numbers, got '1'"),
+        (
+            lambda: Network([Block("c", Linear(2, 3, rngs=nnx.Rngs(0)), LIF(leak=np.full(2, 0.5)))])(
+                jnp.zeros((1, 2)), timesteps=1
+            ),
+            r"'c': its neurons do not fit its outputs of shape \(3,\); constants are one for all",
+        ),
         (lambda: Conv(1, 1, (3, 3, 3), rngs=nnx.Rngs(0)), "kernel must be an int or a pair"),
+        (
+            lambda: convolved((3, 3), 5),
+            r"'c': a kernel that spans 5 × 5 is larger than the padded map of 3 × 3",
+        ),
+        (lambda: convolved((4, 9), 2, dilation=(4, 1)), "'c': a kernel that spans 5 × 2 is larger than"),
+        (
+            lambda: convolved((2,), 1, channels=2),
+            r"'c': a convolution of 2 input .* got maps of shape \(2,\)",
+        ),
     ],
 )
-def test_mistakes_are_named(call, message):
+def test_mistakes_are_named(call, message, as_users_run):
     with pytest.raises(ValueError, match=message):
         call()
 

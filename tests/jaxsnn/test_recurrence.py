@@ -1,13 +1,20 @@
 """Recurrent layers: the equation, the gradient, records, chunks, exits, and chips."""
 
+import dataclasses
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from hwmodels import spikeflow
+from hwmodels import sata, spikeflow
 from hwmodels.crossbar import Crossbar, deploy
+from hwmodels.sata.activity import layer_activity
+from hwmodels.sata.conventions import CORRECTIONS
+from hwmodels.spikeflow.placement import place
+from hwmodels.workload import Workload
 from jaxsnn.codesign.program import program
 from jaxsnn.codesign.workload import to_workload, workload_of
 from jaxsnn.encoding import Direct, Frames
@@ -117,6 +124,49 @@ def test_recurrent_weights_are_layers_of_a_chip():
         for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(on_chip), strict=True)
     ]
     assert changed == [True] * 3
+
+
+def test_recurrent_costs_are_those_of_a_count_by_hand():
+    """Rows, the activity of the step before, the addition of both currents and the way that they take."""
+    net, x = network(), np.asarray(X)
+    _, record = outputs(net, jnp.asarray(X))
+    block, back = net.layers[0].block, np.asarray(net.layers[0].recurrent.kernel[...])
+    potential, fired = np.zeros((x.shape[1], 5)), np.zeros((x.shape[1], 5))
+    before = []
+    for current in x @ np.asarray(block.synapse.kernel[...]):
+        before.append(fired)
+        potential = block.neuron.leak * potential + current + fired @ back
+        fired = (potential > block.neuron.threshold).astype(float)
+        potential = np.where(fired, 0, potential)
+    assert 0 < np.mean(before) < 1
+    np.testing.assert_allclose(record[1].input_rate, np.mean(before), rtol=1e-6)
+    hidden, recurrent, _ = layers = to_workload(record, T).layers
+    assert (recurrent.source, recurrent.spiking, hidden.shortcut) == ("hidden", False, "hidden_recurrent")
+    chip = spikeflow.Chip(crossbar_rows=4, crossbar_columns=4, mux_ratio=4, partition="flatten")
+    placed = place(Workload(layers, T), chip).layers[1]
+    assert (placed.row_blocks, placed.column_blocks) == (2, 2)  # 5 rows, 5 columns.
+    alone = tuple(
+        dataclasses.replace(layer, residual_add=False, shortcut=None) if layer is hidden else layer
+        for layer in layers
+    )
+    # Not added up, V would be taken for another projection, and the rest is the same.
+    both, apart = (chip.cost(Workload(each, T)).energy_by_component_j for each in (layers, alone))
+    assert both["accumulator"] - apart["accumulator"] == pytest.approx(5 * T * chip.components.adder_16_bit_j)
+    assert {name for name in both if both[name] != apart[name]} <= {"accumulator", "noc"}
+    counts, less = (
+        layer_activity(each[0], T, sata.Accelerator(), frozenset(CORRECTIONS)) for each in (layers, alone)
+    )
+    assert counts["additions"] - less["additions"] == 5 * T
+
+
+def test_kernels_that_no_cost_model_knows_are_refused_by_name():
+    for options in ({"groups": 2}, {"dilation": 2}):
+        conv = Conv(2, 2, padding=2, rngs=nnx.Rngs(0), **options)
+        inputs = 2 * math.prod(10 - 2 * step for step in conv.dilation)
+        last = Linear(inputs, 2, rngs=nnx.Rngs(0))
+        net = Network([Block("odd", conv, LIF()), Block("out", last, LIF())])
+        with pytest.raises(ValueError, match=r"'odd' has . groups and dilation .*dense kernels alone"):
+            workload_of(net, (6, 6, 2), 2)
 
 
 def test_converters_of_recurrent_weights_are_calibrated_on_all_timesteps():

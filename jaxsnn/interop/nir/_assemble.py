@@ -205,7 +205,8 @@ def _blocks(
             back_name = recurrent.get(left[0])
             neuron = parts[left.pop(0)]
         pool = 1
-        if left and isinstance(parts[left[0]], Pool) and parts[left[0]].plain:
+        following = parts[left[0]] if left else None
+        if isinstance(following, Pool) and following.plain and following.kind == "mean":
             pool = parts[left.pop(0)].kernel[0]
         block = Block(name, part, neuron, pool=pool)
         if back_name is None:

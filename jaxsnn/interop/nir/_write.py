@@ -120,12 +120,15 @@ class _Writer:
 
     def _block(self, block: Block) -> None:
         self._synapse(block.name, block.synapse, self._factor(block.neuron))
+        self._pool(block, first=True)
         self._neuron(f"{block.name}_neuron", block.neuron, block.name)
         self._pool(block)
 
-    def _pool(self, block: Block) -> None:
-        if block.pool > 1:
-            self._operation(f"{block.name}_pool", Pool(block.pool))
+    def _pool(self, block: Block, *, first: bool = False) -> None:
+        """A block's pooling, where it comes `first`, before the neurons, or after them."""
+        if block.pool > 1 and block.pool_first == first:
+            kind: Literal["mean", "max"] = "max" if block.pooling == "max" else "mean"
+            self._operation(f"{block.name}_pool", Pool(block.pool, kind=kind))
 
     def _settled(self, name: str) -> None:
         """Sums of patches must have come to weights, which divide them."""
@@ -140,6 +143,7 @@ class _Writer:
         # A bias that acts from the first timestep on goes to the input's weights: no reader mistakes it.
         early = layer.recurrent.bias is not None and layer.bias_at_start
         self._synapse(block.name, block.synapse, factor, more=layer.recurrent.bias if early else None)
+        self._pool(block, first=True)
         self._neuron(f"{block.name}_neuron", block.neuron, block.name)
         neuron, shape = self.at, self.shape
         self._synapse(f"{block.name}_recurrent", layer.recurrent, factor, bias=not early)
@@ -165,6 +169,11 @@ class _Writer:
                 f"layer {layer.second.name!r}: its shortcut has shape {self.shape} and not {after}."
             )
         self.at = [*summed, *self.at]
+        if layer.second.pool > 1 and layer.second.pool_first:
+            raise ValueError(
+                f"layer {layer.second.name!r}: a shortcut that is pooled along with the currents cannot be "
+                "written to NIR; pool after the neurons."
+            )
         self._neuron(f"{layer.second.name}_neuron", layer.second.neuron, layer.second.name)
         self._pool(layer.second)
 
@@ -308,7 +317,12 @@ class _Writer:
 
     def _operation(self, name: str, operation: Any) -> None:
         nir = self.nir
-        if isinstance(operation, Pool) and operation.kind != "max":
+        if isinstance(operation, Pool) and operation.kind == "max":
+            raise ValueError(
+                f"{name!r}: nir 1.0.8 has no node for max pooling; train with pooling='average', or keep the "
+                "weights as safetensors."
+            )
+        if isinstance(operation, Pool):
             summed = operation.kind == "sum" or self.sums
             kind = nir.SumPool2d if summed else nir.AvgPool2d
             if summed and operation.kind == "mean":

@@ -14,7 +14,7 @@ from jaxsnn.data import datasets
 from jaxsnn.learning.training import TrainConfig
 
 FEW = (
-    'parity.rows=("table_1_mnist_surrogate", "dt_snn")',
+    'parity.rows=("table_1_mnist_surrogate", "dt_snn_*")',
     "surrogate/TrainConfig.epochs=1",
     "tdbn/TrainConfig.epochs=1",
     "Setting.images=64",
@@ -33,9 +33,9 @@ def test_rows_that_are_missing_are_made_once(tmp_path, capsys):
     result = json.loads((tmp_path / "result.json").read_text())
     rows = result["numbers"]["rows"]
     made = {name for name, row in rows.items() if row is not None}
-    assert made == {"table_1_mnist_surrogate", "dt_snn"}
-    assert set(rows["dt_snn"]["chips"]) == {"SATA", "SpikeFlow"}
-    for chip in rows["dt_snn"]["chips"].values():
+    assert made == {"table_1_mnist_surrogate", "dt_snn_digits"}
+    assert set(rows["dt_snn_digits"]["chips"]) == {"SATA", "SpikeFlow"}
+    for chip in rows["dt_snn_digits"]["chips"].values():
         energies = [each["energy_j"] for each in chip["exits"]]
         assert energies == sorted(energies, reverse=True)
         assert chip["energy_by_timesteps_j"] == sorted(chip["energy_by_timesteps_j"])

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from experiments.parity.ledger import Ledger, said
+from experiments.pieces import Paused
 
 
 @pytest.fixture
@@ -33,6 +34,14 @@ def test_a_finished_row_is_taken_from_its_file(tmp_path, counted):
     assert len(counted.calls) == 1
     record = json.loads((tmp_path / "one.json").read_text())
     assert {"inputs", "device", "commit", "date", "wall_time_s"} <= record.keys()
+
+
+def test_a_row_names_its_seed_and_its_machine(tmp_path, counted):
+    ledger(tmp_path, seed=7).row("one", {"images": 3}, counted)
+    record = json.loads((tmp_path / "one.json").read_text())
+    assert record["seed"] == 7
+    assert record["inputs"] == {"images": 3}
+    assert {"device", "commit", "wall_time_s", "date"} <= record.keys()
 
 
 def test_kept_rows_count_as_finished(tmp_path, counted):
@@ -62,6 +71,19 @@ def test_a_failure_leaves_no_row(tmp_path):
     with pytest.raises(RuntimeError):
         ledger(tmp_path).row("one", {}, fail)
     assert not list(tmp_path.glob("*.json"))
+
+
+def test_no_row_begins_where_there_is_no_time_and_finished_ones_are_there(tmp_path, counted):
+    def over():
+        raise Paused
+
+    (tmp_path / "kept").mkdir()
+    ledger(tmp_path / "kept").row("one", {}, counted)
+    late = ledger(tmp_path, tmp_path / "kept", begin=over)
+    assert late.row("one", {}, counted) == {"accuracy": 0.5}
+    with pytest.raises(Paused):
+        late.row("two", {}, counted)
+    assert len(counted.calls) == 1
 
 
 def test_rows_that_are_not_asked_for_are_named_as_missing(tmp_path, counted):

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from hwmodels.crossbar import (
@@ -10,6 +11,7 @@ from hwmodels.crossbar import (
     ReadNoise,
     TileProduct,
     Wires,
+    _transfer,
     deploy,
     effective_conductance,
     operating_point,
@@ -84,3 +86,38 @@ def test_a_second_call_compiles_nothing(function):
         assert compiled, "nothing was heard of a compilation"
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_known_tiles_that_march_need_no_elimination():
+    """In few lines, and the elimination is only there if a tile needs it."""
+    G, resistances = jnp.full((2, 64, 64), 2e-5, jnp.float32), jnp.asarray([1e3, 5, 10, 1e3], jnp.float32)
+    both, marched = (_transfer._solved.lower(G, resistances, only) for only in (False, True))
+    assert lines(marched) < 0.6 * lines(both) < 0.6 * 2000
+    saved = (G, resistances, *jax.eval_shape(lambda G: _flat(_transfer._solved(G, resistances, True)), G))
+    both, marched = (_transfer._derived.lower(saved, G, only) for only in (False, True))
+    assert lines(marched) < 0.6 * lines(both) < 0.6 * 2000
+
+
+def lines(lowered):
+    return lowered.as_text("hlo").count("\n")
+
+
+def _flat(solved):
+    found, saved = solved
+    return found, *saved
+
+
+@pytest.mark.parametrize("device", [2e-5, 0.0], ids=["conducts", "open"])
+def test_known_values_give_what_traced_ones_do(device):
+    G = jax.random.uniform(jax.random.key(1), (3, 6, 27), minval=5e-6, maxval=5e-5).at[:, 2, 4].set(device)
+    arguments = G, jax.tree.map(jnp.asarray, WIRES)
+
+    def value(G, wires):
+        found = effective_conductance(G, wires)
+        return jnp.sum(1e8 * found**2), found
+
+    known = jax.value_and_grad(value, (0, 1), has_aux=True)
+    for eager, traced in zip(
+        *(jax.tree.leaves(function(*arguments)) for function in (known, jax.jit(known))), strict=True
+    ):
+        np.testing.assert_allclose(eager, traced, rtol=1e-8)

@@ -342,3 +342,19 @@ def test_no_inputs_give_no_outputs(shape):
 def test_bad_input_is_refused(make, message):
     with pytest.raises(Exception, match=message):
         make()
+
+
+@pytest.mark.usefixtures("as_users_compile")
+def test_a_derivative_keeps_less_than_a_byte_of_each_current():
+    """The currents of all blocks are many times as much as the inputs that they are made of."""
+    kernel = jax.random.normal(KEY, (3, 3, 16, 16), jnp.float32)
+    (chip,) = program_all([kernel], Crossbar(8, 8), [KEY], solve=lambda G, wires: G)
+    product = TileProduct(chip, Converters(adc_bits=6))
+    maps = jax.ShapeDtypeStruct((16, 32, 32, 16), jnp.float32)
+
+    def total(product, x):
+        return jnp.sum(product.convolve(x, None, (1, 1), (1, 1)) ** 2)
+
+    compiled = jax.jit(jax.grad(total, 1)).lower(product, maps).compile()
+    blocks, _, currents = product.tiles.effective.shape
+    assert compiled.memory_analysis().temp_size_in_bytes < blocks * currents * 16 * 32 * 32

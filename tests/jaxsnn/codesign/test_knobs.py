@@ -22,6 +22,7 @@ from jaxsnn.neuron import LIF
 TABLE = Path(__file__).parents[3] / "docs" / "explanation" / "knobs.md"
 QUANTITIES = ("accuracy", "energy", "latency", "area")
 WORKLOAD = workload_of(vgg("vgg9", width=0.25, rngs=nnx.Rngs(0)), (32, 32, 3), 5, rates=0.15)
+BIASED = Workload([dataclasses.replace(layer, bias=True) for layer in WORKLOAD.layers], WORKLOAD.timesteps)
 ANN = Workload([dataclasses.replace(layer, analog_input=False) for layer in WORKLOAD.layers], timesteps=1)
 
 # Each knob turned once; after it, what must be set for it to act.
@@ -60,6 +61,7 @@ CHIP = {
     "calibration": ("column",),
     "full_scale": ("calibrated",),
     "partition": ("flatten",),
+    "bias": ("row",),
     "schedule": ("sequential",),
     "activity": ("dense",),
     "neuron": ("relu",),
@@ -138,7 +140,7 @@ def test_every_knob_moves_what_the_table_says_and_nothing_else(name, base, knobs
     for knob, (value, *needs) in knobs.items():
         start = dataclasses.replace(base, **(needs[0] if needs else {}))
         runs_once = knob == "neuron" or (needs and needs[0].get("neuron") == "relu")
-        workload = ANN if runs_once else WORKLOAD
+        workload = ANN if runs_once else BIASED if knob == "bias" else WORKLOAD
         if knob == "neuron":
             before, after = answers(start, WORKLOAD), answers(turned(start, knob, value), ANN)
         else:

@@ -145,6 +145,40 @@ def test_potentials_of_few_bits_cannot_be_folded():
         folded(network, program(network, IDEAL, KEY))
 
 
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_biases_in_a_row_reach_the_logits_once(calibrated):
+    """Software's on an ideal chip, as one matrix and tile by tile; scaled along with the weights by a chip's
+    wires; and they learn there."""
+    network = dense(use_bias=True)
+    for layer in network.layers:
+        shape = layer.synapse.bias[...].shape
+        layer.synapse.bias[...] = jax.random.normal(jax.random.key(len(shape)), shape, jnp.float32)
+    row = dataclasses.replace(IDEAL, bias="row")
+    scale = "calibrated" if calibrated else "worst-case"
+    fine = Converters(adc_bits=20, full_scale=scale, percentile=1.0)
+    expected, _ = network(IMAGES, timesteps=3)
+    matrix = program(network, row, KEY)
+    tiles = program(network, Analog(row, fine, fine), KEY, images=IMAGES, timesteps=3)
+    for chip in (matrix, tiles):
+        logits, record = chip(IMAGES, timesteps=3)
+        np.testing.assert_allclose(logits, expected, atol=2e-4)
+        assert all(layer.bias for layer in record)
+    if calibrated:
+        return
+    lossy = dataclasses.replace(row, wires=Wires(sense=1e4))
+    found = program(network, lossy, KEY).layers[0].synapse.bias[...]
+    assert np.all(np.abs(found) < np.abs(network.layers[0].synapse.bias[...]))
+    graph, bias, rest = nnx.split(network, nnx.PathContains("bias"), ...)
+
+    @jax.jit
+    @jax.grad
+    def slope(bias):
+        logits, _ = program(nnx.merge(graph, bias, rest, copy=True), lossy, KEY)(IMAGES[:2], timesteps=1)
+        return jnp.sum(logits**2)
+
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(slope(bias)))
+
+
 def facts(network, shape, timesteps=2, **options):
     return {layer.name: layer for layer in workload_of(network, shape, timesteps, **options).layers}
 

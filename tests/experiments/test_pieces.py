@@ -1,0 +1,64 @@
+"""When a run pauses, by a clock of the test's own."""
+
+import pytest
+
+from experiments import pieces
+from experiments.pieces import Paused, Piece
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 100.0
+
+        def monotonic(self):
+            return self.now
+
+    monkeypatch.setattr(pieces, "time", clock := Clock())
+    return clock
+
+
+def test_a_part_that_would_not_fit_is_not_begun(clock):
+    piece = Piece(minutes=10)
+    piece.mark()
+    for _ in range(3):
+        clock.now += 180
+        if clock.now - 100 < 540:
+            piece.saved()
+    with pytest.raises(Paused, match="the same command goes on"):
+        piece.saved()
+
+
+def test_the_longest_part_counts_and_what_lay_between_does_not(clock):
+    piece = Piece(minutes=10)
+    clock.now += 200
+    piece.mark()
+    clock.now += 100
+    piece.saved()
+    clock.now += 20
+    piece.saved()
+    clock.now += 200
+    with pytest.raises(Paused):
+        piece.saved()
+
+
+def test_work_of_unknown_length_begins_in_the_first_half(clock):
+    piece = Piece(minutes=1)
+    clock.now += 30
+    piece.before()
+    clock.now += 1
+    with pytest.raises(Paused):
+        piece.before()
+
+
+def test_without_a_limit_nothing_pauses(clock):
+    piece = Piece()
+    clock.now += 1e9
+    piece.saved()
+    piece.before()
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])
+def test_no_time_is_refused(minutes):
+    with pytest.raises(ValueError, match="positive number of minutes"):
+        Piece(minutes)

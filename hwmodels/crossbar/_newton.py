@@ -54,7 +54,7 @@ class _Precision(NamedTuple):
     finest: float
 
 
-_PRECISIONS = {"float32": _Precision(3e-7, 2e-5, 1e-4), "float64": _Precision(1e-9, 1e-9, 1e-6)}
+_PRECISIONS = {"float32": _Precision(3e-7, 3e-6, 1e-5), "float64": _Precision(1e-9, 1e-9, 1e-6)}
 
 
 class Solution(NamedTuple):
@@ -111,10 +111,10 @@ def linear_solve(
         if transposed:
             half = residual - row_lines.potential(above * residual)
             x = half - column_lines.potential(below * half)
-            return x, half + row_drop(above * x, resistances)
+            return x, x + row_drop(above * x, resistances) + column_lift(below * x, resistances)
         half = residual - above * row_lines.potential(residual)
         x = half - below * column_lines.potential(half)
-        return x, half + above * row_drop(x, resistances)
+        return x, x + above * row_drop(x, resistances) + below * column_lift(x, resistances)
 
     start_residual = source / scale
     size = norm(start_residual)
@@ -167,12 +167,16 @@ class _At(NamedTuple):
 
 
 class _State(NamedTuple):
-    """`current` has the last step in it, of which `error` is the size beside the greatest current."""
+    """`current` has the last step in it, of which `error` is the size beside the greatest current.
+
+    `length` is how much of it was taken: a short one may be no descent, for want of a better linear solution.
+    """
 
     step: Array
     at: _At
     current: Field
     error: Float[Array, " vectors"]
+    length: Float[Array, " vectors"]
     active: Bool[Array, " vectors"]
 
 
@@ -196,8 +200,9 @@ def solve(
         here, active = state.at, state.active
         found = here.found
         source = jnp.where(active, found.above * here.rise - found.below * here.lift, 0)
-        forcing = jnp.clip(_FORCING * state.error, precision.finest, _COARSEST)
-        change, left = linear_solve(found.above, found.below, resistances, source, forcing)
+        goal = jnp.minimum(_FORCING * state.error, _COARSEST * state.length)
+        goal = jnp.maximum(goal, precision.finest)
+        change, left = linear_solve(found.above, found.below, resistances, source, goal)
         current = found.current + change
         # A direction that is none must not be taken for a small step.
         far = _greatest(change) / jnp.maximum(_greatest(current), jnp.finfo(G.dtype).tiny)
@@ -206,12 +211,13 @@ def solve(
         goes_on = active & ~last
         above = jnp.where(goes_on, here.rise - row_drop(change, resistances), 0)
         below = jnp.where(goes_on, here.lift + column_lift(change, resistances), 0)
-        reached = _search(cell, at, here, (above, below), goes_on, far <= _NEAR)
+        reached, length = _search(cell, at, here, (above, below), goes_on, far <= _NEAR)
         return _State(
             step=state.step + 1,
             at=reached,
             current=jnp.where(active, current, state.current),
             error=jnp.where(active, far, state.error),
+            length=length,
             active=goes_on,
         )
 
@@ -221,6 +227,7 @@ def solve(
         at=_At(zero, zero, cell.slopes(G, zero, zero), zero + volts, zero),
         current=zero,
         error=jnp.full(vectors, jnp.inf, G.dtype),
+        length=jnp.ones(vectors, G.dtype),
         active=jnp.ones(vectors, bool),
     )
     end = jax.lax.while_loop(unsolved, iterate, start)
@@ -271,4 +278,5 @@ def _search(cell, at, here, step, active, near):
 
     ones = jnp.ones_like(above)
     start = (0, ones[0, 0], ones, 0 * ones, ones, here, active)
-    return jax.lax.while_loop(searching, search, start)[-2]
+    _, length, *_, there, _ = jax.lax.while_loop(searching, search, start)
+    return there, length

@@ -259,7 +259,10 @@ def test_bad_input_is_refused(as_users_run, G, V, cell, message):
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=20)
 def test_float32_keeps_five_digits_where_steep_currents_cancel(seed):
-    """Beside float64, for the same numbers: signed voltages up to eighty times v0, wires that take most."""
+    """Beside float64, for the same numbers: signed voltages up to eighty times v0, wires that take most.
+
+    Not a law: of 200 seeds, five came to between 1e-5 and 4e-5 and one was refused in float32.
+    """
     rng = np.random.default_rng(seed)
     cell = Sinh(10 ** rng.uniform(-1.6, -0.7))
     low, high = [(5e-6, 5e-5), (1e-6, 1e-4)][rng.integers(2)]

@@ -22,7 +22,7 @@ if jax.config.jax_compilation_cache_dir is None:
     jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
-MOST_MAPPINGS = 25_000
+MOST_MAPPINGS = 40_000
 
 install_import_hook(["jaxsnn", "hwmodels"], "beartype.beartype")
 

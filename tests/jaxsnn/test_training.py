@@ -26,7 +26,9 @@ from tests.jaxsnn.small_runs import dense, few_digits, network, weights
 SHORT = TrainConfig(epochs=3, timesteps=2, batch_size=32, decay_at=(0.4,))
 
 
+@pytest.mark.long
 def test_digits_are_learnt():
+    """As CI's main job does."""
     data = load("digits")
     net = digits_convnet(rngs=nnx.Rngs(1))
     result = fit(net, data, TrainConfig(epochs=10, seed=1))

@@ -1,5 +1,6 @@
 """Rows beside what the papers print: paper, ours, difference, verdict, and why."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -82,8 +83,14 @@ def studied(rows: Rows) -> list[tuple[Mapping[str, Any], targets.Drop]]:
 
 
 def under(row: Mapping[str, Any], reading: str) -> float | None:
-    """Δ of a row of the readings; None for a reading that it was not tried with."""
-    return drop(row["software"], row["hardware"][reading]) if reading in row["hardware"] else None
+    """Δ of a row of the readings; None for a reading that it was not tried with.
+
+    Where thresholds are found anew, networks that were not converted stay as they are.
+    """
+    tried = row["hardware"]
+    if reading not in tried:
+        reading = dataclasses.replace(READINGS[reading], thresholds="software").label
+    return drop(row["software"], tried[reading]) if reading in tried else None
 
 
 def readings_table(rows: Rows) -> Table:

@@ -100,6 +100,7 @@ def test_readings_stand_beside_the_rows_that_they_were_tried_on():
     assert by_reading["ideal"] == ["89.9%", "0 of 1"]
     assert by_reading[SHOWN] == ["0.3%", "1 of 1"]
     assert by_reading["tile max"] == ["–", "0 of 0"]
+    assert by_reading["ideal, thresholds found on the chip"] == by_reading["ideal"]
 
 
 def test_markdown_keeps_every_cell():

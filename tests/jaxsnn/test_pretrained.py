@@ -92,7 +92,7 @@ def test_every_network_of_the_zoo_loads_and_is_small():
         assert {"software_accuracy", "chips", "timesteps", "seed", "recipes"} <= said.keys()
 
 
-@pytest.mark.parametrize("name", ["digits", "digits-on-chip"])
+@pytest.mark.parametrize("name", [pytest.param("digits", marks=pytest.mark.long), "digits-on-chip"])
 def test_facts_are_what_the_network_does(name):
     said = jaxsnn.zoo_facts()[name]
     report = evaluate(

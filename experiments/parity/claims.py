@@ -12,6 +12,9 @@ from hwmodels.sata.workloads import vgg9
 from hwmodels.spikeflow.studies import neuron_area_share
 from jaxsnn.codesign.table import Table
 
+_SAME = 0.05
+"""Losses that are nearer to each other are one, given the spread between chips."""
+
 Rows = Mapping[str, Mapping[str, Any] | None]
 
 
@@ -63,11 +66,11 @@ def claims(rows: Rows, shown: str) -> list[Claim]:
     def timesteps() -> tuple[bool, str]:
         found = course("surrogate")
         values = list(found.values())
-        return values[-1] > values[0], _listed(found)
+        return values[-1] > values[0] + _SAME, _listed(found)
 
     def flat() -> tuple[bool, str]:
         found = course("conversion")
-        return max(found.values()) - min(found.values()) < 0.05, _listed(found)
+        return max(found.values()) - min(found.values()) < _SAME, _listed(found)
 
     def smaller() -> tuple[bool, str]:
         found = {

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from experiments.parity.robustness import drop
-from experiments.parity.tables import improvements, loss
+from experiments.parity.tables import exiting_early, improvements, loss
 from experiments.parity.targets import WORKS
 from hwmodels import sata
 from hwmodels.sata import studies
@@ -103,13 +103,12 @@ def claims(rows: Rows, shown: str) -> list[Claim]:
         return min(shares.values()) > 0.11, _listed(shares)
 
     def early() -> tuple[bool, str]:
-        found = {name: row for name, row in rows.items() if name.startswith("dt_snn_") and row is not None}
+        found = exiting_early(rows)
         if not found:
             raise _NotRunError("dt_snn")
         holds, texts = True, []
-        for name, row in found.items():
+        for data, row in found.items():
             full, chosen = row["accuracy_by_timesteps"], row["chosen"]
-            data = name.removeprefix("dt_snn_")
             if chosen is None:
                 holds = False
                 texts.append(f"{data}: no threshold keeps the {full[-1]:.2%} of all timesteps")

@@ -108,22 +108,12 @@ def _tables(rows: Any, plan: Robustness, notes: dict[str, str], judged: Any) -> 
         tables.readings_table(rows),
         tables.ablation_table(rows),
         tables.table_2_of_perspective(),
-        *(tables.dt_snn_table(name, row) for name, row in _early(rows).items()),
+        *(tables.dt_snn_table(name, row) for name, row in tables.exiting_early(rows).items()),
         tables.weight_encoding_table(rows["figure_6b"]) if rows.get("figure_6b") else None,
         tables.lab_table(rows),
         tables.cost_table(),
     ]
     return [table for table in found if table is not None]
-
-
-def _early(rows: Any) -> dict[str, Any]:
-    """The rows of DT-SNN that are there, by data set."""
-    start = "dt_snn_"
-    return {
-        name.removeprefix(start): row
-        for name, row in rows.items()
-        if name.startswith(start) and row is not None
-    }
 
 
 def _figures(rows: Any, plan: Robustness) -> dict[str, Any]:
@@ -157,7 +147,7 @@ def _figures(rows: Any, plan: Robustness) -> dict[str, Any]:
         }
         columns = [f"{paper.method}, {paper.data}, {paper.rows}×{paper.rows}" for _, paper in study]
         found["readings"] = figures.readings_figure(columns, losses)
-    for name, row in _early(rows).items():
+    for name, row in tables.exiting_early(rows).items():
         found[f"DT-SNN_{name}"] = figures.early_exit_figure(row)
     if (row := rows.get("figure_6b")) is not None:
         found["figure_6b"] = figures.weight_encoding_figure(

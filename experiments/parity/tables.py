@@ -224,6 +224,16 @@ def cost_table() -> Table:
     return Table("Costs: every printed number", columns, rows)
 
 
+def exiting_early(rows: Rows) -> dict[str, Mapping[str, Any]]:
+    """The measured rows of DT-SNN, by data set."""
+    start = "dt_snn_"
+    return {
+        name.removeprefix(start): row
+        for name, row in rows.items()
+        if name.startswith(start) and row is not None
+    }
+
+
 def dt_snn_table(name: str, row: Mapping[str, Any]) -> Table:
     cells = []
     for chip, costs in row["chips"].items():

@@ -122,6 +122,8 @@ def list_experiments(console: Console) -> None:
 
 
 def run_experiment(options: argparse.Namespace, console: Console) -> None:
+    if options.fresh and options.minutes is not None:
+        raise registry.ConfigError("--fresh starts over in each piece of --minutes; give one of them.")
     piece = Piece(options.minutes)
     chosen = registry.find_experiment(options.name)
     registry.load(chosen, options.bindings, options.config)

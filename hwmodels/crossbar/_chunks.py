@@ -23,6 +23,13 @@ def in_chunks(function: Callable[..., Any], tiles: Any, zero_filled: Any = ()) -
     """
     G, *_ = jax.tree.leaves(tiles)
     count = len(G)
+    if count == 0:
+        one = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), (*tiles, *zero_filled)
+        )
+        return jax.tree.map(
+            lambda leaf: jnp.zeros((0, *leaf.shape[1:]), leaf.dtype), jax.eval_shape(function, *one)
+        )
     held = _CHUNK_BYTES.get(jax.default_backend(), _CHUNK_BYTES["gpu"])
     chunks = math.ceil(count / max(1, held // (G[0].size * G.dtype.itemsize)))
     if chunks == 1:

@@ -57,9 +57,6 @@ def _marched_back(G, resistances):
 @partial(jax.jit, static_argnums=2)
 @with_exact_products
 def _solved(G, resistances, marched):
-    if len(G) == 0:
-        return G, ()
-
     def chunk(G):
         line = recurrences(G, *resistances[:2])
         if marched:
@@ -81,8 +78,6 @@ def _solved(G, resistances, marched):
 @with_exact_products
 def _derived(saved, cotangent, marched):
     G, resistances, *rest = saved
-    if len(G) == 0:
-        return G, jnp.zeros_like(resistances)
 
     def chunk(G, found, current, line, holds, cotangent):
         line = jax.tree.map(lambda part: jnp.moveaxis(part, 0, -1), line)

@@ -76,8 +76,8 @@ def minimise(
     thousand, is gone through instead (see `enumeration.py`), unless an `optimizer` is given.
 
     An evaluation is one design measured. A gradient step counts as one for each restart, though its backward
-    pass costs time of its own; designs that descent meets twice count twice. That the winner is
-    measured anew counts no more.
+    pass costs time of its own; designs that descent meets twice count twice. The winner,
+    measured anew, does not count again.
 
     **Arguments:**
 

@@ -424,15 +424,10 @@ def _free(report: Report) -> str:
     said = []
     if any(layer.bias for layer in record):
         rows = [name for name, chip in report.chips.items() if chip.facts.get("bias") == "row"]
-        where = (
-            ""
-            if len(rows) == len(report.chips)
-            else "Biases are added digitally, once an output and timestep"
-        )
+        if len(rows) < len(report.chips):
+            said.append("Biases are added digitally, once an output and timestep.")
         if rows:
-            where += ", but on " if where else "Biases are stored in a row of their layer's crossbars on "
-            where += ", ".join(rows)
-        said.append(where + ".")
+            said.append(f"A row of their layer's crossbars adds biases on {', '.join(rows)}.")
     if any(layer.norm == "shared" for layer in record):
         said.append("Normalisation that timesteps share is folded into weights and a bias.")
     if any(layer.norm == "timestep" for layer in record):

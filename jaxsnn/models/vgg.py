@@ -107,7 +107,7 @@ def vgg(
             continue
         following = features[index + 1] if index + 1 < len(features) else None
         pool = {"P": 2, "M": 2, "GAP": side}[following] if isinstance(following, str) else 1
-        kind: Pooling = {"M": "max", "GAP": "average"}.get(str(following), pooling)  # type: ignore[assignment]
+        kind: Pooling = "max" if following == "M" else "average" if following == "GAP" else pooling
         if pool > 1 and side // pool == 0:
             raise ValueError(f"an image of {image_size} pixels is too small for this network's poolings.")
         out = scaled(item, width)

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from hwmodels.crossbar import Wires, effective_conductance
 from hwmodels.crossbar._march import hold, march
 from hwmodels.crossbar._row import recurrences
+from hwmodels.crossbar.lumped import lumped_conductance
 from tests.helpers import REFERENCE, finite_difference
 from tests.hwmodels.crossbar.nodal import nodal
 
@@ -339,3 +340,14 @@ def test_forward_mode_is_refused():
     G = jnp.full((2, 2), 1e-5)
     with pytest.raises(TypeError, match="custom_vjp"):
         jax.jvp(effective_conductance, (G,), (G,))
+
+
+@pytest.mark.parametrize("solve", [effective_conductance, lumped_conductance])
+@pytest.mark.parametrize("side", [8, 64])
+def test_of_no_tiles_there_is_no_solution(solve, side):
+    """And no slope: a kernel on no tile of a batch is no error."""
+    none = jnp.zeros((0, side, side))
+    assert solve(none, Wires()).shape == none.shape
+    by_G, by_wires = jax.grad(lambda G, wires: solve(G, wires).sum(), (0, 1))(none, Wires())
+    assert by_G.shape == none.shape
+    assert not any(map(float, jax.tree.leaves(by_wires)))

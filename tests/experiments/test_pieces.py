@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments import pieces
+from experiments import __main__, pieces
 from experiments.pieces import Paused, Piece
 
 
@@ -62,3 +62,8 @@ def test_without_a_limit_nothing_pauses(clock):
 def test_no_time_is_refused(minutes):
     with pytest.raises(ValueError, match="positive number of minutes"):
         Piece(minutes)
+
+
+def test_a_run_that_starts_over_is_not_cut(capsys):
+    assert __main__.main(["run", "digits", "--fresh", "--minutes", "1"]) == 2
+    assert "give one of them" in capsys.readouterr().err

@@ -6,7 +6,6 @@ rounding of every tile's currents and read noise.
 
 import functools
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from hwmodels.adc import DrawnAdc
-from hwmodels.checks import error_if, jit_with_checks, say_if
+from hwmodels.checks import error_if, jit_with_checks
+from hwmodels.crossbar._clipping import warn_of_clipping
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._side_by_side import SideBySide
 from hwmodels.crossbar._views import views
@@ -173,7 +173,7 @@ class TileProduct(eqx.Module):
             raise ValueError(f"tiles of a kernel of {inputs} inputs got {x.shape[-1]} features.")
         if keys is not None:
             keys = keys.reshape(-1, *keys.shape[x.ndim - 1 :])
-        _warn_of_clipping(self.converters, x)
+        warn_of_clipping(self.converters, x)
         out = _products(self, x.reshape(-1, inputs), None, keys)
         return out.reshape(*x.shape[:-1], self.tiles.plan.shape[-1])
 
@@ -285,7 +285,7 @@ class TileProduct(eqx.Module):
             raise ValueError(
                 f"tiles of a kernel of shape {self.tiles.plan.shape} got maps of {x.shape[-1]} channels."
             )
-        _warn_of_clipping(self.converters, x)
+        warn_of_clipping(self.converters, x)
         return _products(self, x, window, keys)
 
     def _seen(self, x, window):
@@ -444,27 +444,6 @@ def _percentile(product, x, window):
         "crossbar: the calibrated full scale is zero, since too many currents are; calibrate with inputs "
         "that are active, or with a greater Converters.percentile.",
     )
-
-
-def _warn_of_clipping(converters, x):
-    """Counts inputs beyond the full scale of converters that hold them to it."""
-    if converters is None or (converters.dac_bits is None and converters.full_scale != "worst-case"):
-        return
-    if converters.dac_bits is None and converters.adc_bits is None:
-        return
-    limit = converters.input_limit(jnp.result_type(float))
-    # Means of spikes may be a rounding above 1.
-    count = jnp.sum(jnp.abs(x.astype(limit.dtype)) > limit * (1 + 1e-6))
-    say_if(count > 0, functools.partial(_warn, total=x.size), count, limit)
-
-
-def _warn(count, limit, total):
-    if count > 0:
-        warnings.warn(
-            f"crossbar: {int(count)} of {total} inputs are beyond the converters' full scale of "
-            f"{float(limit):g} and are clipped; set Converters.input_full_scale to their greatest magnitude.",
-            stacklevel=2,
-        )
 
 
 def _is_none(leaf):

@@ -128,8 +128,9 @@ def _behind(mesh, ohm):
     def piece(state):
         left, mesh = state
         degrees = mesh[..., : width + 1].sum(-1, keepdims=True)
-        # Without any conductance, all of it.
-        here = jnp.minimum(left, 1 / degrees.max())
+        # Without any conductance, all of it; how it is cut is no matter of derivatives.
+        longest = 1 / jax.lax.stop_gradient(degrees).max()
+        here = jnp.where(left <= longest, left, longest)
         excess = here * degrees
         # Sources have no segment.
         other = jnp.pad(excess.mT, ((0, 0), (0, 0), (0, fields - width)))

@@ -29,7 +29,7 @@ def with_exact_products(function: Callable) -> Callable:
     return exact
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 @jax.jit
 @with_exact_products
 def inverse(matrix: Inexact[Array, "*batch n n"]) -> Inexact[Array, "*batch n n"]:
@@ -60,18 +60,11 @@ def inverse(matrix: Inexact[Array, "*batch n n"]) -> Inexact[Array, "*batch n n"
     return jax.lax.fori_loop(0, padded // size, eliminate, start)[..., :n, :n]
 
 
-def _forward(matrix):
-    found = inverse(matrix)
-    return found, found
-
-
+@inverse.defjvp
 @with_exact_products
-def _derivative(found, cotangent):
-    transposed = found.mT
-    return (-(transposed @ (cotangent @ transposed)),)
-
-
-inverse.defvjp(_forward, _derivative)
+def _derivative(primals, tangents):
+    found, (change,) = inverse(*primals), tangents
+    return found, -(found @ (change @ found))
 
 
 def _gauss_jordan(matrix):

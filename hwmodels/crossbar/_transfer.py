@@ -9,6 +9,7 @@ from hwmodels.checks import is_traced
 from hwmodels.crossbar._chunks import in_chunks
 from hwmodels.crossbar._elimination import eliminate, eliminate_adjoint
 from hwmodels.crossbar._inverse import with_exact_products
+from hwmodels.crossbar._linear_map import linear_map
 from hwmodels.crossbar._march import adjoint, adjoint_holds, hold, march
 from hwmodels.crossbar._row import recurrences
 
@@ -16,27 +17,21 @@ from hwmodels.crossbar._row import recurrences
 _FEWEST_COLUMNS = 24
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def transfer(G, resistances):
     """Row voltages to sense currents: G_eff of tiles (tiles, rows, columns).
 
     `resistances` are finite: driver, row, column, sense. Where the values are known and every tile can be
     marched, the elimination is not even compiled.
     """
-    return _forward(G, resistances)[0]
+    return _solved(G, resistances, _all(_marched, G, resistances))[0]
 
 
-def _forward(G, resistances):
-    found, saved = _solved(G, resistances, _all(_marched, G, resistances))
-    return found, (G, resistances, found, *saved)
-
-
-def _backward(saved, cotangent):
-    G, resistances, *_ = saved
-    return _derived(saved, cotangent, _all(_marched_back, G, resistances))
-
-
-transfer.defvjp(_forward, _backward)
+@transfer.defjvp
+def _tangent(circuit, tangents):
+    found, saved = _solved(*circuit, _all(_marched, *circuit))
+    back = _marched_adjoint if _all(_marched_back, *circuit) else _any_adjoint
+    return found, linear_map(_along, back, (*circuit, found, *saved), tangents, found)
 
 
 def _all(test, G, resistances):
@@ -74,9 +69,16 @@ def _solved(G, resistances, marched):
     return in_chunks(chunk, (G,))
 
 
-@partial(jax.jit, static_argnums=2)
+@jax.jit
 @with_exact_products
-def _derived(saved, cotangent, marched):
+def _along(saved, tangents):
+    """The derivative of the solver itself."""
+    G, resistances, *_ = saved
+    return jax.jvp(lambda *circuit: _solved(*circuit, False)[0], (G, resistances), tangents)[1]
+
+
+@with_exact_products
+def _adjoint(marched, saved, cotangent):
     G, resistances, *rest = saved
 
     def chunk(G, found, current, line, holds, cotangent):
@@ -94,3 +96,8 @@ def _derived(saved, cotangent, marched):
 
     by_G, by_resistances = in_chunks(chunk, (G, *rest), (cotangent,))
     return by_G, by_resistances.sum(0)
+
+
+# One object each: JAX keeps what it compiled for a function by its identity.
+_marched_adjoint = jax.jit(partial(_adjoint, True))
+_any_adjoint = jax.jit(partial(_adjoint, False))

@@ -59,7 +59,8 @@ def effective_conductance(
     """The matrix that a programmed tile is to its inputs, parasitics included.
 
     The network is linear, so the currents into the sense resistors are `I = G_effᵀ·V` for any row voltages V.
-    It is differentiated backwards (`jax.grad`, `jax.vjp`); forward mode (`jax.jvp`) is refused.
+    It is differentiated both ways: backwards by one solution of the adjoint network (`jax.grad`), forwards by
+    the solver's own derivative (`jax.jvp`), and both for `jax.hessian`.
 
     **Arguments:**
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from hwmodels.checks import is_traced
 from hwmodels.crossbar._inverse import with_exact_products
+from hwmodels.crossbar._linear_map import linear_map
 from hwmodels.crossbar._lines import column_lift, row_drop
 from hwmodels.crossbar._newton import linear_solve, solve
 from hwmodels.crossbar.cells import Cell, as_cell, check_law
@@ -19,8 +20,8 @@ from hwmodels.crossbar.circuit import Wires, checked, effective_conductance
 
 # One field of a chunk stays in a core's cache.
 _CHUNK_BYTES = {"cpu": 2**16, "gpu": 2**24}
-# Of the adjoint's linear system.
-_ADJOINT = {"float32": 1e-6, "float64": 1e-11}
+# Of the linear system of derivatives.
+_DERIVED = {"float32": 1e-6, "float64": 1e-11}
 
 
 def sense_currents(
@@ -109,12 +110,8 @@ def _parameter(leaf, shape, dtype):
         ) from None
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def _currents(cell, G, V, resistances):
-    return _forward(cell, G, V, resistances)[0]
-
-
-def _forward(cell, G, V, resistances):
     current, sensed, error, converged = _solve(cell, G, V, resistances)
     if not is_traced(converged) and not bool(jnp.all(converged)):
         worst = int(jnp.argmax(jnp.where(converged, -1, jnp.nan_to_num(error, nan=jnp.inf))))
@@ -124,16 +121,15 @@ def _forward(cell, G, V, resistances):
             "linear system was not solved); the law may fall there, or be too steep for these voltages in "
             f"{G.dtype.name}."
         )
-    return (current, sensed), (cell, G, V, resistances, current)
+    return current, sensed
 
 
-def _backward(residuals, cotangents):
-    of_current, of_sensed = cotangents
+@_currents.defjvp
+def _tangent(circuit, tangents):
+    current, sensed = _currents(*circuit)
+    moved = linear_map(_along, _adjoint, (*circuit, current), tangents, current)
     # What is sensed is the sum of the cells.
-    return _adjoint(*residuals, of_current + of_sensed[..., None, :])
-
-
-_currents.defvjp(_forward, _backward)
+    return (current, sensed), (moved, moved.sum(-2))
 
 
 def _as_fields(tree):
@@ -180,24 +176,53 @@ def _solve(cell, G, V, resistances):
     return _in_chunks(chunk, cell, G, V)
 
 
-@eqx.filter_jit
+def _law_at(current):
+    """What the law carries where the wires have the voltages of these currents: a function of the circuit."""
+
+    def carried(cell, G, volts, resistances):
+        above = volts - row_drop(current, resistances)
+        return cell.between(G, above, column_lift(current, resistances))
+
+    return carried
+
+
+def _implicit(circuit, current, source, *, transposed):
+    """The solution of `(I + A·Z_row + C·Z_column)·x = source`, or of the transpose; NaN if none was found."""
+    cell, G, volts, resistances = circuit
+    found = cell.slopes(G, volts - row_drop(current, resistances), column_lift(current, resistances))
+    goal = _DERIVED[G.dtype.name]
+    field, left = linear_solve(found.above, found.below, resistances, source, goal, transposed=transposed)
+    return jnp.where(left <= 100 * goal, field, jnp.nan)
+
+
+@jax.jit
 @with_exact_products
-def _adjoint(cell, G, V, resistances, current, cotangent):
+def _along(given, tangents):
+    """How the currents change: that of the law at fixed currents, through the network."""
+    cell, G, V, resistances, current = given
+    of_cell, of_G, of_V, of_resistances = tangents
+
+    def chunk(cells, G, V, current, of_G, of_V):
+        (cell, of_cell), (G, current, of_G) = cells, _as_fields((G, current, of_G))
+        circuit = cell, G, V.T[:, None, :], resistances
+        changes = of_cell, of_G, of_V.T[:, None, :], of_resistances
+        _, source = jax.jvp(_law_at(current), circuit, changes)
+        return jnp.moveaxis(_implicit(circuit, current, source, transposed=False), -1, 0)
+
+    return _in_chunks(chunk, (cell, of_cell), G, V, current, of_G, of_V)
+
+
+@jax.jit
+@with_exact_products
+def _adjoint(given, cotangent):
     """Cotangents by λ, `(I + A·Z_row + C·Z_column)ᵀ·λ = ∂/∂j`: that of the law at fixed currents."""
+    cell, G, V, resistances, current = given
 
     def chunk(cell, G, V, current, cotangent):
         G, current, source = _as_fields((G, current, cotangent))
-
-        def carried(cell, G, volts, resistances):
-            above = volts - row_drop(current, resistances)
-            return cell.between(G, above, column_lift(current, resistances))
-
-        volts = V.T[:, None, :]
-        found = cell.slopes(G, volts - row_drop(current, resistances), column_lift(current, resistances))
-        goal = _ADJOINT[G.dtype.name]
-        field, left = linear_solve(found.above, found.below, resistances, source, goal, transposed=True)
-        field = jnp.where(left <= 100 * goal, field, jnp.nan)
-        of_cell, of_G, of_volts, of_resistances = jax.vjp(carried, cell, G, volts, resistances)[1](field)
+        circuit = cell, G, V.T[:, None, :], resistances
+        field = _implicit(circuit, current, source, transposed=True)
+        of_cell, of_G, of_volts, of_resistances = jax.vjp(_law_at(current), *circuit)[1](field)
         vectors = len(V)
         # Scalars of the cell and the resistances are summed over the chunks, each with an axis of vectors.
         of_cell = jax.tree.map(

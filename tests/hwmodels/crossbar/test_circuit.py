@@ -335,13 +335,6 @@ def test_bad_shape_and_dtype():
         effective_conductance(jnp.zeros((3, 3), int), Wires())
 
 
-def test_forward_mode_is_refused():
-    """By JAX, in its own words: the guide says so, and what to do."""
-    G = jnp.full((2, 2), 1e-5)
-    with pytest.raises(TypeError, match="custom_vjp"):
-        jax.jvp(effective_conductance, (G,), (G,))
-
-
 @pytest.mark.parametrize("solve", [effective_conductance, lumped_conductance])
 @pytest.mark.parametrize("side", [8, 64])
 def test_of_no_tiles_there_is_no_solution(solve, side):

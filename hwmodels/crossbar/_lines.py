@@ -37,10 +37,10 @@ def row_miss(
     if current.dtype != jnp.float32:
         return volts - row_drop(current, resistances) - above
     driver, row, _, _ = resistances
-    high, low = _drops(jnp.swapaxes(current, 0, 1), driver, row)
-    rest, lost = _two_sum(volts, -jnp.swapaxes(high, 0, 1))
-    rest, more = _two_sum(rest, -above)
-    return rest + (lost + more - jnp.swapaxes(low, 0, 1))
+    high, low = _in_rows((current, jnp.zeros_like(current)), driver, row)
+    rest, lost = two_sum(volts, -high)
+    rest, more = two_sum(rest, -above)
+    return rest + (lost + more - low)
 
 
 def column_miss(current: Field, below: Field, resistances: Float[Array, "4"]) -> Field:
@@ -48,44 +48,98 @@ def column_miss(current: Field, below: Field, resistances: Float[Array, "4"]) ->
     if current.dtype != jnp.float32:
         return column_lift(current, resistances) - below
     _, _, column, sense = resistances
-    high, low = _drops(current[::-1], sense, column)
-    rest, lost = _two_sum(high[::-1], -below)
-    return rest + (lost + low[::-1])
+    high, low = _in_columns((current, jnp.zeros_like(current)), sense, column)
+    rest, lost = two_sum(high, -below)
+    return rest + (lost + low)
 
 
-def column_sum(current: Field) -> Float[Array, "columns vectors"]:
-    """The currents at the ends of the columns, all digits where large ones cancel."""
+def column_sum(current: Field, rest: Field) -> Float[Array, "columns vectors"]:
+    """The currents at the ends of the columns, each the sum of two, all digits where large ones cancel."""
     none = jnp.zeros_like(current[0])
-    (high, low), _ = jax.lax.scan(lambda total, here: (_more(total, here, 0), None), (none, none), current)
+    (high, low), _ = jax.lax.scan(
+        lambda total, here: (_more(total, *here), None), (none, none), (current, rest)
+    )
     return high + low
 
 
+def network_miss(
+    goal: Field, found: tuple[Field, Field], loads: tuple[Field, Field], resistances, *, transposed: bool
+) -> Field:
+    """`goal − (I + A·Z_row + C·Z_column)·x`, or of the transposed matrix, all digits of what is left.
+
+    `found` is x as a number and what it lacks, `loads` are A and C.
+    """
+    driver, row, column, sense = resistances
+
+    total = two_sum(goal, -found[0])
+    total = total[0], total[1] - found[1]
+    for load, along in (
+        (loads[0], lambda pair: _in_rows(pair, driver, row)),
+        (loads[1], lambda pair: _in_columns(pair, sense, column)),
+    ):
+        high, low = along(_times(load, found)) if transposed else _times(load, along(found))
+        total = _more(total, -high, -low)
+    return total[0] + total[1]
+
+
+def _in_rows(current, driver, row):
+    """Sums of `Z_row·i`."""
+    high, low = _drops(tuple(jnp.swapaxes(part, 0, 1) for part in current), driver, row)
+    return jnp.swapaxes(high, 0, 1), jnp.swapaxes(low, 0, 1)
+
+
+def _in_columns(current, sense, column):
+    """Sums of `Z_column·i`."""
+    high, low = _drops(tuple(part[::-1] for part in current), sense, column)
+    return high[::-1], low[::-1]
+
+
 def _drops(current, terminal, segment):
-    """Along lines of axis 0, which begin at the terminal: the voltage lost up to each node, and its rest."""
-    none = jnp.zeros_like(current[0]), jnp.zeros_like(current[0])
-    ohm = jnp.full(len(current), segment).at[0].set(terminal)
+    """Along lines of axis 0, which begin at the terminal: the voltage lost up to each node.
+
+    Both are sums of a number and what it lacks.
+    """
+    first = jnp.zeros_like(current[0][0])
+    none = first, first
+    ohm = jnp.full(len(current[0]), segment).at[0].set(terminal)
 
     def gather(beyond, here):
-        total = _more(beyond, here, 0)
+        total = _more(beyond, *here)
         return total, total
 
     def spread(before, node):
-        ohm, (high, low) = node
-        total = _more(before, ohm * high, ohm * low)
+        ohm, through = node
+        total = _more(before, *_times(ohm, through))
         return total, total
 
     _, gathered = jax.lax.scan(gather, none, current, reverse=True)
     return jax.lax.scan(spread, none, (ohm, gathered))[1]
 
 
+def _times(factor, pair):
+    """A product and what rounding took of it (Dekker, Numerische Mathematik 18, 1971)."""
+    high, low = pair
+    found = factor * high
+    (a, b), (c, d) = _halves(factor), _halves(high)
+    return found, ((a * c - found) + a * d + b * c) + b * d + factor * low
+
+
+def _halves(number):
+    """A number as the sum of two of half its digits."""
+    digits = jnp.finfo(number.dtype).nmant + 1
+    large = number * (2.0 ** (digits - digits // 2) + 1)
+    high = large - (large - number)
+    return high, number - high
+
+
 def _more(total, high, low):
     """A sum and what rounding took of it, with a further term."""
     rest, lost = total
-    found, more = _two_sum(rest, high)
+    found, more = two_sum(rest, high)
     return found, lost + more + low
 
 
-def _two_sum(a, b):
+def two_sum(a, b):
     """The rounded sum and its error (Knuth, The Art of Computer Programming 2, section 4.2.2)."""
     found = a + b
     part = found - a

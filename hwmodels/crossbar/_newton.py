@@ -22,7 +22,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from hwmodels.crossbar._inverse import with_exact_products
-from hwmodels.crossbar._lines import Field, column_lift, column_miss, column_sum, lines, row_drop, row_miss
+from hwmodels.crossbar._lines import (
+    Field,
+    column_lift,
+    column_miss,
+    column_sum,
+    lines,
+    network_miss,
+    row_drop,
+    row_miss,
+    two_sum,
+)
 from hwmodels.crossbar.cells import Cell, Slopes, TwoTerminal
 
 _MOST_STEPS = 60
@@ -39,6 +49,9 @@ _MEMORY = 30
 # step gains more digits than the one before it.
 _COARSEST = 1e-2
 _FORCING = 1e-2
+# Solutions of a linear system on top of one another, and how exact each of them is.
+_MOST_REFINEMENTS = 20
+_ROUGH = 1e-4
 
 
 class _Precision(NamedTuple):
@@ -77,6 +90,19 @@ def _dot(one, other):
     return jnp.sum(one * other, axis=(0, 1))
 
 
+def _weight(above, below, *, transposed):
+    """Residuals are measured in the power that they mean, so that cells of all conductances count alike."""
+    mean = (above + below) / 2
+    mean = jnp.maximum(mean, jnp.maximum(1e-6 * _greatest(mean), jnp.finfo(mean.dtype).tiny * 1e6))
+    weight = mean if transposed else 1 / mean
+    return weight / jnp.max(weight, axis=(0, 1))
+
+
+def _scale(field):
+    greatest = _greatest(field)
+    return jnp.where(greatest > 0, greatest, 1)
+
+
 @with_exact_products
 def linear_solve(
     above: Field,
@@ -94,17 +120,12 @@ def linear_solve(
     driver, row, column, sense = resistances
     row_lines = lines(above, driver, row, rows=True)
     column_lines = lines(below, sense, column, rows=False)
-    # Residuals are measured in the power that they mean, so that cells of all conductances count alike.
-    mean = (above + below) / 2
-    mean = jnp.maximum(mean, jnp.maximum(1e-6 * _greatest(mean), jnp.finfo(source.dtype).tiny * 1e6))
-    weight = mean if transposed else 1 / mean
+    weight = _weight(above, below, transposed=transposed)
     # Scaled, or float32 would underflow.
-    scale = _greatest(source)
-    scale = jnp.where(scale > 0, scale, 1)
-    weight = weight / jnp.max(weight, axis=(0, 1))
+    scale = _scale(source)
 
     def norm(field):
-        return jnp.sqrt(jnp.sum(weight * field**2, axis=(0, 1)))
+        return jnp.sqrt(_dot(weight, field**2))
 
     def preconditioned(residual):
         """x, and the matrix times it."""
@@ -152,6 +173,43 @@ def linear_solve(
     return scale * x, norm(residual) / jnp.where(size > 0, size, 1)
 
 
+def refined_solve(
+    above: Field,
+    below: Field,
+    resistances: Float[Array, "4"],
+    source: Field,
+    goal: float,
+    *,
+    transposed: bool,
+) -> tuple[Field, Float[Array, " vectors"]]:
+    """[`linear_solve`][], and again for what it missed, found to all digits.
+
+    Steep cells on wires of much resistance cost float32 all digits but two or three of a solution, and of the
+    residual that the iterations themselves tell.
+    """
+    weight, scale = _weight(above, below, transposed=transposed), _scale(source)
+    source = source / scale
+    size = _dot(weight, source**2)
+
+    def unsolved(state):
+        turn, _, _, _, left = state
+        return (turn < _MOST_REFINEMENTS) & jnp.any(left > goal)
+
+    def refine(state):
+        turn, x, rest, missing, _ = state
+        change, _ = linear_solve(above, below, resistances, missing, _ROUGH, transposed=transposed)
+        x, more = two_sum(x, change)
+        rest = rest + more
+        missing = network_miss(source, (x, rest), (above, below), resistances, transposed=transposed)
+        left = jnp.sqrt(_dot(weight, missing**2) / jnp.where(size > 0, size, 1))
+        return turn + 1, x, rest, missing, left
+
+    none = jnp.zeros_like(source)
+    start = (0, none, none, source, jnp.full(source.shape[-1], jnp.inf, source.dtype))
+    _, x, rest, _, left = jax.lax.while_loop(unsolved, refine, start)
+    return scale * (x + rest), left
+
+
 class _At(NamedTuple):
     """Cells at node voltages, and by how much the wires under their currents are above these.
 
@@ -169,12 +227,14 @@ class _At(NamedTuple):
 class _State(NamedTuple):
     """`current` has the last step in it, of which `error` is the size beside the greatest current.
 
+    `rest` is what rounding took of it: where large currents cancel, their sum is made of that.
     `length` is how much of it was taken: a short one may be no descent, for want of a better linear solution.
     """
 
     step: Array
     at: _At
     current: Field
+    rest: Field
     error: Float[Array, " vectors"]
     length: Float[Array, " vectors"]
     active: Bool[Array, " vectors"]
@@ -203,7 +263,7 @@ def solve(
         goal = jnp.minimum(_FORCING * state.error, _COARSEST * state.length)
         goal = jnp.maximum(goal, precision.finest)
         change, left = linear_solve(found.above, found.below, resistances, source, goal)
-        current = found.current + change
+        current, rest = two_sum(found.current, change)
         # A direction that is none must not be taken for a small step.
         far = _greatest(change) / jnp.maximum(_greatest(current), jnp.finfo(G.dtype).tiny)
         far = jnp.where(left <= 0.5, far, jnp.inf)
@@ -216,6 +276,7 @@ def solve(
             step=state.step + 1,
             at=reached,
             current=jnp.where(active, current, state.current),
+            rest=jnp.where(active, rest, state.rest),
             error=jnp.where(active, far, state.error),
             length=length,
             active=goes_on,
@@ -226,6 +287,7 @@ def solve(
         step=jnp.asarray(0),
         at=_At(zero, zero, cell.slopes(G, zero, zero), zero + volts, zero),
         current=zero,
+        rest=zero,
         error=jnp.full(vectors, jnp.inf, G.dtype),
         length=jnp.ones(vectors, G.dtype),
         active=jnp.ones(vectors, bool),
@@ -234,7 +296,7 @@ def solve(
     found = end.at.found
     sound = (found.above >= 0) & (found.below >= 0) & jnp.isfinite(end.current)
     converged = ~end.active & jnp.all(sound, axis=(0, 1))
-    return Solution(end.current, column_sum(end.current), end.error, converged)
+    return Solution(end.current, column_sum(end.current, end.rest), end.error, converged)
 
 
 def _search(cell, at, here, step, active, near):

@@ -14,7 +14,7 @@ from hwmodels.checks import is_traced
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._linear_map import linear_map
 from hwmodels.crossbar._lines import column_lift, row_drop
-from hwmodels.crossbar._newton import linear_solve, solve
+from hwmodels.crossbar._newton import linear_solve, refined_solve, solve
 from hwmodels.crossbar.cells import Cell, as_cell, check_law
 from hwmodels.crossbar.circuit import Wires, checked, effective_conductance
 
@@ -49,8 +49,8 @@ def sense_currents(
 
     **Raises:** as [`effective_conductance`][]; `ValueError` for voltages or parameters of a wrong shape, for
     voltages that are not finite, and for a law that falls; `RuntimeError` with the residual if Newton's
-    method does not converge. Where values are traced, what is out of range or does not converge gives NaN
-    instead.
+    method does not converge, in float64 either. Where values are traced, what is out of range or does not
+    converge, float32 in its own, gives NaN instead.
     """
     given = G
     G, resistances = checked(G, wires)
@@ -113,15 +113,19 @@ def _parameter(leaf, shape, dtype):
 @jax.custom_jvp
 def _currents(cell, G, V, resistances):
     current, sensed, error, converged = _solve(cell, G, V, resistances)
-    if not is_traced(converged) and not bool(jnp.all(converged)):
-        worst = int(jnp.argmax(jnp.where(converged, -1, jnp.nan_to_num(error, nan=jnp.inf))))
-        raise RuntimeError(
-            f"crossbar: the currents of tile {worst} did not converge: the residual is "
-            f"{float(error[worst]):.2g} of the greatest current (the last of Newton's steps; inf if its "
-            "linear system was not solved); the law may fall there, or be too steep for these voltages in "
-            f"{G.dtype.name}."
-        )
-    return current, sensed
+    if is_traced(converged) or bool(jnp.all(converged)):
+        return current, sensed
+    if G.dtype == jnp.float32:
+        # A float's steps may wander where the wires take most of the voltage from a steep law.
+        with jax.enable_x64(True):
+            double = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), (cell, G, V, resistances))
+            return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), _currents(*double))
+    worst = int(jnp.argmax(jnp.where(converged, -1, jnp.nan_to_num(error, nan=jnp.inf))))
+    raise RuntimeError(
+        f"crossbar: the currents of tile {worst} did not converge: the residual is {float(error[worst]):.2g} "
+        "of the greatest current (the last of Newton's steps; inf if its linear system was not solved); the "
+        "law may fall there, or be too steep for these voltages."
+    )
 
 
 @_currents.defjvp
@@ -191,7 +195,8 @@ def _implicit(circuit, current, source, *, transposed):
     cell, G, volts, resistances = circuit
     found = cell.slopes(G, volts - row_drop(current, resistances), column_lift(current, resistances))
     goal = _DERIVED[G.dtype.name]
-    field, left = linear_solve(found.above, found.below, resistances, source, goal, transposed=transposed)
+    solve = refined_solve if G.dtype == jnp.float32 else linear_solve
+    field, left = solve(found.above, found.below, resistances, source, goal, transposed=transposed)
     return jnp.where(left <= 100 * goal, field, jnp.nan)
 
 

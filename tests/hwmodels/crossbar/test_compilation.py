@@ -94,7 +94,8 @@ def test_known_tiles_that_march_need_no_elimination():
     both, marched = (_transfer._solved.lower(G, resistances, only) for only in (False, True))
     assert lines(marched) < 0.6 * lines(both) < 0.6 * 2000
     saved = (G, resistances, *jax.eval_shape(lambda G: _flat(_transfer._solved(G, resistances, True)), G))
-    both, marched = (_transfer._derived.lower(saved, G, only) for only in (False, True))
+    adjoints = _transfer._any_adjoint, _transfer._marched_adjoint
+    both, marched = (adjoint.lower(saved, G) for adjoint in adjoints)
     assert lines(marched) < 0.6 * lines(both) < 0.6 * 2000
 
 

@@ -89,6 +89,12 @@ def scatter(points: Sequence[Point], software: float | None = None) -> Chart:
             label_y += 13
         taken.append((at_x, label_y))
         before = at_x > width * 0.62
+        if label_y > at_y + 17:
+            beside = at_x + (-9 if before else 9)
+            bar += (
+                f'<line class="leader" x1="{at_x:.1f}" x2="{beside:.1f}" y1="{at_y:.1f}" '
+                f'y2="{label_y - 4:.1f}"/>'
+            )
         parts.append(
             f'<g class="point c{index % _SHADES}"><title>{escape(said)}</title>{bar}'
             f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" r="6"/>'

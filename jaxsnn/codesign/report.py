@@ -21,6 +21,9 @@ from jaxsnn.codesign.units import si
 from jaxsnn.learning.evaluation import Evaluation
 from jaxsnn.network import LayerRecord
 
+_NEAR = 0.02
+"""Of accuracy: so much less is worth telling for less energy."""
+
 
 @dataclass(frozen=True, eq=False)
 class OnChip:
@@ -172,14 +175,21 @@ class Report:
     def verdict(self) -> str:
         """What was found, in plain words."""
         best = max(self.chips.values(), key=lambda chip: (chip.accuracy, -chip.energy_j))
-        leanest = min(self.chips.values(), key=lambda chip: chip.energy_j)
+        near = [chip for chip in self.chips.values() if chip.accuracy >= best.accuracy - _NEAR]
+        frugal, leanest = (
+            min(chips, key=lambda chip: chip.energy_j) for chips in (near, self.chips.values())
+        )
         text = (
             f"Of {self.software_accuracy:.1%} in software, {best.accuracy:.1%} survive on {best.name}, where "
             f"an inference takes {si(best.energy_j, 'J')}, "
             f"{best.energy_j / self.estimated_energy_j:.0f} times what a FLOP count claims."
         )
-        if leanest is not best:
-            text += f" {leanest.name} needs least, {si(leanest.energy_j, 'J')}, at {leanest.accuracy:.1%}."
+        if frugal is not best:
+            text += f" {frugal.name} keeps {frugal.accuracy:.1%} for {si(frugal.energy_j, 'J')}."
+        if leanest is not frugal:
+            text += (
+                f" {leanest.name} needs least, {si(leanest.energy_j, 'J')}, and keeps {leanest.accuracy:.1%}."
+            )
         return text
 
     def numbers(self) -> dict[str, Any]:

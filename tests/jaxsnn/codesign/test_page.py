@@ -1,15 +1,18 @@
 """The page: its numbers are the report's, and a browser shows, sorts and fits it."""
 
 import csv
+import dataclasses
 import html
 import json
 import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
 from jaxsnn.codesign import page
+from jaxsnn.codesign.charts import Point, scatter
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import number_in
 from tests.jaxsnn.codesign.reports import report
@@ -58,12 +61,32 @@ def test_every_cell_is_on_the_page_and_names_are_escaped(saved):
 
 def test_charts_say_what_they_show_and_words_of_components_are_explained(saved):
     _, text = saved
-    (scatter, *_) = re.findall(r'<svg role="img" aria-label="([^"]+)"', text)
-    assert "two, 95.0% at 2.00 µJ" in scatter
+    (label, *_) = re.findall(r'<svg role="img" aria-label="([^"]+)"', text)
+    assert "two, 95.0% at 2.00 µJ" in label
     assert "<title>ten &lt;b&gt;, adc: 6.00 nJ, 60.0%</title>" in text
     assert "<dt>adc</dt>" in text
     assert "<dt>glb</dt>" in text
     assert "<dt>noc</dt>" not in text
+
+
+def test_the_verdict_names_the_best_chip_and_what_needs_less():
+    best = "Of 96.0% in software, 95.0% survive on two, where an inference takes 2.00 µJ, 20000 times what "
+    least = " one needs least, 1.00 nJ, and keeps 50.0%."
+    toy = report()
+    assert toy.verdict == best + "a FLOP count claims." + least
+    nearly = dataclasses.replace(toy["ten <b>"], by_network=np.array([[0.94, 0.94]]))
+    toy = dataclasses.replace(toy, chips={**toy.chips, "ten <b>": nearly})
+    assert toy.verdict == best + "a FLOP count claims." + " ten <b> keeps 94.0% for 10.00 nJ." + least
+
+
+def test_labels_of_neighbours_do_not_overlap_and_lead_to_their_points():
+    chips = [Point(name, 1e-7, 0.9) for name in ("first", "second", "third", "fourth")]
+    heights = [
+        float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="(?:start|end)">[a-z]+<', scatter(chips).svg)
+    ]
+    assert len(heights) == 4
+    assert min(np.diff(sorted(heights))) >= 13
+    assert scatter(chips).svg.count("leader") == 2
 
 
 def test_result_files_hold_the_same_numbers(saved):

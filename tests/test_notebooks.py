@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom: the cheap ones always, the others with `-m long`."""
+"""Every notebook runs from top to bottom."""
 
 import os
 from pathlib import Path
@@ -9,16 +9,9 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-CHEAP = ("4_why_estimates_mislead",)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, id=path.stem, marks=[] if path.stem in CHEAP else [pytest.mark.long])
-        for path in NOTEBOOKS
-    ],
-)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notebook_runs(path, monkeypatch):
     # A script's folder leads the path, a kernel's is where it stands.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))

@@ -74,6 +74,9 @@ def measure(bench: Bench, ledger: Ledger, plan: Robustness) -> dict[str, Numbers
     for method, subjects in plan.figure_3.items():
         for subject in subjects:
             name = f"figure_3_{method}_{bench.timesteps(subject)}"
+            if twins := [table for table, other in plan.table_1.items() if other == subject]:
+                found[name] = found[f"table_1_{twins[0]}"]
+                continue
             row(name, subject, _drop(bench, subject, 64, plan.readings), readings=plan.readings)
     if plan.figure_4 is not None:
         subject = plan.figure_4

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from jaxsnn.checks import require_count
 from jaxsnn.codesign.sources import CHIPS, MODELS, ChipReader
 from jaxsnn.codesign.table import console as terminal
 
@@ -167,10 +168,10 @@ def _evaluate(options: argparse.Namespace, console: Console, read_chip_file: Chi
     from jaxsnn.codesign.sources import read_chips, read_data, read_network
 
     # What is cheap to refuse is refused before anything is read or trained.
-    for name, least in (("draws", 1), ("timesteps", 1), ("epochs", 1)):
+    for name in ("draws", "timesteps", "epochs"):
         value = getattr(options, name)
-        if value is not None and value < least:
-            raise ValueError(f"--{name} must be at least {least}, got {value}.")
+        if value is not None:
+            require_count(f"--{name}", value)
     if options.out is not None and options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out} is a file; give a folder, which may be new.")
     chips = read_chips(options.chip, read_chip_file)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxsnn.checks import require_count
 from jaxsnn.neuron._base import Integration, Neuron, Reset
 from jaxsnn.neuron._constants import Values, as_constant, check_leak, check_rest, check_threshold, full, read
 from jaxsnn.surrogate import Surrogate, Triangular, spike
@@ -173,8 +174,7 @@ class SharedLIF(LIF):
 
     def __init__(self, groups: int, **options):
         super().__init__(**options)
-        if groups < 1:
-            raise ValueError(f"groups must be at least 1, got {groups}.")
+        require_count("groups", groups)
         if any(isinstance(value, nnx.Variable) for value in (self.leak, self.threshold, self.rest)):
             raise ValueError(
                 "channels that share a membrane share its leak, threshold and rest; give numbers."

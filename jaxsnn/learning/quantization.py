@@ -52,7 +52,7 @@ def uniform(weights: Float[Array, "*shape"], bits: Any) -> Float[Array, "*shape"
 
 
 def is_kernel(path: tuple[Any, ...]) -> bool:
-    """Whether the path of a parameter has an entry named "kernel"."""
+    """Whether a parameter is called a kernel, whatever its shape."""
     return any(getattr(entry, "key", None) == "kernel" for entry in path)
 
 

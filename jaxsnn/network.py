@@ -278,8 +278,8 @@ class Network(nnx.Module):
         potential, state, record = self.advance(images, None, start=0, steps=first, **fixed)
         if first == timesteps:
             return potential, record
-        # Flax's overloads do not cover two filters.
-        graphdef, statistics, rest = nnx.split(self, nnx.BatchStat, ...)  # type: ignore[misc]
+        graphdef, *parts = nnx.split(self, nnx.BatchStat, ...)
+        statistics, rest = parts
 
         @jax.checkpoint
         def run(carry, start):

@@ -30,11 +30,10 @@ from experiments.chip_file import read_chip_file
 from experiments.figures.png import png
 from experiments.pieces import Paused, Piece
 from jaxsnn.codesign import cli
-from jaxsnn.codesign.cli import sentence
 from jaxsnn.codesign.page import render
 from jaxsnn.codesign.provenance import all_or_nothing, machine, write_csv, write_json
 from jaxsnn.codesign.report import CSV, chip_rows, has_chips
-from jaxsnn.codesign.table import console as terminal
+from jaxsnn.codesign.table import show
 from jaxsnn.compilation import remember_compiled
 from jaxsnn.learning.lock import locked
 
@@ -81,7 +80,8 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m experiments", description=__doc__, epilog=_EXAMPLES, formatter_class=raw
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("list", help="what can be run, and how long it took")
+    listed = commands.add_parser("list", help="what can be run, and how long it took")
+    listed.set_defaults(function=lambda options, console: list_experiments(console))
     run = commands.add_parser("run", help="run one experiment", epilog=_RUN_EXAMPLES, formatter_class=raw)
     run.add_argument("name", help="an experiment of the list")
     run.add_argument(
@@ -103,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
         help="pause at a saved point before this time is over, with exit status 75; the same command goes on",
     )
     run.add_argument("--debug", action="store_true", help="show where an error came from")
+    run.set_defaults(function=_run)
     cli.add_commands(commands, "python -m experiments", read_chip_file)
     return top
 
@@ -170,36 +171,26 @@ def _run_in(
             write_csv(scratch / CSV, chip_rows(result.numbers))
         (scratch / "report.html").write_text(page, encoding="utf-8")
         write_json(scratch / "result.json", provenance | {"config": config, "numbers": result.numbers})
-    if result.verdict:
-        console.print(result.verdict, soft_wrap=True)
-    for table in result.tables:
-        table.print(console)
+    show(console, result.verdict, result.tables)
     console.print(f"{provenance['wall_time_s']:.0f} s. Report: {folder / 'report.html'}", soft_wrap=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    options = parser().parse_args(arguments, argparse.Namespace(debug=False))
-    if hasattr(options, "function"):
-        return cli.run(options)
-    console = terminal()
+def _run(options: argparse.Namespace, console: Console) -> int:
+    """Its exit status."""
+    remember_compiled()
     try:
-        if options.command == "list":
-            list_experiments(console)
-        else:
-            remember_compiled()
-            run_experiment(options, console)
+        run_experiment(options, console)
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on from the last checkpoint.", file=sys.stderr)
         return 130
     except Paused as paused:
         print(paused, file=sys.stderr)
         return PAUSED
-    except Exception as error:
-        if options.debug:
-            raise
-        print(f"error: {sentence(error)}", file=sys.stderr)
-        return 2
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return cli.run(parser().parse_args(arguments, argparse.Namespace(debug=False)))
 
 
 if __name__ == "__main__":

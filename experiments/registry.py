@@ -90,8 +90,7 @@ def register(target: Callable[..., Any], name: str | None = None) -> Callable[..
 
     checked.__name__ = checked.__qualname__ = name
     checked.__doc__ = target.__doc__
-    # A function may have one, which its type does not list.
-    checked.__signature__ = inspect.signature(target)  # type: ignore[attr-defined]
+    checked.__signature__ = inspect.signature(target)  # type: ignore[attr-defined]  # A function may have one.
     origin = (target.__module__, target.__qualname__)
     # A module that is loaded again, as notebooks do, registers its own anew.
     again = _ORIGINS.get(name) == origin

@@ -5,10 +5,9 @@ from typing import Literal, get_args
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from hwmodels.checks import Range, guard, is_traced
+from hwmodels.ranges import Range, guard, require_ranges
 from hwmodels.rounding import straight_through
 from hwmodels.workload import Scalar
 
@@ -61,12 +60,7 @@ class AsBuilt(eqx.Module):
     reference_noise: Scalar = 0.002
 
     def __check_init__(self):
-        for limit in self._ranges():
-            value = limit.value
-            if not is_traced(value) and not np.all(
-                (limit.low <= np.asarray(value)) & (np.asarray(value) <= limit.high)
-            ):
-                raise ValueError(f"{limit.message[:-1]}; got {value}.")
+        require_ranges(*self._ranges())
 
     def _ranges(self) -> list[Range]:
         ranges = [

@@ -1,11 +1,11 @@
-"""Checks of numbers that may be known now or only when a traced program runs."""
+"""Errors that are raised now, or by a traced program when it runs; [`hwmodels.ranges`][] says of what."""
 
 import contextlib
 import contextvars
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -16,15 +16,6 @@ _Tree = TypeVar("_Tree")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _AT_EDGE = contextvars.ContextVar("_AT_EDGE", default=False)
 _SAYS = "has something to say"
-
-
-class Range(NamedTuple):
-    """A number, the closed range that it must lie in, and what to say if it does not."""
-
-    message: str
-    value: Any
-    low: int | float
-    high: int | float
 
 
 def is_traced(value: Any) -> bool:
@@ -72,30 +63,15 @@ def say_if(said: Any, say: Callable[..., None], *values: Any) -> None:
         jax.lax.cond(said, lambda: jax.debug.callback(say, *values), lambda: None)
 
 
-def guard(tree: _Tree, ranges: Sequence[Range]) -> _Tree:
-    """The tree, such that using it raises when a traced value is out of its range.
-
-    An error raised at run time cannot print the value; its message should name the parameter and the range.
-
-    **Arguments:** `tree`: what the checked values belong to. `ranges`: known values are passed over.
-
-    **Returns:** the tree, unchanged when no value is traced.
-
-    **Raises:** `RuntimeError`, when run, with the message of the first value out of range; NaN is.
-    """
-    traced = [limit for limit in ranges if is_traced(limit.value)]
-    if not traced:
-        return tree
-    # Infinite bounds, and NaN, fail the comparison as they should.
-    outside = [~((limit.low <= limit.value) & (limit.value <= limit.high)) for limit in traced]
+def first_error_if(tree: _Tree, bad: Sequence[Any], messages: Sequence[str]) -> _Tree:
+    """[`error_if`][] of many traced booleans by one callback, which says the first message that is due."""
     if _AT_EDGE.get():
-        for value, limit in zip(outside, traced, strict=True):
-            error_if(tree, value, limit.message)
+        for each, message in zip(bad, messages, strict=True):
+            error_if(tree, each, message)
         return tree
-    bad = jnp.stack([jnp.any(value) for value in outside])
+    found = jnp.stack([jnp.any(each) for each in bad])
     arrays, rest = eqx.partition(tree, is_traced)
-    messages = [limit.message for limit in traced]
-    arrays = eqx.branched_error_if(arrays, jnp.any(bad), jnp.argmax(bad), messages)
+    arrays = eqx.branched_error_if(arrays, jnp.any(found), jnp.argmax(found), list(messages))
     return eqx.combine(arrays, rest)
 
 

@@ -3,14 +3,13 @@
 import math
 import warnings
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, Literal, get_args
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hwmodels.checks import is_traced
+from hwmodels.ranges import LARGEST, Range, fraction, is_whole, require_ranges, require_word
 
 Norm = Literal["none", "shared", "timestep"]
 Pooling = Literal["average", "max"]
@@ -23,19 +22,9 @@ Scalar = int | float | np.number | Float[Array | np.ndarray, ""] | Int[Array | n
 
 def _pair(value: Any, name: str, layer: str) -> tuple[int, int]:
     values = tuple(value) if isinstance(value, Sequence | np.ndarray) and np.ndim(value) else (value, value)
-    if len(values) != 2 or not all(_is_whole(v) for v in values):
+    if len(values) != 2 or not all(map(is_whole, values)):
         raise ValueError(f"layer {layer!r}: {name} must be an int or a pair of ints, got {value!r}.")
     return int(values[0]), int(values[1])
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _within(value: Any, low: int | float, high: int | float) -> bool:
-    """Whether a value is one number in a closed range."""
-    array = np.asarray(value)
-    return array.dtype.kind in "biuf" and array.ndim == 0 and bool(low <= array <= high)
 
 
 def _plain(value: Any) -> Any:
@@ -113,15 +102,11 @@ class Layer(eqx.Module):
             "pool": self.pool,
         }
         for name, value in sizes.items():
-            if not _is_whole(value) or value < 1:
+            if not is_whole(value) or value < 1:
                 raise ValueError(
                     f"layer {self.name!r}: {name} must be at least 1 and a whole number, got {value!r}."
                 )
-        if self.norm not in get_args(Norm):
-            raise ValueError(
-                f"layer {self.name!r}: norm must be one of {', '.join(map(repr, get_args(Norm)))}, "
-                f"got {self.norm!r}."
-            )
+        require_word(f"layer {self.name!r}: norm", self.norm, get_args(Norm))
         for name in ("analog_input", "spiking", "residual_add", "bias", "pool_first"):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise ValueError(
@@ -144,12 +129,14 @@ class Layer(eqx.Module):
                 f"layer {self.name!r}: {self.pooling} pooling of side {self.pool} does not fit its output "
                 f"map of {self.out_height} × {self.out_width}; use a smaller pool."
             )
-        for name in ("input_rate", "weight_sparsity"):
-            value = getattr(self, name)
-            if not is_traced(value) and not _within(value, 0, 1):
-                raise ValueError(
-                    f"layer {self.name!r}: {name} is a fraction and must lie in [0, 1], got {value}."
-                )
+        require_ranges(*self.fractions())
+
+    def fractions(self) -> list[Range]:
+        """The ranges of its leaves that are fractions."""
+        return [
+            fraction(f"layer {self.name!r}: {name}", getattr(self, name), one=True)
+            for name in ("input_rate", "weight_sparsity")
+        ]
 
     @classmethod
     def conv(
@@ -299,8 +286,8 @@ class Workload(eqx.Module):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"layer names must differ, got {', '.join(map(repr, repeated))} more than once.")
-        if not is_traced(self.timesteps) and not _within(self.timesteps, 1, np.finfo(np.float64).max):
-            raise ValueError(f"timesteps must be finite and at least 1, got {self.timesteps}.")
+        message = "timesteps must be finite and at least 1."
+        require_ranges(Range(message, self.timesteps, 1, LARGEST, one=True))
         known = {"", *names}
         for layer in self.layers:
             for fact in ("source", "shortcut"):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxsnn.checks import is_positive
 from jaxsnn.layers import Block, run_neuron
 from jaxsnn.neuron import Neuron
 from jaxsnn.signal import Attention, LayerRecord, Signal
@@ -53,7 +54,7 @@ class SpikingAttention(nnx.Module):
         heads: int = 1,
         scale: float = 0.125,
     ):
-        if not (jnp.isfinite(scale) and scale > 0):
+        if not is_positive(scale):
             raise ValueError(f"layer {projection.name!r}: the scale of attention is positive, got {scale}.")
         for block in (query, key, value):
             channels = block.synapse.out_channels

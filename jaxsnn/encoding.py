@@ -3,13 +3,13 @@
 Pixels mean what [`jaxsnn.data.pixels.unit_pixels`][] says, here and so for everything that runs a network.
 """
 
-import math
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Num
 
+from jaxsnn.checks import is_positive
 from jaxsnn.data.pixels import is_float, unit_pixels
 from jaxsnn.signal import Signal
 
@@ -45,7 +45,7 @@ class Poisson:
     constant = False
 
     def __post_init__(self):
-        if not (math.isfinite(self.gain) and self.gain > 0):
+        if not is_positive(self.gain):
             raise ValueError(f"the gain of Poisson encoding must be positive, got {self.gain}.")
 
     @property

@@ -289,10 +289,11 @@ def _joined(parts: Sequence[Signal]) -> Signal:
     values = sum((part.values for part in parts[1:]), start=first.values)
     active = [part.activity for part in parts]
     activity = None
-    if all(a is not None for a in active):
+    known = [a for a in active if a is not None]
+    if len(known) == len(active):
         silent: Any = 1
-        for a in active:
-            silent = silent * (1 - a)  # type: ignore[operator]  # None of them is None.
+        for a in known:
+            silent = silent * (1 - a)
         activity = 1 - silent
     analog = any(part.analog for part in parts)
     return dataclasses.replace(first, values=values, activity=activity, analog=analog)

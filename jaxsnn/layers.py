@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxsnn.checks import is_count, require_choice
 from jaxsnn.convolution import convolve
 from jaxsnn.neuron import Neuron
 from jaxsnn.normalization import Normalization
-from jaxsnn.operations import Pool, is_whole, pair
+from jaxsnn.operations import Pool, pair
 from jaxsnn.signal import LayerRecord, Signal
 
 Pooling = Literal["average", "max"]
@@ -94,7 +95,7 @@ class Conv(nnx.Module):
         self.product = product
         self.quantizer: Any = nnx.data(None)
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if not is_whole(channels) or channels < 1:
+            if not is_count(channels):
                 raise ValueError(f"{name} must be at least 1 and a whole number, got {channels!r}.")
         self.kernel_size = pair(kernel, "kernel", 1)
         self.stride = pair(stride, "stride", 1)
@@ -357,9 +358,8 @@ class Block(nnx.Module):
         pooling: Pooling = "average",
         pool_first: bool = False,
     ):
-        if pooling not in get_args(Pooling):
-            raise ValueError(f"layer {name!r}: pooling must be 'average' or 'max', got {pooling!r}.")
-        if not is_whole(pool) or pool < 1:
+        require_choice(f"layer {name!r}: pooling", pooling, get_args(Pooling))
+        if not is_count(pool):
             raise ValueError(f"layer {name!r}: pool must be at least 1 and a whole number, got {pool!r}.")
         if pool > 1 and synapse.kind == "linear":
             raise ValueError(f"layer {name!r}: a linear layer has no map to pool; leave out pool={pool}.")

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from functools import partial
-from numbers import Integral
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxsnn.checks import is_count
 from jaxsnn.encoding import Direct, Encoding, Frames, check_frames
 from jaxsnn.layers import Block, draws
 from jaxsnn.neuron import Neuron
@@ -119,7 +119,7 @@ class Network(nnx.Module):
         if isinstance(self.encoding, Frames):
             check_frames(images.shape[0], timesteps)
         chunk = timesteps if chunk is None else chunk
-        if not _counts(chunk):
+        if not is_count(chunk):
             raise ValueError(f"chunk must be at least 1 timestep and a whole number, got {chunk!r}.")
         if training and chunk < timesteps and self._mixes_time():
             raise ValueError(
@@ -183,7 +183,7 @@ class Network(nnx.Module):
 
     def check_timesteps(self, timesteps: int) -> None:
         """**Raises:** `ValueError` for fewer timesteps than one, or more than there are parameters for."""
-        if not _counts(timesteps):
+        if not is_count(timesteps):
             raise ValueError(f"timesteps must be at least 1 and a whole number, got {timesteps!r}.")
         for norm in self._norms():
             if norm.timesteps is not None and timesteps > norm.timesteps:
@@ -278,8 +278,8 @@ class Network(nnx.Module):
         potential, state, record = self.advance(images, None, start=0, steps=first, **fixed)
         if first == timesteps:
             return potential, record
-        # Flax's overloads do not cover two filters.
-        graphdef, statistics, rest = nnx.split(self, nnx.BatchStat, ...)  # type: ignore[misc]
+        graphdef, *parts = nnx.split(self, nnx.BatchStat, ...)
+        statistics, rest = parts
 
         @jax.checkpoint
         def run(carry, start):
@@ -301,10 +301,6 @@ class Network(nnx.Module):
 
     def _mixes_time(self) -> bool:
         return any(norm.across_time for norm in self._norms())
-
-
-def _counts(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _require_key(key: Any) -> None:

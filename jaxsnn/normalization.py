@@ -22,6 +22,7 @@ class Normalization(nnx.Module):
 
     across_time = False
     timesteps: int | None = None
+    variance: nnx.BatchStat
 
     def __call__(self, current: Array, *, start: int | Array, steps: int, training: bool) -> Array:
         raise NotImplementedError
@@ -178,5 +179,4 @@ def adapt_statistics(
 
 def _variances(network: Any) -> list[tuple[nnx.BatchStat, Array]]:
     norms = [module for _, module in nnx.iter_graph(network) if isinstance(module, Normalization)]
-    # The modules of `iter_graph` have no type.
-    return [(norm.variance, norm.variance[...]) for norm in norms]  # type: ignore[attr-defined]
+    return [(norm.variance, norm.variance[...]) for norm in norms]

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from numbers import Integral
 from typing import Any, Literal
 
 import jax
@@ -12,6 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
+from jaxsnn.checks import is_count, require_choice
 from jaxsnn.neuron._constants import Values, as_constant, read
 from jaxsnn.signal import LayerRecord, Signal
 
@@ -30,18 +30,13 @@ class Operation(nnx.Module):
         return self.of(signal), None, ()
 
 
-def is_whole(value: Any) -> bool:
-    """Whether a value is an integer, NumPy's too, and no truth value."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
 def pair(value: Any, name: str, least: int) -> tuple[int, int]:
     """A size as (vertical, horizontal).
 
     **Raises:** `ValueError` that names the size, for what is neither an integer nor two, or below `least`.
     """
     both = tuple(value) if np.ndim(value) > 0 else (value, value)
-    if len(both) != 2 or not all(is_whole(side) and side >= least for side in both):
+    if len(both) != 2 or not all(is_count(side, least) for side in both):
         raise ValueError(f"{name} must be an int or a pair of ints, at least {least}; got {value!r}.")
     return int(both[0]), int(both[1])
 
@@ -68,8 +63,7 @@ class Pool(Operation):
         self.kernel = pair(kernel, "kernel", 1)
         self.stride = self.kernel if stride is None else pair(stride, "stride", 1)
         self.padding = pair(padding, "padding", 0)
-        if kind not in ("mean", "sum", "max"):
-            raise ValueError(f"kind of a pooling must be 'mean', 'sum' or 'max', got {kind!r}.")
+        require_choice("kind of a pooling", kind, ("mean", "sum", "max"))
         if kind == "max" and any(2 * pad > side for pad, side in zip(self.padding, self.kernel, strict=True)):
             raise ValueError(
                 f"padding of max pooling is at most half of its kernel {self.kernel}, got {self.padding}: a "

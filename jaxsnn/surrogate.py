@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxsnn.checks import is_positive
+
 
 @dataclass(frozen=True)
 class Surrogate:
@@ -22,7 +24,7 @@ class Surrogate:
 
 def _check_positive(surrogate: Surrogate, name: str) -> None:
     value = getattr(surrogate, name)
-    if not (math.isfinite(value) and value > 0):
+    if not is_positive(value):
         raise ValueError(
             f"{name} of a {type(surrogate).__name__} surrogate must be positive and finite, got {value}."
         )

@@ -103,8 +103,7 @@ def _ngspice(G, cell, V, notes):
         notes.append("ngspice is not installed: skipped.")
         return None, None
     version = subprocess.run(["ngspice", "--version"], capture_output=True, text=True).stdout
-    # ngspice says its version.
-    notes.append(f"ngspice: {re.search(r'ngspice-[0-9.]+', version)[0]}.")  # type: ignore[index]
+    notes.append(f"ngspice: {re.findall(r'ngspice-[0-9.]+', version)[0]}.")
     currents = []
     began = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as folder:

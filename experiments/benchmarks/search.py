@@ -1,5 +1,6 @@
 """Design-space search beside exhaustive search, random search and Optuna's TPE: evaluations and time."""
 
+import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -279,10 +280,7 @@ def compare(
     many = int(mean_s * objectives.size / exhaustive_s)
     drawn = [_random(space, objectives, many, seed) for seed in range(seeds)]
     rows.append(_row(space, "random, equal time", best, drawn, mean_s))
-    try:
-        # Only whether it is there: the peer runs in a function of its own.
-        import optuna  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("optuna") is None:
         return rows, _curves(best, traces) | {"first_s": runs[0][1]}
     traces["TPE"], tpe_s = _tpe_at_equal_evaluations(space, objectives, excesses, counts, tpe_seconds)
     rows.append(_row(space, "TPE, equal evaluations", best, traces["TPE"], tpe_s))

@@ -48,8 +48,7 @@ def _stacked(panel: Axes, total: Mapping[str, float], parts: Mapping[str, Mappin
     """A bar for each parameter: what adds right of zero, what takes away left, and a dot for both."""
     places = np.arange(len(total))
     ends = {1: np.zeros(len(total)), -1: np.zeros(len(total))}
-    # Listed colour maps have them; the registry says only that it holds colour maps.
-    colours = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
+    colours = matplotlib.colormaps["tab20"](range(20))
     for index, (part, values) in enumerate(parts.items()):
         share = np.array([values[name] for name in total])
         colour = colours[2 * index % 20 + index // 10 % 2]

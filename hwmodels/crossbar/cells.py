@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hwmodels.crossbar._checks import is_concrete, require
+from hwmodels.ranges import is_concrete, require
 
 Parameter = float | int | Float[Array | np.ndarray, "*#shape"]
 """One for all devices, or an array (..., rows, columns) that broadcasts against their conductances."""

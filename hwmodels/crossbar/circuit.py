@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hwmodels.checks import error_if
-from hwmodels.crossbar._checks import require, require_memory
 from hwmodels.crossbar._inverse import with_exact_products
+from hwmodels.crossbar._memory import require_memory
 from hwmodels.crossbar._transfer import transfer
+from hwmodels.ranges import require
 
 Resistance = float | int | Float[Array | np.ndarray, ""]
 

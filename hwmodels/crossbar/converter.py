@@ -9,8 +9,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from hwmodels.adc import Adc, DrawnAdc
 from hwmodels.checks import error_if
-from hwmodels.crossbar._checks import Scalar, require, require_integer, require_traced
+from hwmodels.ranges import require, require_integer, require_traced
 from hwmodels.rounding import rounded
+from hwmodels.workload import Scalar
 
 FullScale = Literal["worst-case", "calibrated"]
 

@@ -23,8 +23,8 @@ def _component(entry: Any) -> Any:
     return entry
 
 
-def is_kernel(path: tuple[Any, ...], leaf: Any) -> bool:
-    """Whether a leaf is a weight kernel: "kernel" is a component of its path, and it has two axes or more."""
+def goes_on_tiles(path: tuple[Any, ...], leaf: Any) -> bool:
+    """Whether a leaf is a matrix of weights: "kernel" is in its path, and it has two axes or more."""
     return getattr(leaf, "ndim", 0) >= 2 and "kernel" in map(_component, path)
 
 
@@ -39,7 +39,7 @@ def bias_row(params: Any, crossbar: Crossbar) -> dict[int, int]:
     places = {tuple(map(_component, path)): index for index, (path, _) in enumerate(leaves)}
     found = {}
     for index, (path, leaf) in enumerate(leaves):
-        if is_kernel(path, leaf):
+        if goes_on_tiles(path, leaf):
             beside = tuple("bias" if part == "kernel" else part for part in map(_component, path))
             place = places.get(beside)
             if place is not None and jnp.shape(leaves[place][1]) == (leaf.shape[-1],):
@@ -59,7 +59,9 @@ def _biases(params: Any, batch: Mapping[int, Array], crossbar: Crossbar) -> list
 def kernel_batches(params: Any) -> list[dict[int, Array]]:
     """Kernels by their place among the leaves, one batch for each dtype that circuits are solved in."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    kernels = {index: jnp.asarray(leaf) for index, (path, leaf) in enumerate(leaves) if is_kernel(path, leaf)}
+    kernels = {
+        index: jnp.asarray(leaf) for index, (path, leaf) in enumerate(leaves) if goes_on_tiles(path, leaf)
+    }
     if not kernels:
         paths = ", ".join(jax.tree_util.keystr(path) for path, _ in leaves[:5]) or "none at all"
         raise ValueError(
@@ -200,6 +202,6 @@ def deploy(
         name = jax.tree_util.keystr(path)
         if name in on_row:
             return on_row[name].astype(leaf.dtype)
-        return chips[name].weights.astype(leaf.dtype) if is_kernel(path, leaf) else leaf
+        return chips[name].weights.astype(leaf.dtype) if goes_on_tiles(path, leaf) else leaf
 
     return jax.tree_util.tree_map_with_path(replaced, params)

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from hwmodels.crossbar._checks import Scalar, require, require_integer, require_traced
 from hwmodels.crossbar.laws import StateLaw
 from hwmodels.crossbar.retention import ProgrammingError, Relaxation, StateDrift
 from hwmodels.crossbar.write_verify import WriteVerify
+from hwmodels.ranges import require, require_integer, require_traced
+from hwmodels.workload import Scalar
 
 _SIGMA = "{name} is σ/µ, a finite fraction of zero or more; got {{}}."
 _RATE = "Faults.{name} is the fraction of cells with that fault, 0 to 1; got {{}}."

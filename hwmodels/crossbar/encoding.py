@@ -15,7 +15,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from hwmodels.crossbar._checks import require_memory
+from hwmodels.crossbar._memory import require_memory
 from hwmodels.crossbar.mapping import Crossbar, Layout, layout
 from hwmodels.rounding import rounded, straight_through
 

@@ -9,7 +9,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hwmodels.crossbar._checks import Scalar, require
+from hwmodels.ranges import require
+from hwmodels.workload import Scalar
 
 _INF = float("inf")
 # Logarithms of what blocks; as aihwkit clips.

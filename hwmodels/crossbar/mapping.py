@@ -7,11 +7,12 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hwmodels.crossbar._checks import Scalar, require, require_integer
 from hwmodels.crossbar.cells import Cell
 from hwmodels.crossbar.circuit import Wires
 from hwmodels.crossbar.device import Device
 from hwmodels.crossbar.settling import Settling
+from hwmodels.ranges import require, require_integer, require_word
+from hwmodels.workload import Scalar
 
 Partition = Literal["flatten", "kernel-split"]
 Signs = Literal["differential", "offset", "nice"]
@@ -80,11 +81,7 @@ class Crossbar(eqx.Module):
             ("cell_model", ("exact", "read-voltage", "mean-activity")),
             ("bias", ("digital", "row")),
         ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"Crossbar.{name} must be one of {', '.join(map(repr, allowed))}, "
-                    f"got {getattr(self, name)!r}."
-                )
+            require_word(f"Crossbar.{name}", getattr(self, name), allowed)
         if self.cell is not None and not isinstance(self.cell, Cell):
             raise ValueError(
                 f"Crossbar.cell must be None or a cell such as Sinh(v0=0.25), got {self.cell!r}."

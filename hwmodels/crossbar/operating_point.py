@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hwmodels.crossbar._checks import require, require_traced
 from hwmodels.crossbar._inverse import inverse, with_exact_products
 from hwmodels.crossbar.circuit import Wires, checked
+from hwmodels.ranges import require, require_traced
 
 _OPEN = (
     "operating_point needs finite resistances, since nodes behind an infinite one may float; take a great "

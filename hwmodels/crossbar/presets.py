@@ -8,10 +8,10 @@ the temperature of the measurement (room temperature), and no preset has a tempe
 
 from collections.abc import Callable
 
-from hwmodels.crossbar._checks import Scalar
 from hwmodels.crossbar.device import Device, ReadNoise
 from hwmodels.crossbar.laws import InversePower, Logarithmic, Polynomial, Saturating
 from hwmodels.crossbar.retention import ProgrammingError, Relaxation, StateDrift
+from hwmodels.workload import Scalar
 
 _US = 1e-6
 _DAY_S = 86400.0

@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hwmodels.checks import at_edge, error_if
-from hwmodels.crossbar._checks import Scalar
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar.cells import Cell
 from hwmodels.crossbar.circuit import Wires, effective_conductance
 from hwmodels.crossbar.encoding import Encoded, encode, silent
 from hwmodels.crossbar.linearised import linearised
 from hwmodels.crossbar.mapping import Crossbar
+from hwmodels.workload import Scalar
 
 Solve = Callable[[Array, Wires], Array]
 """Conductances of tiles (tiles, rows, columns) and their wires to what inputs see of them, in siemens."""

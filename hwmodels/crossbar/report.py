@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from hwmodels.crossbar.deploy import bias_row, is_kernel, program_kernels
+from hwmodels.crossbar.deploy import bias_row, goes_on_tiles, program_kernels
 from hwmodels.crossbar.mapping import Crossbar
 from hwmodels.crossbar.programming import ProgrammedKernel
 
@@ -47,7 +47,7 @@ def deployment_report(params: Any, crossbar: Crossbar, key: PRNGKeyArray) -> tup
     given = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     rows = {list(given)[place] for place in bias_row(params, crossbar).values()}
     kernels = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: leaf if is_kernel(path, leaf) or jax.tree_util.keystr(path) in rows else 0.0,
+        lambda path, leaf: leaf if goes_on_tiles(path, leaf) or jax.tree_util.keystr(path) in rows else 0.0,
         params,
     )
     chips = program_kernels(kernels, crossbar, key)

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from hwmodels.crossbar._checks import Scalar, require, require_traced
 from hwmodels.crossbar.laws import StateLaw
+from hwmodels.ranges import require, require_traced
+from hwmodels.workload import Scalar
 
 _INF = float("inf")
 _TIME = "{}.time_s is the time since programming in seconds, zero or more and finite"

@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hwmodels.crossbar import _rc
-from hwmodels.crossbar._checks import Scalar, require, require_traced
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar.circuit import Wires, checked
+from hwmodels.ranges import require, require_traced
+from hwmodels.workload import Scalar
 
 _INF = float("inf")
 _FARAD = "Capacitances.{} is a capacitance in farad, zero or more and finite"

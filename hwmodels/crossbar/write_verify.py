@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from hwmodels.crossbar._checks import Scalar, require, require_integer, require_traced
 from hwmodels.crossbar.laws import Polynomial, StateLaw
+from hwmodels.ranges import require, require_integer, require_traced
+from hwmodels.workload import Scalar
 
 _INF = float("inf")
 _AMOUNTS = (

@@ -1,8 +1,7 @@
 """Ranges of traced numbers, which only a run can check."""
 
-from hwmodels.checks import Range, guard
+from hwmodels.ranges import guard
 from hwmodels.sata.accelerator import Accelerator
-from hwmodels.sata.technology import WIDTH_LIMITS
 from hwmodels.workload import Workload
 
 
@@ -14,21 +13,5 @@ def guarded(workload: Workload, chip: Accelerator) -> tuple[Workload, Accelerato
 
     **Raises:** `RuntimeError`, when run, that names the layer or the operand.
     """
-    fractions = [
-        Range(
-            f"layer {layer.name!r}: {name} is a fraction and must lie in [0, 1].", getattr(layer, name), 0, 1
-        )
-        for layer in workload.layers
-        for name in ("input_rate", "weight_sparsity")
-    ]
-    widths = [
-        Range(
-            f"unsupported precision: {name}; the component tables cover {low} to {high} bits.",
-            value,
-            low,
-            high,
-        )
-        for name, value in vars(chip.precision).items()
-        for low, high in (WIDTH_LIMITS[name],)
-    ]
-    return guard((workload, chip), [*fractions, *widths])
+    fractions = [each for layer in workload.layers for each in layer.fractions()]
+    return guard((workload, chip), [*fractions, *chip.precision.ranges()])

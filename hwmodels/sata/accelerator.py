@@ -9,7 +9,8 @@ import equinox as eqx
 from hwmodels import rounding
 from hwmodels.checks import is_traced
 from hwmodels.chip import Digital
-from hwmodels.sata.array import Array, Buffers, require
+from hwmodels.ranges import LARGEST, Range, require_ranges
+from hwmodels.sata.array import Array, Buffers
 from hwmodels.sata.memory import Sram, require_block, sram
 from hwmodels.sata.other_dataflows import OTHER_DATAFLOWS, whole
 from hwmodels.sata.technology import (
@@ -64,13 +65,12 @@ class Accelerator(eqx.Module):
     element: str = eqx.field(static=True, default="spiking")
 
     def __check_init__(self):
-        require(
-            self.lif_sharing,
-            f"lif_sharing counts the elements that share a LIF unit, at least 1, got {self.lif_sharing}.",
-            least=1,
+        message = "lif_sharing counts the elements that share a LIF unit, at least 1."
+        require_ranges(
+            Range(message, self.lif_sharing, 1, LARGEST),
+            Range("clock_hz must be at least 1 Hz.", self.clock_hz, 1, LARGEST),
+            Range("time_window must be at least 1.", self.time_window, 1, LARGEST),
         )
-        require(self.clock_hz, f"clock_hz must be at least 1 Hz, got {self.clock_hz}.", least=1)
-        require(self.time_window, f"time_window must be at least 1, got {self.time_window}.", least=1)
         require_block(self.sram_width_bytes, self.sram_banks)
         dataflows = (*DATAFLOWS, *OTHER_DATAFLOWS)
         if self.dataflow not in dataflows:

@@ -10,22 +10,10 @@ import equinox as eqx
 import numpy as np
 
 from hwmodels import rounding
-from hwmodels.checks import is_traced
+from hwmodels.ranges import LARGEST, Range, require_ranges
 from hwmodels.sata.dram import read_capacity
 from hwmodels.sata.geometry import Geometry
 from hwmodels.workload import Layer, Scalar
-
-
-def require(value: Any, message: str, *, least: int | float, most: int | float = np.inf) -> None:
-    """Raises `ValueError` when a value is known and lies outside [least, most], or is no finite number."""
-    if is_traced(value):
-        return
-    # An array may hold many machines, for `jax.vmap`; a list or a tuple is a mistake, and so is text.
-    number = not isinstance(value, list | tuple) and np.asarray(value).dtype.kind in "biuf"
-    if not number or not bool(np.all((np.asarray(value) >= least) & (np.asarray(value) <= most))):
-        raise ValueError(message)
-    if not np.all(np.isfinite(np.asarray(value, dtype=float))):
-        raise ValueError(message.removesuffix(".") + "; it must be finite.")
 
 
 class Array(eqx.Module):
@@ -44,8 +32,8 @@ class Array(eqx.Module):
 
     def __check_init__(self):
         for name in ("rows", "columns"):
-            value = getattr(self, name)
-            require(value, f"an array needs at least one of its {name}, got {value}.", least=1)
+            message = f"an array needs at least one of its {name}."
+            require_ranges(Range(message, getattr(self, name), 1, LARGEST))
 
 
 class Buffers(eqx.Module):
@@ -68,12 +56,8 @@ class Buffers(eqx.Module):
 
     def __check_init__(self):
         for name, least in (("ifmap", 100), ("filter", 100), ("ofmap", 2)):
-            value = getattr(self, name)
-            require(
-                value,
-                f"the {name} buffer needs at least {least} bytes to hold a word in each half, got {value}.",
-                least=least,
-            )
+            message = f"the {name} buffer needs at least {least} bytes to hold a word in each half."
+            require_ranges(Range(message, getattr(self, name), least, LARGEST))
 
 
 def simulator_geometry(layer: Layer) -> Geometry:

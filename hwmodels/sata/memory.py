@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwmodels import rounding
-from hwmodels.sata.array import require
+from hwmodels.ranges import LARGEST, Range, require_ranges
 from hwmodels.sata.interpolation import MonotoneCubic
 from hwmodels.workload import Scalar
 
@@ -110,8 +110,10 @@ def _weights(nodes: tuple[int, int, int], value: Any) -> list[Any]:
 
 def require_block(width_bytes: Any, banks: Any) -> None:
     """Raises `ValueError` for a block width or a bank count outside CACTI's grid."""
-    require(width_bytes, f"SRAM blocks have 8 to 64 bytes, got {width_bytes}.", least=8, most=64)
-    require(banks, f"SRAM buffers have 1 to 4 banks, got {banks}.", least=1, most=4)
+    require_ranges(
+        Range("SRAM blocks have 8 to 64 bytes.", width_bytes, 8, 64),
+        Range("SRAM buffers have 1 to 4 banks.", banks, 1, 4),
+    )
 
 
 def sram(size_bytes: Scalar, width_bytes: Scalar = 32, banks: Scalar = 2) -> Sram:
@@ -129,7 +131,7 @@ def sram(size_bytes: Scalar, width_bytes: Scalar = 32, banks: Scalar = 2) -> Sra
 
     Source: CACTI 7.0 with the 28 nm template of SATA_Sim.
     """
-    require(size_bytes, f"an SRAM needs at least one byte, got {size_bytes}.", least=1)
+    require_ranges(Range("an SRAM needs at least one byte.", size_bytes, 1, LARGEST))
     require_block(width_bytes, banks)
     size, width, count = (rounding.as_scalar(v) for v in (size_bytes, width_bytes, banks))
     if rounding.is_number(size, width, count):

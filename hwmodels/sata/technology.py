@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwmodels import rounding
-from hwmodels.sata.array import require
+from hwmodels.ranges import Range, require_ranges
 from hwmodels.sata.interpolation import MonotoneCubic
 from hwmodels.workload import Scalar
 
@@ -107,15 +107,22 @@ class Precision(eqx.Module):
     image: Scalar = 8
 
     def __check_init__(self):
-        for name, value in vars(self).items():
-            least, most = WIDTH_LIMITS[name]
-            require(
-                value,
-                f"unsupported precision: {name} has {value} bits; the component tables cover "
-                f"{least} to {most}.",
-                least=least,
-                most=most,
-            )
+        require_ranges(*self.ranges())
+
+    def ranges(self) -> list[Range]:
+        """Of every operand."""
+        return [_width(name, value, *WIDTH_LIMITS[name]) for name, value in vars(self).items()]
+
+
+def _width(name: str, bits: Scalar, least: int, most: int) -> Range:
+    covered = f"the component tables cover {least} to {most}"
+    return Range(
+        f"unsupported precision: {name}; {covered} bits.",
+        bits,
+        least,
+        most,
+        known=f"unsupported precision: {name} has {{}} bits; {covered}.",
+    )
 
 
 WIDTH_LIMITS = {

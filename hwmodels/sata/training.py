@@ -23,7 +23,7 @@ from typing import Any
 import equinox as eqx
 
 from hwmodels import rounding
-from hwmodels.sata.array import require
+from hwmodels.ranges import Range, fraction, require_ranges
 from hwmodels.sata.technology import CLOCK_HZ, power
 from hwmodels.sata.twin import dense_workload
 from hwmodels.workload import Layer, Scalar, Workload
@@ -206,9 +206,11 @@ def training_energy(
     """
     if conventions not in ("corrected", "published"):
         raise ValueError(f"unknown conventions {conventions!r}; choose 'corrected' or 'published'.")
-    for name, value in (("sparsity_du", sparsity_du), ("sparsity_df", sparsity_df)):
-        require(value, f"{name} is a fraction and must lie in [0, 1], got {value}.", least=0, most=1)
-    require(fwd_bits, f"fwd_bits must lie in 1 to 32, got {fwd_bits}.", least=1, most=32)
+    require_ranges(
+        fraction("sparsity_du", sparsity_du),
+        fraction("sparsity_df", sparsity_df),
+        Range("fwd_bits must lie in 1 to 32.", fwd_bits, 1, 32),
+    )
     published = conventions == "published"
     bits, timesteps = rounding.as_scalar(fwd_bits), rounding.as_scalar(workload.timesteps)
     gradient, window = 1 - rounding.as_scalar(sparsity_du), 1 - rounding.as_scalar(sparsity_df)

@@ -14,9 +14,8 @@ from hwmodels.crossbar import Converters, Crossbar, Device, Settling, Wires
 from hwmodels.crossbar.cells import Cell as Law
 from hwmodels.crossbar.converter import FullScale
 from hwmodels.crossbar.mapping import Bias, Calibration, CellModel, Signs
-from hwmodels.spikeflow import ranges
+from hwmodels.ranges import Range, interval, require, require_ranges, require_word
 from hwmodels.spikeflow.components import RRAM, Adc, Cell, Components, Mesh, as_cell
-from hwmodels.spikeflow.ranges import Limit
 from hwmodels.spikeflow.technology import NODES_NM, Rule
 from hwmodels.workload import Scalar, Workload
 
@@ -171,7 +170,7 @@ class Chip(eqx.Module):
                 f"cell.law must be None or a law such as Sinh(v0=0.25), got {self.cell.law!r}; a function "
                 "makes one by hwmodels.crossbar.Law."
             )
-        ranges.check(self.limits())
+        require_ranges(*self.limits().values())
         for name, word, allowed in (
             ("partition", self.partition, Partition),
             ("bias", self.bias, Bias),
@@ -185,16 +184,11 @@ class Chip(eqx.Module):
             ("calibration", self.calibration, Calibration),
             ("full_scale", self.full_scale, FullScale),
         ):
-            if word not in get_args(allowed):
-                raise ValueError(
-                    f"{name} must be one of {', '.join(map(repr, get_args(allowed)))}, got {word!r}."
-                )
+            require_word(name, word, get_args(allowed))
         if not isinstance(self.entropy_module, bool):
             raise ValueError(f"entropy_module must be True or False, got {self.entropy_module!r}.")
-        columns, mux = self.crossbar_columns, self.mux_ratio
-        known = not is_traced(columns) and not is_traced(mux)
-        if known and np.any(np.asarray(mux) > np.asarray(columns)):
-            raise ValueError(f"mux_ratio must lie in [1, crossbar_columns = {columns}], got {mux}.")
+        message = "mux_ratio must lie in [1, crossbar_columns = {}], got {}."
+        require(np.greater_equal, message, self.crossbar_columns, self.mux_ratio)
         own, cell = self.device.bits, self.cell.bits
         if own is not None and not is_traced(cell) and own != cell:
             raise ValueError(
@@ -296,20 +290,20 @@ class Chip(eqx.Module):
             )
         return int(value)
 
-    def limits(self) -> list[Limit]:
-        """The range of every number."""
-        own = [Limit(name, getattr(self, name), *bounds) for name, bounds in _RANGES.items()]
-        parts = [
-            Limit("cell.bits", self.cell.bits, 1, 16),
-            Limit("cell.read_voltage_v", self.cell.read_voltage_v, 1e-6, 100),
-            Limit("cell.activity", self.cell.activity, 1e-6, 1),
-            Limit("adc.capacitor_share", self.adc.capacitor_share, 0, 1),
-            Limit("adc.reference_bits", self.adc.reference_bits, 1, 16),
-        ]
-        constants = [
-            Limit(f"{owner}.{name}", value, 0, math.inf)
+    def limits(self) -> dict[str, Range]:
+        """The range of every number, by name."""
+        own = {name: (getattr(self, name), *bounds) for name, bounds in _RANGES.items()}
+        parts = {
+            "cell.bits": (self.cell.bits, 1, 16),
+            "cell.read_voltage_v": (self.cell.read_voltage_v, 1e-6, 100),
+            "cell.activity": (self.cell.activity, 1e-6, 1),
+            "adc.capacitor_share": (self.adc.capacitor_share, 0, 1),
+            "adc.reference_bits": (self.adc.reference_bits, 1, 16),
+        }
+        constants = {
+            f"{owner}.{name}": (value, 0, math.inf)
             for owner in ("cell", "adc", "components", "mesh")
             for name, value in vars(getattr(self, owner)).items()
             if name.endswith(("_j", "_um2", "_per_round")) and value is not None
-        ]
-        return [*own, *parts, *constants]
+        }
+        return {name: interval(name, *limits) for name, limits in (own | parts | constants).items()}

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 
+from hwmodels.ranges import guard, interval, require_ranges
 from hwmodels.rounding import as_scalar, is_number
 from hwmodels.routes import input_pools, routes
 from hwmodels.spikeflow.area import AREA_COMPONENTS, area_table
@@ -16,7 +17,6 @@ from hwmodels.spikeflow.conventions import Conventions, resolve
 from hwmodels.spikeflow.energy import ENERGY_COMPONENTS, layer_energy
 from hwmodels.spikeflow.latency import LATENCY_COMPONENTS, timing
 from hwmodels.spikeflow.placement import Placement, place
-from hwmodels.spikeflow.ranges import Limit, check, guard
 from hwmodels.spikeflow.scale import at_its_node
 from hwmodels.workload import Scalar, Workload
 
@@ -203,10 +203,12 @@ def evaluate(
 
 
 def _guarded(workload: Workload, chip: Chip) -> tuple[Workload, Chip]:
-    rates = [Limit(f"layer {layer.name!r}: input_rate", layer.input_rate, 0, 1) for layer in workload.layers]
-    timesteps = Limit("timesteps", workload.timesteps, 1, 1e9)
-    check([timesteps])
-    return guard((workload, chip), [*chip.limits(), timesteps, *rates])
+    rates = [
+        interval(f"layer {layer.name!r}: input_rate", layer.input_rate, 0, 1) for layer in workload.layers
+    ]
+    timesteps = interval("timesteps", workload.timesteps, 1, 1e9)
+    require_ranges(timesteps)
+    return guard((workload, chip), [*chip.limits().values(), timesteps, *rates])
 
 
 def _scalars(tree: _Tree) -> _Tree:

@@ -53,7 +53,7 @@ def _scaled(module: _Module, factors: Scaling) -> _Module:
             changed[name] = as_scalar(value) * factors.energy
         elif name.endswith("_um2"):
             changed[name] = as_scalar(value) * factors.area
-    return dataclasses.replace(module, **changed)  # type: ignore[type-var]  # Dataclasses.
+    return dataclasses.replace(module, **changed)  # type: ignore[type-var]  # Modules are dataclasses.
 
 
 def with_sram(chip: Chip) -> Chip:

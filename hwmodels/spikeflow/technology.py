@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
 
+from hwmodels.ranges import Range, require_ranges
 from hwmodels.rounding import as_scalar, is_number
 from hwmodels.workload import Scalar
 
@@ -78,10 +79,10 @@ def scaling(from_nm: Scalar, to_nm: Scalar, rule: str = "nominal-voltage") -> Sc
     """
     if rule not in get_args(Rule):
         raise ValueError(f"rule must be one of {', '.join(get_args(Rule))}, got {rule!r}.")
+    first, last = NODES_NM[0], NODES_NM[-1]
+    for name, node in (("from_nm", from_nm), ("to_nm", to_nm)):
+        require_ranges(Range(f"{name} must lie in [{first:g}, {last:g}] nm.", node, first, last))
     start, end = as_scalar(from_nm), as_scalar(to_nm)
-    for name, node in (("from_nm", start), ("to_nm", end)):
-        if is_number(node) and not NODES_NM[0] <= node <= NODES_NM[-1]:
-            raise ValueError(f"{name} must lie in [{NODES_NM[0]:g}, {NODES_NM[-1]:g}] nm, got {node}.")
     s = end / start
     if rule == "constant-field":
         return Scaling(energy=s**3, delay=s, area=s**2)

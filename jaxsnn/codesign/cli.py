@@ -12,8 +12,10 @@ from typing import Any
 
 from rich.console import Console
 
+from jaxsnn.checks import require_count
 from jaxsnn.codesign.sources import CHIPS, MODELS, ChipReader
 from jaxsnn.codesign.table import console as terminal
+from jaxsnn.codesign.table import show
 
 _EXAMPLES = """examples:
   {prog} evaluate --network model.nir --data arrays.npz --chip spikeflow --timesteps 8 --out result
@@ -137,9 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs a parsed command, and says mistakes in one sentence."""
+    """Runs a parsed command, and says mistakes in one sentence; 0 unless the command says otherwise."""
     try:
-        options.function(options, terminal())
+        return options.function(options, terminal()) or 0
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
         return 130
@@ -148,7 +150,6 @@ def run(options: argparse.Namespace) -> int:
             raise
         print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
-    return 0
 
 
 def sentence(error: Exception) -> str:
@@ -167,10 +168,10 @@ def _evaluate(options: argparse.Namespace, console: Console, read_chip_file: Chi
     from jaxsnn.codesign.sources import read_chips, read_data, read_network
 
     # What is cheap to refuse is refused before anything is read or trained.
-    for name, least in (("draws", 1), ("timesteps", 1), ("epochs", 1)):
+    for name in ("draws", "timesteps", "epochs"):
         value = getattr(options, name)
-        if value is not None and value < least:
-            raise ValueError(f"--{name} must be at least {least}, got {value}.")
+        if value is not None:
+            require_count(f"--{name}", value)
     if options.out is not None and options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out} is a file; give a folder, which may be new.")
     chips = read_chips(options.chip, read_chip_file)
@@ -210,9 +211,7 @@ def _evaluate(options: argparse.Namespace, console: Console, read_chip_file: Chi
     if options.json:
         _print_json(report.result())
         return
-    console.print(report.verdict, soft_wrap=True)
-    for each in report.tables():
-        each.print(console)
+    show(console, report.verdict, report.tables())
     if options.out is not None:
         console.print(f"Report: {options.out / 'report.html'}", soft_wrap=True)
     else:
@@ -228,9 +227,7 @@ def _compare(options: argparse.Namespace, console: Console) -> None:
     if options.json:
         _print_json({"compared": list(found.results), **found.numbers()})
         return
-    console.print(found.verdict, soft_wrap=True)
-    for each in found.tables():
-        each.print(console)
+    show(console, found.verdict, found.tables())
 
 
 def _describe(options: argparse.Namespace, console: Console) -> None:

@@ -14,6 +14,7 @@ from hwmodels import sata
 from hwmodels.checks import require_key
 from hwmodels.chip import Chip, arithmetic, require_chip
 from hwmodels.flops import estimated_energy
+from jaxsnn.checks import is_count
 from jaxsnn.codesign.attention import (
     WithProducts,
     attention_costs,
@@ -29,7 +30,6 @@ from jaxsnn.data.dataset import Dataset
 from jaxsnn.learning.evaluation import Evaluation
 from jaxsnn.learning.evaluation import evaluate as test
 from jaxsnn.network import LayerRecord, Network
-from jaxsnn.operations import is_whole
 
 Progress = Callable[[str, int, int], None]
 
@@ -220,7 +220,7 @@ def _checked(
         )
     for name, chip in chips.items():
         require_chip(name, chip)
-    if not is_whole(draws) or draws < 1:
+    if not is_count(draws):
         raise ValueError(
             f"draws is the number of programmed chips of every design, at least 1; got {draws!r}."
         )

@@ -236,7 +236,7 @@ def _limits(described: type) -> dict[str, str]:
     """Ranges that a class checks itself with."""
     if described is not spikeflow.Chip:
         return {}
-    return {limit.name: f"[{limit.low:g}, {limit.high:g}]" for limit in described().limits()}
+    return {name: f"[{limit.low:g}, {limit.high:g}]" for name, limit in described().limits().items()}
 
 
 def _hints(described: type) -> dict[str, Any]:

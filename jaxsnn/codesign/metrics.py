@@ -232,9 +232,9 @@ def _listening(synapse: Conv | Linear, batch: int, heard: list[Any]) -> Callable
         return product(x, kernel, *geometry, **options)
 
     # What layers ask of a product, they ask by these names.
-    call.draws = draws(synapse)  # type: ignore[attr-defined]
-    call.holds_bias = getattr(product, "holds_bias", False)  # type: ignore[attr-defined]
-    return call
+    noted: Any = call
+    noted.draws, noted.holds_bias = draws(synapse), getattr(product, "holds_bias", False)
+    return noted
 
 
 class _Watched(Neuron):

@@ -136,8 +136,8 @@ def _split(network: Network, crossbar: Crossbar) -> tuple[Any, Any, Any]:
     held: Any = nnx.PathContains("kernel")
     if crossbar.bias == "row":
         held = nnx.Any(held, nnx.PathContains("bias"))
-    # Flax's overloads do not cover two filters.
-    graphdef, kernels, rest = nnx.split(network, held, ...)  # type: ignore[misc]
+    graphdef, *parts = nnx.split(network, held, ...)
+    kernels, rest = parts
     return graphdef, kernels, rest
 
 

@@ -253,11 +253,12 @@ class Report:
         return folder
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=100)
+        text = io.StringIO()
+        console = Console(file=text, width=100)
         console.print(self.verdict)
         for table in self.tables():
             table.print(console)
-        return console.file.getvalue()  # type: ignore[attr-defined]  # It is the StringIO from above.
+        return text.getvalue()
 
 
 _FACTS = ("node", "size", "bits")

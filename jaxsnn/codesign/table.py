@@ -48,6 +48,14 @@ class Table:
         return table
 
 
+def show(console: Console, verdict: str, tables: Sequence[Table]) -> None:
+    """Prints a result: what it comes to, and its tables."""
+    if verdict:
+        console.print(verdict, soft_wrap=True)
+    for table in tables:
+        table.print(console)
+
+
 def console() -> Console:
     """The terminal; a log, which has no width, is wide."""
     found = Console()

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from hwmodels.checks import is_traced
 from hwmodels.chip import Chip
 from hwmodels.workload import Layer, Scalar, Workload
+from jaxsnn.checks import require_choice
 from jaxsnn.codesign.attention import attention_costs, multiplies_spikes
 from jaxsnn.encoding import Frames
 from jaxsnn.layers import synapses, weights
@@ -35,8 +36,7 @@ def to_workload(
     **Raises:** `ValueError` that names a layer with groups or dilation, which no cost model has, and one with
     attention, unless it is priced apart.
     """
-    if attention not in ("refuse", "apart"):
-        raise ValueError(f"attention must be 'refuse' or 'apart', got {attention!r}.")
+    require_choice("attention", attention, ("refuse", "apart"))
     names = [field.name for field in dataclasses.fields(Layer)]
     for record in records:
         if record.groups != 1 or record.dilation != (1, 1):

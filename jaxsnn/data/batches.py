@@ -1,6 +1,6 @@
 """How inputs are cut into batches."""
 
-from jaxsnn.operations import is_whole
+from jaxsnn.checks import is_count
 
 
 def batch_starts(count: int, batch_size: int) -> range:
@@ -8,6 +8,6 @@ def batch_starts(count: int, batch_size: int) -> range:
 
     **Raises:** `ValueError` for a batch size that is no whole number of at least 1.
     """
-    if not is_whole(batch_size) or batch_size < 1:
+    if not is_count(batch_size):
         raise ValueError(f"batch_size must be at least 1 image and a whole number, got {batch_size!r}.")
     return range(0, count, int(batch_size))

@@ -189,7 +189,7 @@ def heidelberg(name: str, classes: int, folder: Path, *, sort: bool) -> Found:
                 partial(file.read, sort=sort),
                 labels,
                 (700,),
-                lambda index, path=path: f"{path}, recording {index}",  # type: ignore[misc]  # Lambdas with defaults.
+                partial("{}, recording {}".format, path),
                 identity_of([path], sort),
             )
         )

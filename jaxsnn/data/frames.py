@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxsnn.checks import is_count, require_choice
 from jaxsnn.data.events import Events
 
 
@@ -38,12 +39,10 @@ class Binning:
     values: Literal["counts", "binary"] = "counts"
 
     def __post_init__(self):
-        if not isinstance(self.timesteps, int | np.integer) or self.timesteps < 1:
+        if not is_count(self.timesteps):
             raise ValueError(f"timesteps is the number of frames, at least 1, got {self.timesteps!r}.")
-        if self.by not in ("time", "number"):
-            raise ValueError(f"by must be 'time' or 'number', got {self.by!r}.")
-        if self.values not in ("counts", "binary"):
-            raise ValueError(f"values must be 'counts' or 'binary', got {self.values!r}.")
+        require_choice("by", self.by, ("time", "number"))
+        require_choice("values", self.values, ("counts", "binary"))
         if self.window_us is not None and (self.by != "time" or not self.window_us >= 1):
             raise ValueError(
                 f"window_us is the length of frames by time, 1 µs or more, got {self.window_us!r} with "

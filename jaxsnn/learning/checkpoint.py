@@ -15,6 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
 
+from jaxsnn.checks import require_choice
 from jaxsnn.learning.evaluation import split_parameters
 from jaxsnn.network import Network
 
@@ -168,8 +169,7 @@ def load_checkpoint(network: Network, directory: str | PathLike, which: str = "b
     **Raises:** `ValueError` when there is no such checkpoint, when it is corrupt, and, naming an array, when
     it is of another architecture; the network is then as before.
     """
-    if which not in ("best", "last"):
-        raise ValueError(f"which must be 'best' or 'last', got {which!r}.")
+    require_choice("which", which, ("best", "last"))
     path = _newest(Path(directory).absolute() / which)
     if path is None:
         raise ValueError(f"{directory} holds no {which!r} checkpoint; fit(checkpoint_dir=...) writes them.")

@@ -9,12 +9,7 @@ from typing import Any
 
 import optax
 
-
-def _check_count(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int):
-        raise ValueError(f"{name} must be a whole number, got {value!r}.")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}.")
+from jaxsnn.checks import is_positive, require_choice, require_count
 
 
 def without_addresses(text: str) -> str:
@@ -79,12 +74,13 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self):
-        for name, least in (("epochs", 1), ("batch_size", 1), ("timesteps", 1), ("devices", 1), ("crop", 0)):
-            _check_count(name, getattr(self, name), least)
-        if self.chunk is not None:
-            _check_count("chunk", self.chunk, 1)
+        counts = {"epochs": 1, "batch_size": 1, "timesteps": 1, "devices": 1, "crop": 0}
+        for name, least in (counts | ({} if self.chunk is None else {"chunk": 1})).items():
+            require_count(name, getattr(self, name), least)
+            # JSON, by which runs are told apart, takes none of NumPy's integers.
+            object.__setattr__(self, name, int(getattr(self, name)))
         for name in ("learning_rate", "decay_factor"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+            if not is_positive(getattr(self, name)):
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}.")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise ValueError(f"weight_decay must be zero or more and finite, got {self.weight_decay}.")
@@ -100,10 +96,8 @@ class TrainConfig:
                 "optimizer must be a name, a function of the learning rate or an optax transformation; "
                 f"got {self.optimizer!r}."
             )
-        if self.loss_at not in ("last", "every"):
-            raise ValueError(f"loss_at must be 'last' or 'every', got {self.loss_at!r}.")
-        if self.schedule not in ("step", "cosine"):
-            raise ValueError(f"schedule must be 'step' or 'cosine', got {self.schedule!r}.")
+        require_choice("loss_at", self.loss_at, ("last", "every"))
+        require_choice("schedule", self.schedule, ("step", "cosine"))
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is a fraction in [0, 1), got {self.label_smoothing}.")
         if not 0 <= self.drop < 1:

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
+from jaxsnn.checks import require_choice, require_count
 from jaxsnn.composite import Residual
 from jaxsnn.data.batches import batch_starts
 from jaxsnn.data.pixels import check_images
@@ -118,14 +119,11 @@ def convert(
     membrane, and, naming the layer, for a normalisation that cannot be folded, for a residual block whose
     neurons are not ReLU. [`SilentLayerError`][] for a layer whose currents are never positive.
     """
-    if timesteps < 1:
-        raise ValueError(f"timesteps must be at least 1, got {timesteps}.")
+    require_count("timesteps", timesteps)
     if not 0 < quantile <= 1:
         raise ValueError(f"quantile must lie in (0, 1], got {quantile}.")
-    if bias not in ("scale", "drop"):
-        raise ValueError(f"bias must be 'scale' or 'drop', got {bias!r}.")
-    if max_pooling not in ("currents", "spikes"):
-        raise ValueError(f"max_pooling must be 'currents' or 'spikes', got {max_pooling!r}.")
+    require_choice("bias", bias, ("scale", "drop"))
+    require_choice("max_pooling", max_pooling, ("currents", "spikes"))
     if len(images) == 0:
         raise ValueError("conversion needs images to find thresholds on, got none.")
     check_images(images, "conversion")

@@ -153,11 +153,11 @@ def run_until_sure(
             chosen = out.copy() if chosen is None else np.where(left[:, None], chosen, out)
             time[sure & ~left] = step
             left |= sure
+        assert chosen is not None
         logits.append(chosen)
         times.append(time)
         computed.append(step)
-    # `concatenate` is typed for arrays of one known type.
-    return ExitResult(np.concatenate(logits), np.concatenate(times), tuple(computed))  # type: ignore[arg-type]
+    return ExitResult(np.concatenate(logits), np.concatenate(times), tuple(computed))
 
 
 def exit_timesteps(outputs: Float[Array, "time count classes"], entropy: float) -> np.ndarray:

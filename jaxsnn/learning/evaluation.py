@@ -34,8 +34,8 @@ class Evaluation:
 
 def split_parameters(network: Network) -> tuple[Any, Any, Any]:
     """`(graphdef, parameters, rest)`; `nnx.merge(graphdef, parameters, rest)` is the network again."""
-    # Flax's overloads do not cover two filters.
-    graphdef, params, rest = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
+    graphdef, *parts = nnx.split(network, nnx.Param, ...)
+    params, rest = parts
     return graphdef, params, rest
 
 

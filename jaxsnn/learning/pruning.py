@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxsnn.checks import require_choice, require_count
 from jaxsnn.data.datasets import Dataset
 from jaxsnn.learning.checkpoint import digest
 from jaxsnn.learning.quantization import is_kernel, map_kernels
@@ -32,8 +33,7 @@ def magnitude_masks(params: Any, sparsity: float, *, scope: str = "global") -> A
     """
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity is a fraction in [0, 1), got {sparsity}.")
-    if scope not in ("global", "layer"):
-        raise ValueError(f"scope must be 'global' or 'layer', got {scope!r}.")
+    require_choice("scope", scope, ("global", "layer"))
     everything = np.concatenate([np.abs(kernel).ravel() for kernel in _kernels(params)])
 
     def cut(magnitudes):
@@ -112,8 +112,7 @@ def lottery_ticket(
 
     **Returns:** `rounds + 1` [`Ticket`][]s, dense first.
     """
-    if rounds < 1:
-        raise ValueError(f"rounds must be at least 1, got {rounds}.")
+    require_count("rounds", rounds)
     if not 0 < prune_per_round < 1:
         raise ValueError(f"prune_per_round is a fraction between 0 and 1, got {prune_per_round}.")
     graphdef, initial, rest = split_parameters(network)

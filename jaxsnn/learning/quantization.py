@@ -1,16 +1,15 @@
 """Weights and membranes of few bits, trained through the rounding."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxsnn.checks import is_count, is_positive
 from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.learning.transform import OnParameters
 from jaxsnn.network import Network
@@ -23,7 +22,7 @@ def _round(x):
 
 
 def _check_bits(bits: int) -> None:
-    if not isinstance(bits, int | np.integer) or bits < 2:
+    if not is_count(bits, 2):
         raise ValueError(f"a signed quantiser needs a whole number of at least 2 bits, got {bits}.")
 
 
@@ -53,7 +52,7 @@ def uniform(weights: Float[Array, "*shape"], bits: Any) -> Float[Array, "*shape"
 
 
 def is_kernel(path: tuple[Any, ...]) -> bool:
-    """Whether the path of a parameter has an entry named "kernel"."""
+    """Whether a parameter is called a kernel, whatever its shape."""
     return any(getattr(entry, "key", None) == "kernel" for entry in path)
 
 
@@ -110,7 +109,7 @@ class MintQuantizer(nnx.Module):
 
     def __init__(self, bits: int, *, alpha: float = 1.0):
         _check_bits(bits)
-        if not (math.isfinite(alpha) and alpha > 0):
+        if not is_positive(alpha):
             raise ValueError(f"alpha scales a quantiser and must be positive and finite, got {alpha}.")
         self.bits = bits
         self.alpha = nnx.Param(jnp.float32(alpha))

@@ -1,9 +1,9 @@
 """What the builders of networks share: sizes under a width factor, normalisation that fits its neurons."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 
+from jaxsnn.checks import is_positive
 from jaxsnn.neuron import Neuron
 from jaxsnn.normalization import Normalization, TdBN
 
@@ -13,7 +13,7 @@ def scaled(size: int, width: float) -> int:
 
     **Raises:** `ValueError` for a factor that is not positive and finite.
     """
-    if not (math.isfinite(width) and width > 0):
+    if not is_positive(width):
         raise ValueError(
             f"width is a factor on the hidden sizes and must be positive and finite, got {width}."
         )

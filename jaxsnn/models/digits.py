@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxsnn.checks import require_count
 from jaxsnn.encoding import Direct, Encoding
 from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.models._parts import normalization
@@ -42,8 +43,7 @@ def digits_convnet(
     **Raises:** `ValueError` for a width or classes below 1, and for images too small to be pooled.
     """
     for name, value, least in (("width", width, 1), ("classes", classes, 1), ("image_size", image_size, 2)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}.")
+        require_count(name, value, least)
     options = {"param_dtype": param_dtype, "rngs": rngs}
     side = image_size // 2
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxsnn.checks import require_count
 from jaxsnn.encoding import Encoding, Frames
 from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.models._parts import normalization
@@ -49,8 +50,7 @@ def event_convnet(
         ("width", width, 1),
         ("classes", classes, 1),
     ):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}.")
+        require_count(name, value, least)
     options: dict[str, Any] = {"param_dtype": param_dtype, "rngs": rngs}
     side = (image_size - 1) // 2 + 1  # After the stride; then the pool halves it.
     units = 2 * width * (side // 2) ** 2

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxsnn.checks import require_choice
 from jaxsnn.composite import SharedMembrane
 from jaxsnn.encoding import Direct, Encoding
 from jaxsnn.layers import Block, Conv, Linear, Pooling
@@ -75,8 +76,7 @@ def vgg(
         if plan not in PLANS:
             raise ValueError(f"unknown VGG {plan!r}; known are {', '.join(PLANS)}.")
         plan = PLANS[plan]
-    if norm_on not in ("all", "conv"):
-        raise ValueError(f"norm_on must be 'all' or 'conv', got {norm_on!r}.")
+    require_choice("norm_on", norm_on, ("all", "conv"))
     features, hidden = plan
     unknown = [item for item in features if isinstance(item, str) and item not in ("P", "M", "GAP")]
     if unknown:

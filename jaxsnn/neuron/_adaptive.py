@@ -3,10 +3,9 @@
 from typing import Any
 
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array
 
-from jaxsnn.neuron._constants import Values, as_constant, check_leak, offender, read
+from jaxsnn.neuron._constants import Values, as_constant, check_leak, offender, read, rescale
 from jaxsnn.neuron._lif import LIF
 
 
@@ -44,10 +43,7 @@ class AdaptiveLIF(LIF):
 
     def rescale(self, factor: float) -> None:
         super().rescale(factor)
-        if isinstance(self.adaptation, nnx.Variable):
-            self.adaptation[...] = self.adaptation[...] * factor
-        else:
-            self.adaptation = self.adaptation * factor
+        rescale(self, "adaptation", factor)
 
     def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
         potential, adapted = state

@@ -29,6 +29,22 @@ def read(constant: Any, dtype: Any) -> Any:
     return constant[...].astype(dtype) if isinstance(constant, nnx.Variable) else constant
 
 
+def rescale(neuron: nnx.Module, name: str, factor: float) -> None:
+    """Multiplies a constant of a neuron."""
+    constant = getattr(neuron, name)
+    if isinstance(constant, nnx.Variable):
+        constant[...] = constant[...] * factor
+    else:
+        setattr(neuron, name, constant * factor)
+
+
+def drawn(value: Array, leak: Any, rest: Any) -> Array:
+    """A value plus (1 − λ)·u_rest, by which the leak draws a potential to rest; itself where rest is zero."""
+    if isinstance(rest, float) and rest == 0:
+        return value
+    return value + (1 - leak) * read(rest, value.dtype)
+
+
 def offender(values: Values, good: Any) -> Any:
     """The first of the values that is not good, or None; traced values are let through."""
     if isinstance(values, jax.core.Tracer):

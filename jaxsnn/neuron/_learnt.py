@@ -1,16 +1,14 @@
 """Neurons whose constants are learnt with the weights."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array
 
 from jaxsnn.neuron._base import Neuron
 from jaxsnn.neuron._constants import Values, offender
 from jaxsnn.neuron._lif import LIF
+from jaxsnn.neuron._synapse import BehindSynapse
 
 
 def _logit(leak: Values, name: str) -> nnx.Param:
@@ -63,7 +61,7 @@ class ParametricLIF(LIF):
         return leak, threshold
 
 
-class ParametricCubaLIF(ParametricLIF):
+class ParametricCubaLIF(BehindSynapse, ParametricLIF):
     """[`CubaLIF`][] whose leaks and threshold are learnt, as in [`ParametricLIF`][].
 
     **Arguments:** `current_leak`: where λ_i = sigmoid(c) starts, strictly between 0 and 1; the others as for
@@ -74,13 +72,5 @@ class ParametricCubaLIF(ParametricLIF):
         super().__init__(**options)
         self.current_leak_logit = _logit(current_leak, "current_leak")
 
-    def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
-        rest = super().initial_state(shape, dtype)
-        return jnp.zeros_like(rest), rest
-
-    def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
-        synaptic, potential = state
-        kept = jax.nn.sigmoid(self.current_leak_logit[...].astype(synaptic.dtype))
-        synaptic = kept * synaptic + current.astype(synaptic.dtype)
-        spikes, potential = super().__call__(synaptic, potential)
-        return spikes.astype(current.dtype), (synaptic, potential)
+    def _kept(self, dtype):
+        return jax.nn.sigmoid(self.current_leak_logit[...].astype(dtype))

@@ -7,8 +7,20 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxsnn.checks import require_count
 from jaxsnn.neuron._base import Integration, Neuron, Reset
-from jaxsnn.neuron._constants import Values, as_constant, check_leak, check_rest, check_threshold, full, read
+from jaxsnn.neuron._constants import (
+    Values,
+    as_constant,
+    check_leak,
+    check_rest,
+    check_threshold,
+    drawn,
+    full,
+    read,
+    rescale,
+)
+from jaxsnn.neuron._synapse import BehindSynapse
 from jaxsnn.surrogate import Surrogate, Triangular, spike
 
 
@@ -92,18 +104,11 @@ class LIF(Neuron):
 
     def rescale(self, factor: float) -> None:
         for name in ("threshold", "rest"):
-            constant = getattr(self, name)
-            if isinstance(constant, nnx.Variable):
-                constant[...] = constant[...] * factor
-            else:
-                setattr(self, name, constant * factor)
+            rescale(self, name, factor)
 
     def _left(self, leak, state):
         """What the leak leaves of the potential."""
-        left = leak * state
-        if isinstance(self.rest, float) and self.rest == 0:
-            return left
-        return left + (1 - leak) * read(self.rest, state.dtype)
+        return drawn(leak * state, leak, self.rest)
 
     def _drive(self, leak, current, dtype):
         drive = current.astype(dtype)
@@ -139,7 +144,7 @@ class IF(LIF):
         )
 
 
-class CubaLIF(LIF):
+class CubaLIF(BehindSynapse, LIF):
     """[`LIF`][] behind a leaky synapse: `i = λ_i·i + I`, and i drives the potential in the same timestep.
 
     **Arguments:** `current_leak`: λ_i in [0, 1]; the others as for [`LIF`][]. Its state is (i, u).
@@ -149,16 +154,6 @@ class CubaLIF(LIF):
         super().__init__(**options)
         check_leak(current_leak)
         self.current_leak = as_constant(current_leak)
-
-    def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
-        rest = super().initial_state(shape, dtype)
-        return jnp.zeros_like(rest), rest
-
-    def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
-        synaptic, potential = state
-        synaptic = read(self.current_leak, synaptic.dtype) * synaptic + current.astype(synaptic.dtype)
-        spikes, potential = super().__call__(synaptic, potential)
-        return spikes.astype(current.dtype), (synaptic, potential)
 
 
 class SharedLIF(LIF):
@@ -173,8 +168,7 @@ class SharedLIF(LIF):
 
     def __init__(self, groups: int, **options):
         super().__init__(**options)
-        if groups < 1:
-            raise ValueError(f"groups must be at least 1, got {groups}.")
+        require_count("groups", groups)
         if any(isinstance(value, nnx.Variable) for value in (self.leak, self.threshold, self.rest)):
             raise ValueError(
                 "channels that share a membrane share its leak, threshold and rest; give numbers."

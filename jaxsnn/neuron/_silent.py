@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxsnn.neuron._base import Neuron
-from jaxsnn.neuron._constants import Values, as_constant, check_leak, check_rest, full, read
+from jaxsnn.neuron._constants import Values, as_constant, check_leak, check_rest, drawn, full, read
+from jaxsnn.neuron._synapse import BehindSynapse
 
 
 class Readout(Neuron):
@@ -35,14 +36,11 @@ class Readout(Neuron):
         self, current: Float[Array, "*shape"], state: Float[Array, "*shape"]
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         leak = read(self.leak, state.dtype)
-        drawn: Any = current.astype(state.dtype)
-        if not (isinstance(self.rest, float) and self.rest == 0):
-            drawn = drawn + (1 - leak) * read(self.rest, state.dtype)
-        state = leak * state + drawn
+        state = leak * state + drawn(current.astype(state.dtype), leak, self.rest)
         return state, state
 
 
-class CubaReadout(Readout):
+class CubaReadout(BehindSynapse, Readout):
     """[`Readout`][] behind a leaky synapse, `i = λ_i·i + I`: NIR's CubaLI. Its state is (i, u).
 
     **Arguments:** `current_leak`: λ_i in [0, 1]; the others as for [`Readout`][].
@@ -52,16 +50,6 @@ class CubaReadout(Readout):
         super().__init__(**options)
         check_leak(current_leak)
         self.current_leak = as_constant(current_leak)
-
-    def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
-        rest = super().initial_state(shape, dtype)
-        return jnp.zeros_like(rest), rest
-
-    def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
-        synaptic, potential = state
-        synaptic = read(self.current_leak, synaptic.dtype) * synaptic + current.astype(synaptic.dtype)
-        out, potential = super().__call__(synaptic, potential)
-        return out, (synaptic, potential)
 
 
 class Identity(Neuron):

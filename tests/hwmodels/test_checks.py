@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from hwmodels.checks import Range, at_edge, error_if, guard, jit_with_checks, say_if
+from hwmodels.checks import at_edge, error_if, jit_with_checks, say_if
 
 SAID = "the mass {m} must be zero or more"
 
@@ -122,11 +122,3 @@ def _stored(run, folder):
         for name, value in before.items():
             jax.config.update(name, value)
         jax.experimental.compilation_cache.compilation_cache.reset_cache()
-
-
-@pytest.mark.parametrize("value", [-1.0, 2.0, jnp.nan])
-def test_ranges_at_the_edge(value):
-    limited = at_edge(lambda rate: guard({"rate": rate}, [Range("a rate is 0 to 1", rate, 0, 1)])["rate"])
-    assert limited(jnp.float32(0.5)) == 0.5
-    with pytest.raises(ValueError, match=r"^a rate is 0 to 1$"):
-        limited(jnp.float32(value))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -381,10 +381,9 @@ class _Translator:
             for field in ("kernel_size", "stride", "padding")
         }
         kernel, stride, padding = sizes["kernel_size"], sizes["stride"], sizes["padding"]
-        kind = "sum" if isinstance(node, self.nir.SumPool2d) else "mean"
-        # A tuple from a file is of two entries, which its type does not say.
+        kind: Literal["sum", "mean"] = "sum" if isinstance(node, self.nir.SumPool2d) else "mean"
         try:
-            self.parts[name] = Pool(kernel, stride=stride, padding=padding, kind=kind)  # type: ignore[arg-type]
+            self.parts[name] = Pool(kernel, stride=stride, padding=padding, kind=kind)
         except ValueError as error:
             raise ValueError(f"node {name!r}: {error}") from error
         sides = [(value.shape[1 + i] + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i in (0, 1)]

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxsnn.checks import require_choice
 from jaxsnn.composite import Residual
 from jaxsnn.graph import Graph
 from jaxsnn.interop.nir._flat import package
@@ -52,12 +53,9 @@ def to_nir(
 
     **Raises:** `ValueError` that names the layer which NIR cannot express.
     """
-    if readout not in ("keep", "drop"):
-        raise ValueError(f"readout must be 'keep' or 'drop', got {readout!r}.")
-    if resistance not in ("timestep", "unit"):
-        raise ValueError(f"resistance must be 'timestep' or 'unit', got {resistance!r}.")
-    if pooling not in ("average", "sum"):
-        raise ValueError(f"pooling must be 'average' or 'sum', got {pooling!r}.")
+    require_choice("readout", readout, ("keep", "drop"))
+    require_choice("resistance", resistance, ("timestep", "unit"))
+    require_choice("pooling", pooling, ("average", "sum"))
     unit = resistance == "unit"
     writer = _Writer(tuple(int(side) for side in input_shape), dt, unit, zero_bias, pooling == "sum")
     plain = fold_normalization(network)

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwmodels import sata
-from hwmodels.sata.array import require
 from hwmodels.workload import Layer, Workload
 from tests.helpers import finite_difference, reference_json
 
@@ -364,13 +363,6 @@ def test_energy_grows_with_rate_and_timesteps(rate, other, timesteps):
     low, high = sorted((rate, other))
     assert total(low, timesteps) <= total(high, timesteps)
     assert total(rate, timesteps) < total(rate, timesteps + 1)
-
-
-@pytest.mark.parametrize("value", ["32k", None, float("nan"), (1, 5), -1, 4])
-def test_what_is_no_number_in_range_is_refused(value):
-    with pytest.raises(ValueError, match="at most three"):
-        require(value, "at most three", least=0, most=3)
-    require(jnp.int32(2), "at most three", least=0, most=3)
 
 
 @pytest.mark.parametrize(

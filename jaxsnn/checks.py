@@ -1,0 +1,36 @@
+"""What options may be: counts, positive numbers, one of some words."""
+
+import math
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is an integer, NumPy's too, and no truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_count(value: Any, least: int = 1) -> bool:
+    """Whether a value is an integer of at least `least`."""
+    return is_whole(value) and int(value) >= least
+
+
+def is_positive(value: Any) -> bool:
+    """Whether a number is above zero and finite."""
+    return math.isfinite(value) and value > 0
+
+
+def require_count(name: str, value: Any, least: int = 1) -> None:
+    """**Raises:** `ValueError` for what is no integer of at least `least`."""
+    if not is_whole(value):
+        raise ValueError(f"{name} must be a whole number, got {value!r}.")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}.")
+
+
+def require_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """**Raises:** `ValueError` for what is none of the two or more choices."""
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise ValueError(f"{name} must be {', '.join(others)} or {last}, got {value!r}.")

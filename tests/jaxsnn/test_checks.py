@@ -1,0 +1,53 @@
+"""Options are counts, positive and one of some words, or are refused by name."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxsnn.checks import is_count, is_positive, require_choice, require_count
+from jaxsnn.learning.config import TrainConfig
+
+
+@pytest.mark.parametrize("value", [1, 16, np.int64(5), np.uint8(7)])
+def test_counts_of_python_and_numpy(value):
+    assert is_count(value)
+    require_count("rounds", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (0, "rounds must be at least 1, got 0"),
+        (2.5, "rounds must be a whole number, got 2.5"),
+        (True, "rounds must be a whole number, got True"),
+        ("3", "rounds must be a whole number, got '3'"),
+        (None, "rounds must be a whole number, got None"),
+    ],
+)
+def test_anything_else_is_no_count(value, message):
+    assert not is_count(value)
+    with pytest.raises(ValueError, match=message):
+        require_count("rounds", value)
+
+
+def test_positive_numbers():
+    assert [is_positive(x) for x in (1e-9, 0, -1.0, float("nan"), float("inf"))] == [True, *[False] * 4]
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        (("mean", "sum"), "kind must be 'mean' or 'sum', got 'least'"),
+        (("mean", "sum", "max"), "kind must be 'mean', 'sum' or 'max', got 'least'"),
+    ],
+)
+def test_one_of_some_words(choices, message):
+    require_choice("kind", "sum", choices)
+    with pytest.raises(ValueError, match=message):
+        require_choice("kind", "least", choices)
+
+
+def test_numpy_counts_are_told_apart_as_pythons_are(as_users_run):
+    given = TrainConfig(epochs=np.int64(3), chunk=np.int32(2)).facts()
+    assert json.dumps(given) == json.dumps(TrainConfig(epochs=3, chunk=2).facts())

@@ -102,7 +102,6 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         help="pause at a saved point before this time is over, with exit status 75; the same command goes on",
     )
-    run.add_argument("--debug", action="store_true", help="show where an error came from")
     run.set_defaults(function=_run)
     cli.add_commands(commands, "python -m experiments", read_chip_file)
     return top

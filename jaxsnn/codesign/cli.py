@@ -116,6 +116,12 @@ called like its data set (mnist, cifar10, ...). A network by NAME is trained fir
     command.add_argument("--json", action="store_true", help="print as JSON")
     command.set_defaults(function=_describe)
 
+    for command in commands.choices.values():
+        # Suppressed, lest it take back what stands before the command.
+        command.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error came from"
+        )
+
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the console script."""

@@ -20,10 +20,12 @@ def test_every_product_is_exact_forwards_and_backwards(function, columns):
 
     G = jnp.full((2, 40, columns), 1e-5, jnp.float32)
     wires = jax.tree.map(jnp.float32, Wires())
-    program = str(jax.make_jaxpr(jax.value_and_grad(scalar, (0, 1)))(G, wires))
-    products = program.count("dot_general[")
-    assert products > 5
-    assert program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == products
+    backwards = jax.jit(jax.value_and_grad(scalar, (0, 1))).lower(G, wires)
+    forwards = jax.jit(lambda *circuit: jax.jvp(scalar, circuit, circuit)).lower(G, wires)
+    for program in (backwards.as_text(), forwards.as_text()):
+        products = program.count("stablehlo.dot_general")
+        assert products > 5
+        assert program.count("precision = [HIGHEST, HIGHEST]") == products
 
 
 def test_what_is_set_for_circuits_does_not_stay_set():

@@ -159,3 +159,14 @@ def test_help_has_examples(command, capsys):
         cli.main([*command, "--help"])
     assert left.value.code == 0
     assert "example" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--debug", "describe", "Chip"], ["describe", "Chip", "--debug"]])
+def test_debug_stands_before_or_behind_the_command_and_shows_where(words, monkeypatch):
+    def fail(*_):
+        raise KeyError("somewhere")
+
+    monkeypatch.setattr(cli, "terminal", fail)
+    assert cli.main(["describe", "Chip"]) == 2
+    with pytest.raises(KeyError, match="somewhere"):
+        cli.main(words)

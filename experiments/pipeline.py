@@ -35,6 +35,7 @@ def digits(
     chips: dict[str, Any],
     conventions: Conventions,
     network: Callable[..., Network] = make_digits_convnet,
+    test_batch: int = 256,
 ) -> Result:
     """Train, program, test, price: every number of the report, one chip a row.
 
@@ -45,6 +46,7 @@ def digits(
     - `chips`: by the names that tables call them, e.g. `{"SpikeFlow": @Chip()}`.
     - `conventions`: of the cost models, "corrected" or "published".
     - `network`: makes one for the data's size, channels and classes, e.g. `@spikformer`.
+    - `test_batch`: test images at once; each size that the batches have is compiled for each design.
 
     **Raises:** `ValueError` for no seeds, no chips and fewer draws than one; `TypeError` for what is no chip.
     """
@@ -86,6 +88,7 @@ def digits(
             dataset,
             chips,
             timesteps=training.timesteps,
+            batch_size=test_batch,
             draws=draws,
             key=key,
             conventions=conventions,

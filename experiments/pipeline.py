@@ -15,11 +15,11 @@ from experiments.figures.energy import energy_figure
 from experiments.output import Result, Run, inputs
 from experiments.parts import make_dataset, make_digits_convnet, make_neuron, make_training
 from hwmodels.chip import Analog, Chip, arithmetic, require_chip
-from hwmodels.crossbar import Crossbar
+from hwmodels.crossbar import program_kernels
 from jaxsnn.codesign import evaluate
 from jaxsnn.codesign.report import Report
-from jaxsnn.codesign.sensitivity import kernels_of
 from jaxsnn.codesign.workload import Conventions
+from jaxsnn.learning.quantization import settled
 from jaxsnn.network import Network
 
 # Every use of randomness gets its own stream of the one seed.
@@ -128,14 +128,17 @@ def _ends(report: Report) -> dict[str, Any]:
 def _circuit_figures(network: Network, chips: Mapping[str, Chip], key: jax.Array) -> dict[str, Figure]:
     """The largest layer on the crossbars: its first tile on the first, its weights on all; tiles by size."""
     designs = {
-        name: found.crossbar for name, chip in chips.items() if isinstance(found := arithmetic(chip), Analog)
+        name: made.crossbar for name, chip in chips.items() if isinstance(made := arithmetic(chip), Analog)
     }
     if not designs:
         return {}
-    largest = max(kernels_of(network).values(), key=lambda kernel: kernel.size)
-    first: Crossbar = next(iter(designs.values()))
+    # All kernels, as the evaluation programs them: nothing is compiled for the pictures.
+    kernels = nnx.state(settled(network), nnx.PathContains("kernel"))
+    found = {name: program_kernels(kernels, design, key) for name, design in designs.items()}
+    path, largest = max(jax.tree_util.tree_leaves_with_path(kernels), key=lambda leaf: leaf[1].size)
+    programmed = {name: chip[jax.tree_util.keystr(path)] for name, chip in found.items()}
     return {
-        "IR_drop": ir_drop_figure(largest, first, key),
-        "weights": weights_figure(largest, designs, key),
-        "tile_size": tile_size_figure(first, key),
+        "IR_drop": ir_drop_figure(next(iter(programmed.values()))),
+        "weights": weights_figure(largest, programmed),
+        "tile_size": tile_size_figure(next(iter(designs.values())), key),
     }

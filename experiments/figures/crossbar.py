@@ -9,15 +9,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hwmodels.checks import at_edge
-from hwmodels.crossbar import Crossbar, operating_point, program
+from hwmodels.crossbar import Crossbar, ProgrammedKernel, operating_point, program
 
 _operating_point = at_edge(operating_point)
 
 
-def ir_drop_figure(kernel: jax.Array, crossbar: Crossbar, key: jax.Array) -> Figure:
+def ir_drop_figure(programmed: ProgrammedKernel) -> Figure:
     """The first tile of a kernel with every row at 1 V: what reaches each device, and its current."""
-    tile = program(kernel, crossbar, key).conductances[0, 0, 0, 0]
-    point = _operating_point(tile, jnp.ones(crossbar.rows, tile.dtype), crossbar.wires)
+    tile = programmed.conductances[0, 0, 0, 0]
+    point = _operating_point(tile, jnp.ones(len(tile), tile.dtype), programmed.wires)
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     fields = {
         "programmed conductance [µS]": 1e6 * tile,
@@ -30,21 +30,21 @@ def ir_drop_figure(kernel: jax.Array, crossbar: Crossbar, key: jax.Array) -> Fig
         axes.set(xlabel="column (driver at the left)", ylabel="row (sense below)")
         figure.colorbar(image, ax=axes)
     power_mw = 1e3 * float(point.power_w)
-    size = f"{crossbar.rows}×{crossbar.columns}"
+    size = "×".join(map(str, tile.shape))
     figure.suptitle(f"IR drop in one {size} tile, all rows at 1 V: {power_mw:.3g} mW")
     return figure
 
 
-def weights_figure(kernel: jax.Array, designs: Mapping[str, Crossbar], key: jax.Array) -> Figure:
+def weights_figure(kernel: jax.Array, programmed: Mapping[str, ProgrammedKernel]) -> Figure:
     """Effective against ideal weights of one kernel, on each design."""
-    figure = Figure(figsize=(3.4 * len(designs), 3.6), layout="constrained")
+    figure = Figure(figsize=(3.4 * len(programmed), 3.6), layout="constrained")
     ideal = np.asarray(kernel).ravel()
     # Some thousand dots show the cloud; more only slow the file.
     shown = np.linspace(0, len(ideal) - 1, min(len(ideal), 4000)).astype(int)
     end = np.abs(ideal).max() * 1.05
-    panels = figure.subplots(1, len(designs), squeeze=False, sharey=True)[0]
-    for axes, (name, crossbar) in zip(panels, designs.items(), strict=True):
-        found = np.asarray(program(kernel, crossbar, key).weights).ravel()
+    panels = figure.subplots(1, len(programmed), squeeze=False, sharey=True)[0]
+    for axes, (name, on_chip) in zip(panels, programmed.items(), strict=True):
+        found = np.asarray(on_chip.weights).ravel()
         axes.plot([-end, end], [-end, end], color="grey", linewidth=1)
         axes.plot(ideal[shown], found[shown], ".", markersize=2, color="#08519c", alpha=0.5)
         axes.set(title=name, xlabel="ideal weight", xlim=(-end, end), ylim=(-end, end))

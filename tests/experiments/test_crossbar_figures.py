@@ -7,7 +7,7 @@ import pytest
 
 from experiments.figures import crossbar as figures
 from experiments.figures.png import png
-from hwmodels.crossbar import Crossbar, Device, Wires
+from hwmodels.crossbar import Crossbar, Device, Wires, program
 
 KEY = jax.random.key(0)
 IDEAL = Crossbar(8, 8, wires=Wires(0.0, 0.0, 0.0, 0.0), device=Device(variation=None))
@@ -19,7 +19,7 @@ def kernel():
 
 
 def test_without_parasitics_every_device_sees_the_whole_volt(kernel):
-    figure = figures.ir_drop_figure(kernel, IDEAL, KEY)
+    figure = figures.ir_drop_figure(program(kernel, IDEAL, KEY))
     _, voltage, current = (np.asarray(axes.images[0].get_array()) for axes in figure.axes[:3])
     conductance = np.asarray(figure.axes[0].images[0].get_array())
     np.testing.assert_allclose(voltage, 1.0, rtol=1e-12)
@@ -28,7 +28,9 @@ def test_without_parasitics_every_device_sees_the_whole_volt(kernel):
 
 
 def test_wires_bend_the_cloud_of_weights(kernel):
-    figure = figures.weights_figure(kernel, {"ideal": IDEAL, "real": Crossbar(8, 8)}, KEY)
+    designs = {"ideal": IDEAL, "real": Crossbar(8, 8)}
+    programmed = {name: program(kernel, design, KEY) for name, design in designs.items()}
+    figure = figures.weights_figure(kernel, programmed)
     ideal, real = (axes.lines[1].get_xydata() for axes in figure.axes)
     np.testing.assert_allclose(ideal[:, 0], ideal[:, 1], atol=1e-12)
     assert np.abs(real[:, 1]).sum() < 0.9 * np.abs(real[:, 0]).sum()

@@ -19,8 +19,8 @@ def remember_compiled(folder: str | Path | None = None) -> Path:
     remember_compiled()
     ```
 
-    Programs that call back to the host never enter. A `jax.jit` of one's own around a function with run-time
-    checks is such a program; `hwmodels.checks.at_edge` is without.
+    Programs that call back to the host enter with JAX 0.12, not with 0.10. A `jax.jit` of one's own around a
+    function with run-time checks is such a program; `hwmodels.checks.at_edge` is without.
 
     **Arguments:** `folder`: by default what `JAX_COMPILATION_CACHE_DIR` says, else `spikechip/xla` in the
     user's cache folder.

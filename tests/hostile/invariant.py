@@ -52,10 +52,11 @@ def require_sentence(error: Exception, names: tuple[str, ...] = ()) -> None:
     """That an error is ours: raised in our code, one sentence long, with a word about the input."""
     text = str(error).strip()
     last = traceback.extract_tb(error.__traceback__)[-1].filename
-    # Checks of values that are known only when a program runs are raised by a callback, which adds its stack.
-    at_run_time = re.search(r"crossbar: [^\n]*", text)
+    # Checks of values that are known only when a program runs are raised by a callback, which adds its stack,
+    # from Python 3.13 on with the lines of the source that hold the sentence.
+    at_run_time = re.search(r"^(?:[\w.]+: )?(crossbar: [^\n]*)", text, re.MULTILINE)
     assert last.startswith(OWN) or at_run_time, f"a library's error: {type(error).__name__}: {text[:300]}"
-    sentence = text if last.startswith(OWN) else at_run_time[0].strip()
+    sentence = text if last.startswith(OWN) else at_run_time[1].strip()
     assert "\n" not in sentence, f"more than a sentence: {sentence}"
     assert sentence.endswith("."), f"no sentence: {sentence!r}"
     assert not names or any(name in sentence for name in names), f"does not name the input: {sentence}"

@@ -73,11 +73,12 @@ def test_programs_that_hold_checks_are_kept_apart():
 
 
 def test_only_the_edge_is_without_a_callback(tmp_path):
-    """And so what enters JAX's persistent cache."""
+    """And so it enters JAX's persistent cache, which takes programs with callbacks since JAX 0.12 or 0.11."""
     assert "callback" in jax.jit(root).lower(GOOD).as_text()
     stored = _stored(lambda: at_edge(lambda mass: 3 * root(mass))(GOOD), tmp_path)
     assert stored
-    assert _stored(lambda: jax.jit(lambda mass: 7 * root(mass))(GOOD), tmp_path) == stored
+    if jax.__version_info__ < (0, 11):
+        assert _stored(lambda: jax.jit(lambda mass: 7 * root(mass))(GOOD), tmp_path) == stored
 
 
 def _warn(count):

@@ -48,12 +48,13 @@ def digits(
     - `network`: makes one for the data's size, channels and classes, e.g. `@spikformer`.
     - `test_batch`: test images at once; each size that the batches have is compiled for each design.
 
-    **Raises:** `ValueError` for no seeds, no chips and fewer draws than one; `TypeError` for what is no chip.
+    **Raises:** `ValueError` for no seeds, no chips, and fewer draws or test images at once than one;
+    `TypeError` for what is no chip.
     """
-    if not seeds or not chips or draws < 1:
+    if not seeds or not chips or draws < 1 or test_batch < 1:
         raise ValueError(
-            "digits needs at least one of seeds, of chips and of draws, "
-            f"got seeds={seeds}, {len(chips)} chips and draws={draws}."
+            "digits needs at least one of seeds, of chips, of draws and of test_batch, "
+            f"got seeds={seeds}, {len(chips)} chips, draws={draws} and test_batch={test_batch}."
         )
     for name, chip in chips.items():
         require_chip(name, chip)

@@ -103,7 +103,9 @@ def _ngspice(G, cell, V, notes):
         notes.append("ngspice is not installed: skipped.")
         return None, None
     version = subprocess.run(["ngspice", "--version"], capture_output=True, text=True).stdout
-    notes.append(f"ngspice: {re.findall(r'ngspice-[0-9.]+', version)[0]}.")
+    said = f"ngspice: {re.findall(r'ngspice-[0-9.]+', version)[0]}."
+    if said not in notes:
+        notes.append(said)
     currents = []
     began = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as folder:

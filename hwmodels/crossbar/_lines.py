@@ -63,14 +63,18 @@ def column_sum(current: Field, rest: Field) -> Float[Array, "columns vectors"]:
 
 
 def network_miss(
-    goal: Field, found: tuple[Field, Field], loads: tuple[Field, Field], resistances, *, transposed: bool
+    goal: Field,
+    found: tuple[Field, Field],
+    loads: tuple[Field, Field],
+    resistances: Float[Array, "4"],
+    *,
+    transposed: bool,
 ) -> Field:
     """`goal − (I + A·Z_row + C·Z_column)·x`, or of the transposed matrix, all digits of what is left.
 
     `found` is x as a number and what it lacks, `loads` are A and C.
     """
     driver, row, column, sense = resistances
-
     total = two_sum(goal, -found[0])
     total = total[0], total[1] - found[1]
     for load, along in (

@@ -49,8 +49,8 @@ def sense_currents(
 
     **Raises:** as [`effective_conductance`][]; `ValueError` for voltages or parameters of a wrong shape, for
     voltages that are not finite, and for a law that falls; `RuntimeError` with the residual if Newton's
-    method does not converge, in float64 either. Where values are traced, what is out of range or does not
-    converge, float32 in its own, gives NaN instead.
+    method does not converge, nor in float64 where float32 did not. Where values are traced, float64 is not
+    tried, and what is out of range or does not converge gives NaN instead.
     """
     given = G
     G, resistances = checked(G, wires)

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from experiments import __main__, registry
+from experiments import __main__, output, pipeline, registry
+from jaxsnn.codesign import cli
 
 SMALL = [
     "digits_convnet.width=4",
@@ -110,6 +111,7 @@ def test_the_operative_config_gives_the_same_bits(finished, tmp_path):
         (["TrainConfig.epochs=0"], "epochs must be at least 1"),
         (["load.name='cifar11'"], "unknown data set"),
         (["digits.draws=0"], "draws"),
+        (["digits.test_batch=0"], "test_batch"),
         (["digits.chips={}"], "0 chips"),
         (["digits.chips={'x': 3}"], "chips['x'] must answer"),
         (["chip/Wires.row=2.0"], "nothing uses the binding chip/Wires.row"),
@@ -125,6 +127,18 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(tmp_path, bindings, messag
     assert line.startswith("error: ")
     assert message in line
     assert not (tmp_path / "out" / "result.json").exists()
+
+
+@pytest.mark.parametrize(("given", "expected"), [([], 400), (["digits.test_batch=7"], 7)])
+def test_as_many_images_are_tested_at_once_as_the_config_says(tmp_path, monkeypatch, given, expected):
+    def evaluate(*_, batch_size, **__):
+        raise RuntimeError(f"in batches of {batch_size}")
+
+    monkeypatch.setattr(pipeline, "evaluate", evaluate)
+    monkeypatch.setattr(output.Run, "fitted", lambda *_: None)
+    options = __main__.parser().parse_args([*digits(tmp_path, *given), "--debug"])
+    with pytest.raises(RuntimeError, match=rf"in batches of {expected}\b"):
+        cli.run(options)
 
 
 def test_an_unknown_experiment_names_the_known(tmp_path):

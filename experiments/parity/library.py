@@ -11,6 +11,7 @@ from jaxsnn.data.dataset import Dataset
 from jaxsnn.layers import Block
 from jaxsnn.learning.quantization import MintQuantizer
 from jaxsnn.learning.training import apply_transform
+from jaxsnn.models.pretrained import zoo, zoo_facts
 from jaxsnn.network import Network
 
 
@@ -23,8 +24,11 @@ class Library:
                 raise ValueError(
                     f"recipe {name!r} needs the data set {recipe.data!r}; there are {', '.join(datasets)}."
                 )
-            if recipe.after is not None and recipe.after not in recipes:
-                raise ValueError(f"recipe {name!r} starts from {recipe.after!r}, which is no recipe.")
+            if recipe.after is not None and recipe.after not in (*recipes, *zoo_facts()):
+                raise ValueError(
+                    f"recipe {name!r} starts from {recipe.after!r}, which is neither a recipe nor a network "
+                    f"of the zoo ({', '.join(zoo_facts())})."
+                )
         self._run, self.recipes, self._datasets = run, dict(recipes), datasets
         self._networks: dict[str, Network] = {}
         self._trained: dict[str, Network] = {}
@@ -33,9 +37,10 @@ class Library:
         return self._datasets[self.recipes[name].data]
 
     def lineage(self, name: str) -> list[Recipe]:
-        """The recipe, and those that it goes on from."""
+        """The recipe, and those that it goes on from; what a network of the zoo goes on from says that one's
+        facts."""
         recipe = self.recipes[name]
-        return [recipe] if recipe.after is None else [recipe, *self.lineage(recipe.after)]
+        return [recipe, *self.lineage(recipe.after)] if recipe.after in self.recipes else [recipe]
 
     def __getitem__(self, name: str) -> Network:
         """The network as it runs: its weights quantised, if it was trained so."""
@@ -51,7 +56,8 @@ class Library:
         recipe, dataset = self.recipes[name], self.dataset(name)
         network = recipe.build(dataset)
         if recipe.after is not None:
-            start_from(network, self._weights(recipe.after), name)
+            start = self._weights(recipe.after) if recipe.after in self.recipes else zoo(recipe.after)
+            start_from(network, start, name)
             fit_levels(network)
         for number, (training, seen) in enumerate(recipe.legs(dataset), 1):
             self._run.console.print(

@@ -35,7 +35,8 @@ class Recipe:
     - `images`: training images of each leg, from the first on; None takes all.
     - `watched`: test images of each leg that are looked at after an epoch; None takes all. Rows have their
       own.
-    - `after`: another recipe, whose trained weights are the first leg's start.
+    - `after`: another recipe, or a network of [`zoo`][jaxsnn.models.pretrained.zoo], whose trained weights
+      are the first leg's start.
     - `share_channels`, `shared`: of EfficientLIF-Net: C#n, and convolutions on one membrane.
     - `mint_bits`, `weight_bits`: quantise by MINT, or the weights alone.
     - `on_chip`: train on modelled chips, see [`NoiseAware`][jaxsnn.codesign.noise_aware.NoiseAware].

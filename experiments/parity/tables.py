@@ -1,6 +1,7 @@
 """Rows beside what the papers print: paper, ours, difference, verdict, and why."""
 
 import dataclasses
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,13 @@ def verdict(paper: float, ours: float) -> str:
 
 def loss(row: Mapping[str, Any], reading: str) -> float:
     return drop(row["software_on_hardware_images"], row["hardware"][reading])
+
+
+def spread(row: Mapping[str, Any], reading: str) -> float:
+    """The standard deviation of the loss between chips."""
+    software = row["software_on_hardware_images"]
+    losses = [drop(software, [accuracy]) for accuracy in row["hardware"][reading]]
+    return statistics.stdev(losses) if len(losses) > 1 else 0.0
 
 
 def robustness_table(

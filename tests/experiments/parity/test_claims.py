@@ -12,11 +12,13 @@ SHOWN = "kernel max"
 
 
 def row(software, hardware):
+    """One accuracy on two chips, or one of each chip."""
+    chips = [hardware] * 2 if isinstance(hardware, float) else hardware
     return {
         "ours": "digits",
         "software": software,
         "software_on_hardware_images": software,
-        "hardware": {"ideal": [0.1, 0.1], SHOWN: [hardware, hardware]},
+        "hardware": {"ideal": [0.1, 0.1], SHOWN: chips},
     }
 
 
@@ -65,6 +67,24 @@ def test_other_numbers_do_not(claim, changed):
     found = judged(as_printed() | changed)
     assert found.pop(claim) is False
     assert set(found.values()) == {True}
+
+
+def test_an_order_is_judged_by_the_spread_of_chips():
+    """15 points fewer on smaller tiles are an order where chips agree, and none where they differ by 30."""
+
+    def smaller_help(chips):
+        return judged(
+            as_printed() | {"table_2_surrogate_32": row(0.8, chips), "table_2_surrogate_64": row(0.8, 0.45)}
+        )["smaller crossbars help"]
+
+    assert smaller_help([0.56, 0.6, 0.58])
+    assert not smaller_help([0.3, 0.6, 0.84])
+
+
+def test_a_worse_ann_on_smaller_crossbars_counts_only_beyond_the_spread():
+    for chips, holds in (([0.5, 0.7, 0.9], True), ([0.7, 0.7, 0.7], False)):
+        rows = as_printed() | {"table_2_ann_32": row(0.9, chips), "table_2_ann_64": row(0.9, 0.85)}
+        assert judged(rows)["smaller crossbars help"] is holds
 
 
 def test_without_rows_nothing_that_needs_training_is_judged():

@@ -3,6 +3,7 @@
 It imports torch and nothing of this project, so that it can run in an environment of its own.
 """
 
+import importlib.metadata
 import json
 import resource
 import sys
@@ -16,6 +17,7 @@ PLANS: dict[str, tuple] = {
 
 
 def spikingjelly(torch, timesteps, network):
+    """All timesteps layer by layer, as its multi-step mode has it."""
     from spikingjelly.activation_based import functional, layer, neuron, surrogate
 
     def lif():
@@ -24,8 +26,9 @@ def spikingjelly(torch, timesteps, network):
             surrogate_function=surrogate.ATan(),
         )  # fmt: skip
 
-    side, channels, features = PLANS[network]
-    layers = []
+    side, channels, (first, *features) = PLANS[network]
+    encoder = torch.nn.Conv2d(channels, first, 3, padding=1, bias=False)
+    channels, layers = first, [lif()]
     for item in features:
         if item == "P":
             layers.append(layer.AvgPool2d(2))
@@ -34,71 +37,68 @@ def spikingjelly(torch, timesteps, network):
             layers += [layer.Conv2d(channels, item, 3, padding=1, bias=False), lif()]
             channels = item
     layers += [layer.Flatten(), layer.Linear(side * side * channels, 1024, bias=False), lif()]
-    net = torch.nn.Sequential(*layers, layer.Linear(1024, 10, bias=False))
-    functional.set_step_mode(net, "m")
+    rest = torch.nn.Sequential(*layers, layer.Linear(1024, 10, bias=False))
+    functional.set_step_mode(rest, "m")
 
     def forward(x):
-        functional.reset_net(net)
-        return net(x.unsqueeze(0).expand(timesteps, *x.shape)).mean(0)
+        functional.reset_net(rest)
+        current = encoder(x)
+        return rest(current.unsqueeze(0).expand(timesteps, *current.shape)).mean(0)
 
-    return net, forward
-
-
-def _layers(torch, network):
-    if network != "vgg5":
-        raise ValueError(f"the loop over time is written for vgg5, got {network}.")
-    nn = torch.nn
-    return nn.ModuleList(
-        [
-            nn.Conv2d(1, 64, 3, padding=1, bias=False),
-            nn.Conv2d(64, 128, 3, padding=1, bias=False),
-            nn.Conv2d(128, 128, 3, padding=1, bias=False),
-            nn.Linear(6272, 1024, bias=False),
-            nn.Linear(1024, 10, bias=False),
-        ]
-    )
-
-
-def _stepped(torch, timesteps, weights, cells):
-    """The usual loop over time, with the image convolved once."""
-    pool = torch.nn.functional.avg_pool2d
-
-    def forward(x):
-        states, total = [None] * 4, 0.0
-        current = weights[0](x)
-        for _ in range(timesteps):
-            s, states[0] = cells[0](current, states[0])
-            s, states[1] = cells[1](weights[1](pool(s, 2)), states[1])
-            s, states[2] = cells[2](weights[2](s), states[2])
-            s, states[3] = cells[3](weights[3](pool(s, 2).flatten(1)), states[3])
-            total = total + weights[4](s)
-        return total / timesteps
-
-    return forward
+    return torch.nn.ModuleList([encoder, rest]), forward
 
 
 def snntorch(torch, timesteps, network):
     import snntorch as snn
 
-    weights = _layers(torch, network)
-    cells = torch.nn.ModuleList(
-        [snn.Leaky(beta=0.5, reset_mechanism="zero", init_hidden=False) for _ in range(4)]
-    )
+    def cell():
+        return snn.Leaky(beta=0.5, reset_mechanism="zero", init_hidden=False)
 
-    def wrap(cell):
-        return lambda current, state: cell(current, cell.init_leaky() if state is None else state)
+    def step(cell, current, state):
+        return cell(current, cell.init_leaky() if state is None else state)
 
-    net = torch.nn.ModuleList([weights, cells])
-    return net, _stepped(torch, timesteps, weights, [wrap(cell) for cell in cells])
+    return _stepped(torch, timesteps, network, cell, step)
 
 
 def norse(torch, timesteps, network):
     from norse.torch import LIFBoxCell
 
-    weights = _layers(torch, network)
-    cells = torch.nn.ModuleList([LIFBoxCell() for _ in range(4)])
-    net = torch.nn.ModuleList([weights, cells])
-    return net, _stepped(torch, timesteps, weights, list(cells))
+    return _stepped(torch, timesteps, network, LIFBoxCell, lambda cell, *inputs: cell(*inputs))
+
+
+def _stepped(torch, timesteps, network, make_cell, step):
+    """The usual loop over time."""
+    nn = torch.nn
+    side, channels, (first, *features) = PLANS[network]
+    encoder, first_cell = nn.Conv2d(channels, first, 3, padding=1, bias=False), make_cell()
+    channels, layers, pooled = first, [], [False]
+    for item in features:
+        if item == "P":
+            pooled[-1] = True
+            side //= 2
+        else:
+            layers.append(nn.Conv2d(channels, item, 3, padding=1, bias=False))
+            pooled.append(False)
+            channels = item
+    layers += [nn.Linear(side * side * channels, 1024, bias=False), nn.Linear(1024, 10, bias=False)]
+    cells = nn.ModuleList([first_cell, *(make_cell() for _ in layers[:-1])])
+    net = nn.ModuleList([encoder, *layers, *cells])
+    pooled.append(False)
+
+    def forward(x):
+        states, total = [None] * len(cells), 0.0
+        encoded = encoder(x)
+        for _ in range(timesteps):
+            current = encoded
+            for index, layer in enumerate(layers):
+                spikes, states[index] = step(cells[index], current, states[index])
+                if pooled[index]:
+                    spikes = nn.functional.avg_pool2d(spikes, 2)
+                current = layer(spikes.flatten(1) if isinstance(layer, nn.Linear) else spikes)
+            total = total + current
+        return total / timesteps
+
+    return net, forward
 
 
 def measure(torch, name, network, device, timesteps, batch, repeats):
@@ -124,10 +124,7 @@ def measure(torch, name, network, device, timesteps, batch, repeats):
         step()
         seconds.append(time.perf_counter() - began)
     return {
-        "library": name,
-        "network": network,
-        "batch": batch,
-        "timesteps": timesteps,
+        "version": importlib.metadata.version(name),
         "images_per_s": round(batch / min(seconds), 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }

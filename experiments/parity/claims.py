@@ -162,9 +162,9 @@ def claims_table(found: Mapping[str, list[Claim]]) -> Table:
         "What carries the papers",
         columns,
         cells,
-        note='Losses are Δ; "ideal" is the exact circuit, weights against the ideal range of conductance. Two '
-        "losses differ where they are further apart than chips are (the standard deviation of the difference), "
-        f"and than {_SAME:.0%}.",
+        note='Losses are Δ; "ideal" is the exact circuit, weights against the ideal range of conductance. '
+        "Two losses differ where they are further apart than chips are (the standard deviation of the "
+        f"difference), and than {_SAME:.0%}.",
     )
 
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-BATCH = 64
+BATCH = 32
 REPEATS = 2
 ROUNDS = 2
 TIMESTEPS = (5, 20)

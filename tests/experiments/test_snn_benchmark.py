@@ -35,7 +35,7 @@ def test_libraries_take_turns_and_absent_ones_are_named_once(monkeypatch, backen
     assert [note for note in found["notes"] if "skipped" in note] == [
         "norse was skipped: No module named 'norse'"
     ]
-    cases = [(5, 64), (20, 64)] + [(5, 256)] * (backend == "gpu")
+    cases = [(5, 32), (20, 32)] + [(5, 256)] * (backend == "gpu")
     libraries = ["jaxsnn", "spikingjelly", "snntorch", "spyx", "jaxpike"]
     assert [(row["timesteps"], row["batch"], row["library"]) for row in found["rows"]] == [
         (*case, library) for case in cases for library in libraries

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import optax
 
 PLANS: dict[str, tuple] = {
-    "vgg5": (28, 1, (64, "P", 128, 128, "P")),
     "vgg9": (32, 3, (64, 64, "P", 128, 128, "P", 256, 256, 256, "P")),
 }
 

@@ -11,7 +11,6 @@ import time
 
 # Side and channels of the image, and the channels of 3×3 convolutions, where "P" pools 2×2.
 PLANS: dict[str, tuple] = {
-    "vgg5": (28, 1, (64, "P", 128, 128, "P")),
     "vgg9": (32, 3, (64, 64, "P", 128, 128, "P", 256, 256, 256, "P")),
 }
 

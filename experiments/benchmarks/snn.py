@@ -29,7 +29,7 @@ PEERS = {
     "jaxpike": "JAXSNN_JAX_PEER_PYTHON",
 }
 SCRIPTS = {"JAXSNN_PEER_PYTHON": "_snn_torch_peers.py", "JAXSNN_JAX_PEER_PYTHON": "_snn_jax_peers.py"}
-IMAGES = {"vgg5": (28, 1), "vgg9": (32, 3)}
+IMAGES = {"vgg9": (32, 3)}
 """Side and channels of the images of each network."""
 
 

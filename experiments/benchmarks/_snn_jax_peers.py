@@ -1,4 +1,4 @@
-"""The benchmark's networks in Spyx and jaxpike; prints one JSON line per measurement.
+"""The benchmark's network in Spyx and jaxpike; prints one JSON line per measurement.
 
 It imports nothing of this project, so that it can run in an environment of its own.
 """
@@ -14,17 +14,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-PLANS: dict[str, tuple] = {
-    "vgg9": (32, 3, (64, 64, "P", 128, 128, "P", 256, 256, 256, "P")),
-}
+# CIFAR-10's images, and the channels of 3×3 convolutions, where "P" pools 2×2.
+SIDE, CHANNELS = 32, 3
+FEATURES: tuple = (64, 64, "P", 128, 128, "P", 256, 256, 256, "P")
 
 
-def spyx(timesteps, network):
+def spyx(timesteps):
     import spyx.nn as snn
     from flax import nnx
 
     rngs = nnx.Rngs(0)
-    side, channels, (first, *features) = PLANS[network]
+    side, (first, *features) = SIDE, FEATURES
 
     def conv(channels, count):
         return nnx.Conv(channels, count, (3, 3), use_bias=False, rngs=rngs)
@@ -32,7 +32,7 @@ def spyx(timesteps, network):
     def lif(*shape):
         return snn.LIF(shape, beta=0.5, rngs=rngs)
 
-    encoder = conv(channels, first)
+    encoder = conv(CHANNELS, first)
     channels, layers = first, [lif(side, side, first)]
     for item in features:
         if item == "P":
@@ -53,15 +53,15 @@ def spyx(timesteps, network):
     return params, forward
 
 
-def jaxpike(timesteps, network):
+def jaxpike(timesteps):
     import equinox as eqx
     import jaxpike as jp
 
     keys = iter(jax.random.split(jax.random.key(0), 16))
-    side, channels, (first, *features) = PLANS[network]
+    side, (first, *features) = SIDE, FEATURES
     # λ = 1/2, as everywhere.
     lif = partial(jp.LIF, float(1 / jnp.log(2)), reset="zero")
-    encoder = jp.Conv2d(channels, first, key=next(keys), use_bias=False)
+    encoder = jp.Conv2d(CHANNELS, first, key=next(keys), use_bias=False)
     channels, layers = first, [lif()]
     for item in features:
         if item == "P":
@@ -82,10 +82,15 @@ def jaxpike(timesteps, network):
     return params, forward
 
 
-def measure(name, network, timesteps, batch, repeats):
-    params, forward = {"spyx": spyx, "jaxpike": jaxpike}[name](timesteps, network)
-    side, channels, _ = PLANS[network]
-    images = jax.random.uniform(jax.random.key(1), (batch, side, side, channels), jnp.float32)
+def measure(name, timesteps, batch, repeats):
+    params, forward = {"spyx": spyx, "jaxpike": jaxpike}[name](timesteps)
+    return {"version": importlib.metadata.version(name)} | timed(params, forward, batch, repeats)
+
+
+def timed(params, forward, batch, repeats):
+    """Images per second of the best of `repeats` steps with the logits of `forward(params, images)`, compile
+    time and peak memory of this process."""
+    images = jax.random.uniform(jax.random.key(1), (batch, SIDE, SIDE, CHANNELS), jnp.float32)
     labels = jax.random.randint(jax.random.key(2), (batch,), 0, 10)
     optimizer = optax.adam(1e-3)
 
@@ -110,7 +115,6 @@ def measure(name, network, timesteps, batch, repeats):
         value.block_until_ready()
         seconds.append(time.perf_counter() - began)
     return {
-        "version": importlib.metadata.version(name),
         "images_per_s": round(batch / min(seconds[1:]), 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "compile_s": round(compile_s, 1),
@@ -118,4 +122,4 @@ def measure(name, network, timesteps, batch, repeats):
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(*sys.argv[1:3], *map(int, sys.argv[4:7]))))
+    print(json.dumps(measure(sys.argv[1], *map(int, sys.argv[3:6]))))

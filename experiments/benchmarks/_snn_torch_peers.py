@@ -1,4 +1,4 @@
-"""The benchmark's networks in SpikingJelly, snnTorch and Norse; prints one JSON line per measurement.
+"""The benchmark's network in SpikingJelly, snnTorch and Norse; prints one JSON line per measurement.
 
 It imports torch and nothing of this project, so that it can run in an environment of its own.
 """
@@ -9,13 +9,12 @@ import resource
 import sys
 import time
 
-# Side and channels of the image, and the channels of 3×3 convolutions, where "P" pools 2×2.
-PLANS: dict[str, tuple] = {
-    "vgg9": (32, 3, (64, 64, "P", 128, 128, "P", 256, 256, 256, "P")),
-}
+# CIFAR-10's images, and the channels of 3×3 convolutions, where "P" pools 2×2.
+SIDE, CHANNELS = 32, 3
+FEATURES: tuple = (64, 64, "P", 128, 128, "P", 256, 256, 256, "P")
 
 
-def spikingjelly(torch, timesteps, network):
+def spikingjelly(torch, timesteps):
     """All timesteps layer by layer, as its multi-step mode has it."""
     from spikingjelly.activation_based import functional, layer, neuron, surrogate
 
@@ -25,8 +24,8 @@ def spikingjelly(torch, timesteps, network):
             surrogate_function=surrogate.ATan(),
         )  # fmt: skip
 
-    side, channels, (first, *features) = PLANS[network]
-    encoder = torch.nn.Conv2d(channels, first, 3, padding=1, bias=False)
+    side, (first, *features) = SIDE, FEATURES
+    encoder = torch.nn.Conv2d(CHANNELS, first, 3, padding=1, bias=False)
     channels, layers = first, [lif()]
     for item in features:
         if item == "P":
@@ -47,7 +46,7 @@ def spikingjelly(torch, timesteps, network):
     return torch.nn.ModuleList([encoder, rest]), forward
 
 
-def snntorch(torch, timesteps, network):
+def snntorch(torch, timesteps):
     import snntorch as snn
 
     def cell():
@@ -56,20 +55,20 @@ def snntorch(torch, timesteps, network):
     def step(cell, current, state):
         return cell(current, cell.init_leaky() if state is None else state)
 
-    return _stepped(torch, timesteps, network, cell, step)
+    return _stepped(torch, timesteps, cell, step)
 
 
-def norse(torch, timesteps, network):
+def norse(torch, timesteps):
     from norse.torch import LIFBoxCell
 
-    return _stepped(torch, timesteps, network, LIFBoxCell, lambda cell, *inputs: cell(*inputs))
+    return _stepped(torch, timesteps, LIFBoxCell, lambda cell, *inputs: cell(*inputs))
 
 
-def _stepped(torch, timesteps, network, make_cell, step):
+def _stepped(torch, timesteps, make_cell, step):
     """The usual loop over time."""
     nn = torch.nn
-    side, channels, (first, *features) = PLANS[network]
-    encoder, first_cell = nn.Conv2d(channels, first, 3, padding=1, bias=False), make_cell()
+    side, (first, *features) = SIDE, FEATURES
+    encoder, first_cell = nn.Conv2d(CHANNELS, first, 3, padding=1, bias=False), make_cell()
     channels, layers, pooled = first, [], [False]
     for item in features:
         if item == "P":
@@ -100,13 +99,12 @@ def _stepped(torch, timesteps, network, make_cell, step):
     return net, forward
 
 
-def measure(torch, name, network, device, timesteps, batch, repeats):
+def measure(torch, name, device, timesteps, batch, repeats):
     torch.manual_seed(0)
-    net, forward = globals()[name](torch, timesteps, network)
+    net, forward = globals()[name](torch, timesteps)
     net.to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    side, channels, _ = PLANS[network]
-    x = torch.rand(batch, channels, side, side).to(device)
+    x = torch.rand(batch, CHANNELS, SIDE, SIDE).to(device)
     y = torch.randint(0, 10, (batch,)).to(device)
 
     def step():
@@ -132,4 +130,4 @@ def measure(torch, name, network, device, timesteps, batch, repeats):
 if __name__ == "__main__":
     import torch
 
-    print(json.dumps(measure(torch, *sys.argv[1:4], *map(int, sys.argv[4:7]))))
+    print(json.dumps(measure(torch, *sys.argv[1:3], *map(int, sys.argv[3:6]))))

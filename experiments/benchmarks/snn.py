@@ -9,10 +9,8 @@ them when this one does not. They run where JAX does.
 
 import json
 import os
-import resource
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,67 +27,30 @@ PEERS = {
     "jaxpike": "JAXSNN_JAX_PEER_PYTHON",
 }
 SCRIPTS = {"JAXSNN_PEER_PYTHON": "_snn_torch_peers.py", "JAXSNN_JAX_PEER_PYTHON": "_snn_jax_peers.py"}
-IMAGES = {"vgg9": (32, 3)}
-"""Side and channels of the images of each network."""
 
 
 def measure(
-    timesteps: int,
-    batch: int = BATCH,
-    repeats: int = REPEATS,
-    *,
-    network: str = "vgg9",
-    width: float = 1.0,
+    timesteps: int, batch: int = BATCH, repeats: int = REPEATS, *, width: float = 1.0
 ) -> dict[str, Any]:
     """Images per second of the best of `repeats` steps, compile time and peak memory of this process."""
-    import jax
-    import jax.numpy as jnp
-    import optax
     from flax import nnx
 
+    from experiments.benchmarks._snn_jax_peers import CHANNELS, SIDE, timed
     from jaxsnn.models.vgg import vgg
     from jaxsnn.neuron import LIF
 
-    side, channels = IMAGES[network]
-    graphdef, params = nnx.split(
-        vgg(
-            network,
-            image_size=side,
-            in_channels=channels,
-            width=width,
-            neuron=partial(LIF, leak=0.5),
-            rngs=nnx.Rngs(0),
-        )
+    network = vgg(
+        "vgg9",
+        image_size=SIDE,
+        in_channels=CHANNELS,
+        width=width,
+        neuron=partial(LIF, leak=0.5),
+        rngs=nnx.Rngs(0),
     )
-    optimizer = optax.adam(1e-3)
-    images = jax.random.uniform(jax.random.key(1), (batch, side, side, channels), jnp.float32)
-    labels = jax.random.randint(jax.random.key(2), (batch,), 0, 10)
-
-    @partial(jax.jit, donate_argnums=(0, 1))
-    def step(params, opt_state, images, labels):
-        def loss(params):
-            logits, _ = nnx.merge(graphdef, params)(images, timesteps=timesteps)
-            return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
-
-        value, gradient = jax.value_and_grad(loss)(params)
-        updates, opt_state = optimizer.update(gradient, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state, value
-
-    opt_state = optimizer.init(params)
-    began = time.perf_counter()
-    compiled = step.lower(params, opt_state, images, labels).compile()
-    compile_s = time.perf_counter() - began
-    seconds = []
-    for _ in range(repeats + 1):
-        began = time.perf_counter()
-        params, opt_state, value = compiled(params, opt_state, images, labels)
-        value.block_until_ready()
-        seconds.append(time.perf_counter() - began)
-    return {
-        "images_per_s": round(batch / min(seconds[1:]), 1),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "compile_s": round(compile_s, 1),
-    }
+    graphdef, params = nnx.split(network)
+    return timed(
+        params, lambda params, x: nnx.merge(graphdef, params)(x, timesteps=timesteps)[0], batch, repeats
+    )
 
 
 def _child(command: list[str]) -> Any:
@@ -101,7 +62,7 @@ def _child(command: list[str]) -> Any:
 
 
 def run() -> dict[str, Any]:
-    """The table: one row per network, library and T, and a note per library that is absent."""
+    """The table: one row per library, T and batch, and a note per library that is absent."""
     # In a process of its own, as JAX would keep the GPU's memory from the others.
     backend = _child([sys.executable, "-c", "import jax, json; print(json.dumps(jax.default_backend()))"])
     notes = [
@@ -109,10 +70,10 @@ def run() -> dict[str, Any]:
         "cores; memory is the host's"
     ]
     device = "cuda" if backend == "gpu" else "cpu"
-    cases = [("vgg9", timesteps, BATCH) for timesteps in TIMESTEPS]
+    cases = [(timesteps, BATCH) for timesteps in TIMESTEPS]
     if backend == "gpu":
-        cases.append(("vgg9", 5, 256))
-    found: dict[tuple[str, int, int], dict[str, list[dict[str, Any]]]] = {case: {} for case in cases}
+        cases.append((5, 256))
+    found: dict[tuple[int, int], dict[str, list[dict[str, Any]]]] = {case: {} for case in cases}
     absent: set[str] = set()
     for _ in range(ROUNDS):
         for case in cases:
@@ -131,24 +92,22 @@ def run() -> dict[str, Any]:
     return {"title": "SNN training step", "rows": rows, "notes": notes}
 
 
-def _command(library: str, device: str, network: str, timesteps: int, batch: int) -> list[str]:
+def _command(library: str, device: str, timesteps: int, batch: int) -> list[str]:
     numbers = [str(timesteps), str(batch), str(REPEATS)]
     if library == "jaxsnn":
-        return [sys.executable, "-m", "experiments.benchmarks.snn", network, *numbers]
+        return [sys.executable, "-m", "experiments.benchmarks.snn", *numbers]
     variable = PEERS[library]
     script = str(Path(__file__).with_name(SCRIPTS[variable]))
-    return [os.environ.get(variable, sys.executable), script, library, network, device, *numbers]
+    return [os.environ.get(variable, sys.executable), script, library, device, *numbers]
 
 
-def _row(
-    case: tuple[str, int, int], library: str, measured: dict[str, list[dict[str, Any]]]
-) -> dict[str, Any]:
-    network, timesteps, batch = case
+def _row(case: tuple[int, int], library: str, measured: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    timesteps, batch = case
 
     def best(library: str) -> float:
         return max(one["images_per_s"] for one in measured[library])
 
-    row = {"library": library, "network": network, "batch": batch, "timesteps": timesteps}
+    row = {"library": library, "batch": batch, "timesteps": timesteps}
     row |= {key: value for key, value in measured[library][0].items() if key in ("version", "compile_s")}
     row["images_per_s"] = best(library)
     row["peak_memory_mb"] = min(one["peak_memory_mb"] for one in measured[library])
@@ -158,4 +117,4 @@ def _row(
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(*map(int, sys.argv[2:]), network=sys.argv[1])))
+    print(json.dumps(measure(*map(int, sys.argv[1:]))))

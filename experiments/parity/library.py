@@ -24,7 +24,9 @@ class Library:
                 raise ValueError(
                     f"recipe {name!r} needs the data set {recipe.data!r}; there are {', '.join(datasets)}."
                 )
-            if recipe.after is not None and recipe.after not in (*recipes, *zoo_facts()):
+            if recipe.after is None or recipe.after in recipes:
+                continue
+            if recipe.after not in zoo_facts():
                 raise ValueError(
                     f"recipe {name!r} starts from {recipe.after!r}, which is neither a recipe nor a network "
                     f"of the zoo ({', '.join(zoo_facts())})."

@@ -9,7 +9,7 @@ from experiments.benchmarks import snn
 @pytest.mark.long
 def test_a_step_of_vgg9_is_measured_on_any_backend():
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):  # As where it runs by itself.
-        row = snn.measure(1, 2, 1, network="vgg9", width=1 / 32)
+        row = snn.measure(1, 2, 1, width=1 / 32)
     assert row["images_per_s"] > 0
     assert row["peak_memory_mb"] > 0
 

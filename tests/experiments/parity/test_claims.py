@@ -53,6 +53,11 @@ def test_the_papers_own_numbers_bear_out_their_claims():
             "networks trained by surrogate gradients lose much more",
             {"table_1_cifar_surrogate": row(0.9, 0.85)},
         ),
+        # Seven points more than the ANN: more, and not much more.
+        (
+            "networks trained by surrogate gradients lose much more",
+            {"table_1_cifar_surrogate": row(0.9, 0.78)},
+        ),
         ("BNTT collapses", {"table_1_mnist_bntt": row(0.99, 0.9)}),
         ("more timesteps hurt surrogate-trained networks", {"figure_3_surrogate_30": row(0.8, 0.8)}),
         ("conversion does not depend on the timesteps", {"figure_3_conversion_500": row(0.9, 0.2)}),

@@ -211,8 +211,8 @@ def test_divergence_stops_with_a_message(tmp_path):
 def test_divergence_stops_within_the_epoch(monkeypatch):
     net, steps = dense(), []
     before = weights(net)
-    step = training._train_step
-    monkeypatch.setattr(training, "_train_step", lambda *arguments: steps.append(0) or step(*arguments))
+    step = training.train_step
+    monkeypatch.setattr(training, "train_step", lambda *arguments: steps.append(0) or step(*arguments))
     config = TrainConfig(epochs=1, timesteps=1, batch_size=3, learning_rate=1e38)
     with pytest.raises(ValueError, match=r"diverged in epoch 1: .*lower learning_rate \(1e\+38\)"):
         fit(net, few_digits(), config)

@@ -42,6 +42,10 @@ class TrainConfig:
     - `crop`, `flip`, `drop`: augmentation, see [`jaxsnn.data.augmentation.augment`][].
     - `chunk`, `remat`: how time is unrolled and what the backward pass recomputes, see
       [`jaxsnn.network.Network`][].
+    - `microbatch`: how many images of a batch run at once; the gradients of these parts are averaged, so that
+      memory grows with it and not with `batch_size`. It must divide the batch. None: all at once.
+      Normalisation takes its statistics, and a penalty its rates, of each part; a `transform` runs once a
+      batch.
     - `devices`: how many devices share a batch (data parallel); it must divide the batch size. After
       `jax.distributed.initialize` it counts the devices of all processes.
     - `validation`: fraction of the training images that is held out to choose the "best" checkpoint; 0 holds
@@ -69,13 +73,15 @@ class TrainConfig:
     drop: float = 0.0
     chunk: int | None = None
     remat: bool = False
+    microbatch: int | None = None
     devices: int = 1
     validation: float = 0.0
     seed: int = 0
 
     def __post_init__(self):
         counts = {"epochs": 1, "batch_size": 1, "timesteps": 1, "devices": 1, "crop": 0}
-        for name, least in (counts | ({} if self.chunk is None else {"chunk": 1})).items():
+        optional = {name: 1 for name in ("chunk", "microbatch") if getattr(self, name) is not None}
+        for name, least in (counts | optional).items():
             require_count(name, getattr(self, name), least)
             # JSON, by which runs are told apart, takes none of NumPy's integers.
             object.__setattr__(self, name, int(getattr(self, name)))
@@ -104,10 +110,19 @@ class TrainConfig:
             raise ValueError(f"drop is the fraction of events to lose, in [0, 1), got {self.drop}.")
         if not 0 <= self.validation < 1:
             raise ValueError(f"validation is a fraction of the images in [0, 1), got {self.validation}.")
-        if self.batch_size % self.devices:
-            raise ValueError(f"{self.devices} devices do not divide a batch of {self.batch_size}.")
+        self.check_batch(self.batch_size)
         if not all(0 < at < 1 for at in self.decay_at):
             raise ValueError(f"decay_at are fractions of the epochs between 0 and 1, got {self.decay_at}.")
+
+    def check_batch(self, size: int) -> None:
+        """**Raises:** `ValueError` if a batch of `size` images cannot be cut as this asks for."""
+        if size % self.devices:
+            raise ValueError(f"{self.devices} devices do not divide a batch of {size}.")
+        if self.microbatch is not None and (size % self.microbatch or self.microbatch % self.devices):
+            raise ValueError(
+                f"microbatch must divide a batch of {size} and be a multiple of devices={self.devices}, got "
+                f"{self.microbatch}."
+            )
 
     def facts(self) -> dict[str, Any]:
         """The settings as JSON holds them, the same in every process."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
@@ -36,17 +37,25 @@ class Step:
     penalty: Penalty | None
     sharding: NamedSharding | None
 
-    def loss(self, params, rest, transform_state, batch, targets, keys):
-        """Mean cross-entropy and penalty; aside: the statistics after the batch, and the metrics."""
-        config = self.config
-        encode_key, transform_key = keys
-        network = nnx.merge(self.graphdef, params, rest, copy=True)  # Its statistics change in this trace.
+    def running(self, params, rest, transform_state, key):
+        """The network that runs: its arrays that have a derivative; aside, what else it is."""
+        network = nnx.merge(self.graphdef, params, rest, copy=True)
         if self.transform is not None:
-            network = self.transform.apply(network, transform_state, transform_key)
+            network = self.transform.apply(network, transform_state, key)
+        graphdef, state = nnx.split(network)
+        smooth, fixed = eqx.partition(state, eqx.is_inexact_array)
+        return smooth, (graphdef, fixed)
+
+    def loss(self, smooth, params, others, statistics, batch, targets, key):
+        """Mean cross-entropy and penalty; aside: the statistics after these images, and the metrics."""
+        config = self.config
+        graphdef, fixed = others
+        network = nnx.merge(graphdef, eqx.combine(smooth, fixed), copy=True)
+        nnx.update(network, statistics)
         outputs, record = network.outputs(
-            inputs_of(network.encoding, batch, config.timesteps),
+            inputs_of(network.encoding, self.scale(batch), config.timesteps),
             timesteps=config.timesteps,
-            key=encode_key,
+            key=key,
             chunk=config.chunk,
             remat=config.remat,
             training=True,
@@ -62,12 +71,42 @@ class Step:
         if self.penalty is not None:
             penalty = self.penalty(outputs, record, params).astype(loss.dtype)
         metrics = [jnp.float32(value) for value in (loss, accuracy, mean_spike_rate(record), penalty)]
-        return loss + penalty, (_after(rest, network), jnp.stack(metrics))
+        return loss + penalty, (nnx.state(network, nnx.BatchStat), jnp.stack(metrics))
 
+    def gradient(self, params, rest, transform_state, batch, targets, keys):
+        """The gradient of a batch; aside: the statistics after it, and the metrics."""
+        encode_key, transform_key = keys
 
-def _after(rest, network):
-    """`rest` with the variables of the network that ran, which may hold a transform's arrays besides."""
-    return nnx.merge_state(rest, nnx.state(network, nnx.All(nnx.Variable, nnx.Not(nnx.Param))))
+        def running(params):
+            return self.running(params, rest, transform_state, transform_key)
+
+        def statistics(smooth, others):
+            return nnx.state(nnx.merge(others[0], eqx.combine(smooth, others[1]), copy=True), nnx.BatchStat)
+
+        def whole(params):
+            smooth, others = running(params)
+            return self.loss(smooth, params, others, statistics(smooth, others), batch, targets, encode_key)
+
+        size = self.config.microbatch or len(batch)
+        count = len(batch) // size
+        if count == 1:
+            return jax.grad(whole, has_aux=True)(params)
+        # The transform, which may solve circuits, runs once: the parts' gradients to what it made are added.
+        smooth, pull, others = jax.vjp(running, params, has_aux=True)
+        of_part = jax.grad(self.loss, argnums=(0, 1), has_aux=True)
+
+        def add(carry, part):
+            seen, total = carry
+            gradients, (seen, metrics) = of_part(smooth, params, others, seen, *part)
+            return (seen, jax.tree.map(jnp.add, total, (gradients, metrics))), None
+
+        # Every count-th image is of one part, so that each device has its share of every part.
+        cut = [array.reshape(size, count, *array.shape[1:]).swapaxes(0, 1) for array in (batch, targets)]
+        zeros = jax.tree.map(jnp.zeros_like, ((smooth, params), jnp.zeros(4, jnp.float32)))
+        parts = (*cut, jax.random.split(encode_key, count))
+        (seen, total), _ = jax.lax.scan(add, (statistics(smooth, others), zeros), parts)
+        (by_smooth, by_params), metrics = jax.tree.map(lambda leaf: leaf / count, total)
+        return jax.tree.map(jnp.add, pull(by_smooth)[0], by_params), (seen, metrics)
 
 
 @partial(jax.jit, static_argnames="step", donate_argnames=("params", "rest", "opt_state", "transform_state"))
@@ -86,9 +125,8 @@ def train_step(step, params, rest, opt_state, transform_state, images, labels, i
     if step.transform is not None:
         network = nnx.merge(step.graphdef, params, rest, copy=True)
         transform_state = step.transform.update(network, transform_state, keys[1])
-    gradient, (rest, metrics) = jax.grad(step.loss, has_aux=True)(
-        params, rest, transform_state, step.scale(batch), targets, keys
-    )
+    gradient, (statistics, metrics) = step.gradient(params, rest, transform_state, batch, targets, keys)
+    rest = nnx.merge_state(rest, statistics)
     with jax.numpy_dtype_promotion("standard"):  # Optax raises floats to integer powers.
         updates, opt_state = step.optimizer.update(gradient, opt_state, params)
     return optax.apply_updates(params, updates), rest, opt_state, transform_state, metrics

@@ -241,8 +241,7 @@ def _fit(
     _check_outputs(network, dataset, config.timesteps)
     training = dataset if config.validation == 0 else dataset.hold_out(config.validation, config.seed)
     batch_size = min(config.batch_size, len(training.train_images))
-    if batch_size % config.devices:
-        raise ValueError(f"{config.devices} devices do not divide a batch of {batch_size}.")
+    config.check_batch(batch_size)
     batches = len(training.train_images) // batch_size
     optimizer = config.transformation(batches)
     opt_state = optimizer.init(params)

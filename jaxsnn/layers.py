@@ -242,6 +242,12 @@ def pooled(signal: Signal, side: int, pooling: Pooling = "average") -> Signal:
     return dataclasses.replace(averaged, pool=signal.pool * side)
 
 
+# Unrolled, XLA fuses the steps into few passes over memory, where a loop pays a copy per step. But a fused
+# step repeats those before it, so that compilation and work grow with T²: on a CPU, from here on beyond a
+# loop's.
+_UNROLLED = 12
+
+
 def _over_time(neuron: Neuron, current: Signal, state: Any) -> tuple[Any, Array]:
     constant = current.values[0] if current.constant else None
 
@@ -250,8 +256,12 @@ def _over_time(neuron: Neuron, current: Signal, state: Any) -> tuple[Any, Array]
         return carry, out
 
     xs = None if current.constant else current.values
-    # Unrolled, XLA fuses the steps into few passes over memory; a loop pays a copy per step.
-    return jax.lax.scan(step, state, xs, length=current.steps, unroll=min(current.steps, 16))
+    unroll = current.steps
+    if unroll > _UNROLLED:
+        unroll = 1 if jax.default_backend() == "cpu" else _UNROLLED
+        # The backward pass of a loop keeps states and currents; the rest is cheaper to compute again.
+        step = jax.checkpoint(step, prevent_cse=False)
+    return jax.lax.scan(step, state, xs, length=current.steps, unroll=unroll)
 
 
 def run_neuron(neuron: Neuron, current: Signal, state: Any, name: str = "") -> tuple[Signal, Any]:

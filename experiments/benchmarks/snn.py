@@ -2,9 +2,10 @@
 
 One training step (forward, backward, Adam) in float32 on images of CIFAR-10's shape, which are convolved once
 (direct encoding); seven 3×3 convolutions, two dense layers, LIF neurons with λ = 1/2, the output averaged
-over T. Each measurement runs in a process of its own, so that peak memory is its own, and all take turns.
-The peers need torch or JAX: set `JAXSNN_PEER_PYTHON` and `JAXSNN_JAX_PEER_PYTHON` to interpreters that have
-them when this one does not. They run where JAX does.
+over T. Ours runs the whole batch at once, as the peers do, and in parts (`TrainConfig.microbatch`), for which
+they would need a loop of their own. Each measurement runs in a process of its own, so that peak memory is its
+own, and all take turns. The peers need torch or JAX: set `JAXSNN_PEER_PYTHON` and `JAXSNN_JAX_PEER_PYTHON` to
+interpreters that have them when this one does not. They run where JAX does.
 """
 
 import json
@@ -19,6 +20,9 @@ BATCH = 32
 REPEATS = 2
 ROUNDS = 2
 TIMESTEPS = (5, 20)
+# Images times timesteps of a part of a batch: its activations are of the size of a cache.
+PART = 40
+OURS = ("jaxsnn", "jaxsnn in parts")
 PEERS = {
     "spikingjelly": "JAXSNN_PEER_PYTHON",
     "snntorch": "JAXSNN_PEER_PYTHON",
@@ -30,12 +34,20 @@ SCRIPTS = {"JAXSNN_PEER_PYTHON": "_snn_torch_peers.py", "JAXSNN_JAX_PEER_PYTHON"
 
 
 def measure(
-    timesteps: int, batch: int = BATCH, repeats: int = REPEATS, *, width: float = 1.0
+    timesteps: int,
+    batch: int = BATCH,
+    repeats: int = REPEATS,
+    microbatch: int | None = None,
+    *,
+    width: float = 1.0,
 ) -> dict[str, Any]:
     """Images per second of the best of `repeats` steps, compile time and peak memory of this process."""
+    import jax
     from flax import nnx
 
     from experiments.benchmarks._snn_jax_peers import CHANNELS, SIDE, timed
+    from jaxsnn.learning.step import Step
+    from jaxsnn.learning.training import TrainConfig, split_parameters
     from jaxsnn.models.vgg import vgg
     from jaxsnn.neuron import LIF
 
@@ -47,10 +59,16 @@ def measure(
         neuron=partial(LIF, leak=0.5),
         rngs=nnx.Rngs(0),
     )
-    graphdef, params = nnx.split(network)
-    return timed(
-        params, lambda params, x: nnx.merge(graphdef, params)(x, timesteps=timesteps)[0], batch, repeats
-    )
+    config = TrainConfig(timesteps=timesteps, batch_size=batch, microbatch=microbatch)
+    graphdef, params, rest = split_parameters(network)
+    step = Step(graphdef, config, config.transformation(1), lambda images: images, False, None, None, None)
+
+    def value_and_gradient(params, images, labels):
+        keys = jax.random.split(jax.random.key(0))
+        gradient, (_, (loss, *_)) = step.gradient(params, rest, (), images, labels, keys)
+        return loss, gradient
+
+    return timed(params, value_and_gradient, batch, repeats)
 
 
 def _child(command: list[str]) -> Any:
@@ -77,14 +95,14 @@ def run() -> dict[str, Any]:
     absent: set[str] = set()
     for _ in range(ROUNDS):
         for case in cases:
-            for library in ("jaxsnn", *PEERS):
+            for library in (*OURS, *PEERS):
                 if library in absent:
                     continue
                 one = _child(_command(library, device, *case))
                 if isinstance(one, dict):
                     found[case].setdefault(library, []).append(one)
-                elif library == "jaxsnn":
-                    raise RuntimeError(f"the benchmark of jaxsnn failed: {one}")
+                elif library in OURS:
+                    raise RuntimeError(f"the benchmark of {library} failed: {one}")
                 else:
                     absent.add(library)
                     notes.append(f"{library} was skipped: {one}")
@@ -94,8 +112,9 @@ def run() -> dict[str, Any]:
 
 def _command(library: str, device: str, timesteps: int, batch: int) -> list[str]:
     numbers = [str(timesteps), str(batch), str(REPEATS)]
-    if library == "jaxsnn":
-        return [sys.executable, "-m", "experiments.benchmarks.snn", *numbers]
+    if library in OURS:
+        parts = [str(max(1, PART // timesteps))] if library == OURS[1] else []
+        return [sys.executable, "-m", "experiments.benchmarks.snn", *numbers, *parts]
     variable = PEERS[library]
     script = str(Path(__file__).with_name(SCRIPTS[variable]))
     return [os.environ.get(variable, sys.executable), script, library, device, *numbers]
@@ -111,8 +130,8 @@ def _row(case: tuple[int, int], library: str, measured: dict[str, list[dict[str,
     row |= {key: value for key, value in measured[library][0].items() if key in ("version", "compile_s")}
     row["images_per_s"] = best(library)
     row["peak_memory_mb"] = min(one["peak_memory_mb"] for one in measured[library])
-    if library != "jaxsnn":
-        row["jaxsnn_over_it"] = round(best("jaxsnn") / best(library), 2)
+    if library in PEERS:
+        row |= {f"{ours} over it": round(best(ours) / best(library), 2) for ours in OURS}
     return row
 
 

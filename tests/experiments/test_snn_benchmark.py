@@ -26,7 +26,8 @@ def test_libraries_take_turns_and_absent_ones_are_named_once(monkeypatch, backen
             return "No module named 'norse'"
         asked.append(command)
         turn = asked.count(command)
-        return {"images_per_s": (40.0 if "-m" in command else 20.0) * turn, "peak_memory_mb": 100 / turn}
+        speed = (40.0 if len(command) == 6 else 60.0) if "-m" in command else 20.0
+        return {"images_per_s": speed * turn, "peak_memory_mb": 100 / turn}
 
     monkeypatch.setattr(snn, "_child", child)
     monkeypatch.setenv("JAXSNN_PEER_PYTHON", "python-with-torch")
@@ -36,12 +37,19 @@ def test_libraries_take_turns_and_absent_ones_are_named_once(monkeypatch, backen
         "norse was skipped: No module named 'norse'"
     ]
     cases = [(5, 32), (20, 32)] + [(5, 256)] * (backend == "gpu")
-    libraries = ["jaxsnn", "spikingjelly", "snntorch", "spyx", "jaxpike"]
+    libraries = ["jaxsnn", "jaxsnn in parts", "spikingjelly", "snntorch", "spyx", "jaxpike"]
     assert [(row["timesteps"], row["batch"], row["library"]) for row in found["rows"]] == [
         (*case, library) for case in cases for library in libraries
     ]
     assert all(row["peak_memory_mb"] == 50 for row in found["rows"])
-    assert [row.get("jaxsnn_over_it") for row in found["rows"][:5]] == [None, 2.0, 2.0, 2.0, 2.0]
+    assert [row.get("jaxsnn over it") for row in found["rows"][:6]] == [None, None, 2.0, 2.0, 2.0, 2.0]
+    assert [row.get("jaxsnn in parts over it") for row in found["rows"][2:6]] == [3.0] * 4
+    # T, batch and repeats and, of a batch in parts, the images of a part.
+    assert {tuple(command[3:]) for command in asked if "-m" in command} >= {
+        ("5", "32", "2"),
+        ("5", "32", "2", "8"),
+        ("20", "32", "2", "2"),
+    }
     assert len(asked) == snn.ROUNDS * len(found["rows"])
     assert {command[0] for command in asked if "spyx" in command} == {"python-with-jax"}
     assert {command[0] for command in asked if "snntorch" in command} == {"python-with-torch"}

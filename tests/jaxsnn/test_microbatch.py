@@ -67,7 +67,9 @@ def test_every_part_draws_its_own_spikes_and_the_same_again():
 def test_running_averages_forget_once_for_each_part():
     """Of equal images every part has the same mean, so that four steps of the average are known."""
     image, means = few_digits(1).train_images, {}
-    data = Dataset("equal", np.repeat(image, 32, axis=0), np.zeros(32, np.uint8), image, np.zeros(1, np.uint8), 10)
+    data = Dataset(
+        "equal", np.repeat(image, 32, axis=0), np.zeros(32, np.uint8), image, np.zeros(1, np.uint8), 10
+    )
     for size in (32, 8):
         net = dense(norm=BatchNorm)
         fit(net, data, SHORT(microbatch=size))

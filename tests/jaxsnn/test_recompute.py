@@ -33,7 +33,7 @@ def test_a_chain_of_functions_keeps_its_arguments_alone(as_users_compile):
     weights = jax.random.normal(jax.random.key(1), (8, 8), jnp.float64) / np.sqrt(8)
     x = jax.random.normal(jax.random.key(2), (512, 8), jnp.float64)
     plain, lean = (
-        jax.jit(jax.grad(partial(loss, wrap=wrap))).lower(weights, x).compile()
+        jax.jit(jax.grad(partial(loss, wrap=wrap))).lower(weights, x).compile(as_users_compile)
         for wrap in (lambda function: function, recomputed)
     )
     np.testing.assert_allclose(lean(weights, x), plain(weights, x), rtol=1e-12)

@@ -344,8 +344,7 @@ def test_bad_input_is_refused(make, message):
         make()
 
 
-@pytest.mark.usefixtures("as_users_compile")
-def test_a_derivative_keeps_less_than_a_byte_of_each_current():
+def test_a_derivative_keeps_less_than_a_byte_of_each_current(as_users_compile):
     """The currents of all blocks are many times as much as the inputs that they are made of."""
     kernel = jax.random.normal(KEY, (3, 3, 16, 16), jnp.float32)
     (chip,) = program_all([kernel], Crossbar(8, 8), [KEY], solve=lambda G, wires: G)
@@ -355,6 +354,6 @@ def test_a_derivative_keeps_less_than_a_byte_of_each_current():
     def total(product, x):
         return jnp.sum(product.convolve(x, None, (1, 1), (1, 1)) ** 2)
 
-    compiled = jax.jit(jax.grad(total, 1)).lower(product, maps).compile()
+    compiled = jax.jit(jax.grad(total, 1)).lower(product, maps).compile(as_users_compile)
     blocks, _, currents = product.tiles.effective.shape
     assert compiled.memory_analysis().temp_size_in_bytes < blocks * currents * 16 * 32 * 32

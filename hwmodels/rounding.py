@@ -101,3 +101,13 @@ def maximum(a: Any, b: Any) -> Any:
     """The larger of two scalars, exact on numbers."""
     a, b = as_scalar(a), as_scalar(b)
     return max(a, b) if is_number(a, b) else jnp.maximum(a, b)
+
+
+def largest(x: Float[Array, "..."]) -> Float[Array, ""]:
+    """The greatest element of a computed array; its derivative is that of the first one so great.
+
+    `jnp.max` looks for the elements equal to it once more in the backward pass. Where a compiler has computed
+    the array anew and rounded it otherwise, there is none, and the derivative 0/0.
+    """
+    x = x.reshape(-1)
+    return x[jnp.argmax(jax.lax.stop_gradient(x))]

@@ -16,6 +16,7 @@ from hwmodels.crossbar.encoding import silent
 from hwmodels.crossbar.mapping import Layout
 from hwmodels.crossbar.nonlinear import sense_currents
 from hwmodels.crossbar.programming import ProgrammedKernel
+from hwmodels.rounding import largest
 
 
 class NonlinearTiles(eqx.Module):
@@ -81,7 +82,7 @@ class SideBySide(eqx.Module):
             effective=_blocked(chip.effective),
             worth=_blocked(worth)[:, 0, :],
             correction=None if correction is None else _blocked(correction[None]),
-            greatest=jnp.max(jnp.sum(chip.effective, axis=-2)),
+            greatest=largest(jnp.sum(chip.effective, axis=-2)),
             spreads=jax.tree.map(_blocked, spreads),
             nonlinear=nonlinear,
             dead=encoded.dead,

@@ -11,6 +11,7 @@ from hwmodels.crossbar.deploy import kernel_batches
 from hwmodels.crossbar.encoding import encode
 from hwmodels.crossbar.mapping import Crossbar
 from hwmodels.crossbar.write_verify import WriteVerify
+from hwmodels.rounding import largest
 
 
 class ProgrammingCost(eqx.Module):
@@ -67,7 +68,7 @@ def programming_cost(params: Any, crossbar: Crossbar, key: PRNGKeyArray) -> Prog
     total = jax.tree.map(lambda *parts: sum(parts[1:], parts[0]), *found)
     cells = total.cells
     squares = sum(cost.cells * cost.weight_errors**2 for cost in found)
-    slowest = jnp.max(jnp.stack([cost.parallel_time_s for cost in found]))
+    slowest = largest(jnp.stack([cost.parallel_time_s for cost in found]))
     return eqx.tree_at(
         lambda cost: (cost.parallel_time_s, cost.weight_errors),
         total,
@@ -85,7 +86,7 @@ def _cost(method, kernel, crossbar, key, span):
     return ProgrammingCost(
         energy_j=written.energy_j.astype(single),
         time_s=times.sum().astype(single),
-        parallel_time_s=times.max().astype(single),
+        parallel_time_s=largest(times).astype(single),
         cells=used.sum().astype(single),
         pulses=written.rounds.sum().astype(single),
         reads=written.reads.sum().astype(single),

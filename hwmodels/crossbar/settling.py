@@ -19,6 +19,7 @@ from hwmodels.crossbar import _rc
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar.circuit import Wires, checked
 from hwmodels.ranges import require, require_traced
+from hwmodels.rounding import largest
 from hwmodels.workload import Scalar
 
 _INF = float("inf")
@@ -260,7 +261,7 @@ def _elmore(tiles, resistances, capacitances):
     def bound(G):
         tile = _rc.eliminated(G, resistances, jnp.zeros_like(capacitances), jnp.zeros((), G.dtype))
         held = jnp.stack([jnp.broadcast_to(farad + 2 * device, G.shape) for farad in (row, column)])
-        return jnp.max(_relaxed(tile, held))
+        return largest(_relaxed(tile, held))
 
     return jax.lax.map(bound, tiles)
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from hwmodels.rounding import largest
 from hwmodels.search.constraints import Constraint
 from hwmodels.search.parameters import Number, Parameter
 
@@ -87,15 +88,15 @@ def descend(
         measures = problem.traced(numbers)
         value = measures[0]
         if problem.constraints:
-            worst = jnp.max(jnp.stack(problem.excess(list(measures))))
+            worst = largest(jnp.stack(problem.excess(list(measures))))
             value = jnp.where(worst > 0, worst, value)
         return value, (numbers, measures)
 
     def step(position: Array, memory: Any) -> tuple[Array, Any, tuple[Array, Array, Array]]:
         gradient, (numbers, measures) = jax.grad(merit, has_aux=True)(position)
         # Scaled first: the square of 1e-30 is zero in float32.
-        largest = jnp.max(jnp.abs(gradient))
-        direction = gradient / jnp.where(largest > 0, largest, 1)
+        steepest = jnp.max(jnp.abs(gradient))
+        direction = gradient / jnp.where(steepest > 0, steepest, 1)
         direction = direction / jnp.maximum(jnp.linalg.norm(direction), 1)
         with jax.numpy_dtype_promotion("standard"):  # optax divides integers by floats
             update, memory = optimizer.update(direction, memory, position)

@@ -47,3 +47,10 @@ def test_rounded_keeps_the_dtype(dtype):
     slope = jax.grad(lambda x: rounding.rounded(x).sum())(x)
     assert slope.dtype == dtype
     assert np.all(np.asarray(slope, np.float64) == 1)
+
+
+def test_the_derivative_of_the_largest_is_that_of_one_element():
+    x = jnp.asarray([[1.0, 4.0], [4.0, -5.0]])
+    assert float(rounding.largest(x)) == 4
+    np.testing.assert_array_equal(jax.jit(jax.grad(rounding.largest))(x), [[0, 1], [0, 0]])
+    assert np.isnan(rounding.largest(x.at[1, 1].set(jnp.nan)))

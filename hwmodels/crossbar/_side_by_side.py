@@ -1,5 +1,7 @@
 """The tiles of a kernel laid out as input vectors meet them: one matrix for each block of rows."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -41,7 +43,8 @@ class NonlinearTiles(eqx.Module):
 class SideBySide(eqx.Module):
     """Tiles that get the same inputs side by side; these blocks are (groups, down), flattened.
 
-    The currents of a block are (planes, across, columns), flattened.
+    The currents of a block are (planes, across, columns), flattened; without those of columns that hold no
+    weight unless something takes tiles as a `whole`: read noise, nonlinear cells, references.
 
     **Arguments:**
 
@@ -64,12 +67,13 @@ class SideBySide(eqx.Module):
     plan: Layout = eqx.field(static=True)
     planes: int = eqx.field(static=True)
     reference: bool = eqx.field(static=True)
+    whole: bool = eqx.field(static=True)
 
     @staticmethod
     @jit_with_checks
     @with_exact_products
-    def of(chip: ProgrammedKernel, noise: ReadNoise | None) -> "SideBySide":
-        """The tiles of `chip`, with what this read noise needs."""
+    def of(chip: ProgrammedKernel, noise: ReadNoise | None, whole: bool) -> "SideBySide":
+        """The tiles of `chip`, with what this read noise needs; `whole` where others count their columns."""
         encoded = chip.encoded
         worth = encoded.coefficients[:, None, None, None, None, None] * chip.gain
         correction = encoded.correction
@@ -78,7 +82,7 @@ class SideBySide(eqx.Module):
         if chip.cell is not None:
             volt = jnp.asarray(chip.read_voltage_v)
             nonlinear = NonlinearTiles(_blocked(chip.conductances), chip.cell, chip.wires, volt)
-        return SideBySide(
+        tiles = SideBySide(
             effective=_blocked(chip.effective),
             worth=_blocked(worth)[:, 0, :],
             correction=None if correction is None else _blocked(correction[None]),
@@ -89,6 +93,13 @@ class SideBySide(eqx.Module):
             plan=encoded.plan,
             planes=len(encoded.coefficients),
             reference=encoded.reference,
+            whole=True,
+        )
+        if whole or noise is not None or nonlinear is not None or encoded.reference:
+            return tiles
+        columns = tiles._in_use()
+        return dataclasses.replace(
+            tiles, effective=tiles.effective[..., columns], worth=tiles.worth[..., columns], whole=False
         )
 
     @property
@@ -98,10 +109,13 @@ class SideBySide(eqx.Module):
 
     def used(self) -> Float[Array, "blocks rows used"]:
         """The columns in use alone, references too."""
+        return self.effective[..., self._in_use()] if self.whole else self.effective
+
+    def _in_use(self) -> np.ndarray:
         _, across = self.plan.grid
         weights = np.arange(across * self.plan.columns) < self.plan.outputs
         held = np.pad(weights.reshape(across, -1), ((0, 0), (0, self.reference)), constant_values=True)
-        return self.effective[..., np.flatnonzero(np.tile(held.ravel(), self.planes))]
+        return np.flatnonzero(np.tile(held.ravel(), self.planes))
 
     def inputs(self, seen: list[Float[Array, "... channels"]]) -> Float[Array, "blocks vectors rows"]:
         """What the rows of each block get, from what each position of the kernel sees."""
@@ -110,32 +124,47 @@ class SideBySide(eqx.Module):
         if given != expected:
             raise ValueError(f"tiles of a kernel of {expected} inputs got {given} for each output.")
         seen = [view.reshape(-1, view.shape[-1]) for view in seen]
-        whole = seen[0].shape[-1] % rows == 0
         if self.plan.bias:
             # The row of the bias is driven as by a spike.
             seen[-1] = jnp.pad(seen[-1], ((0, 0), (0, 1)), constant_values=1)
-        if len(seen) != self.plan.groups and not whole:
-            # Blocks reach from one position into the next.
-            seen = [jnp.concatenate(seen, axis=-1)]
-        blocks = []
-        for view in seen:
-            view = jnp.pad(view, ((0, 0), (0, -view.shape[-1] % rows)))
-            blocks.append(jnp.moveaxis(view.reshape(len(view), -1, rows), 1, 0))
-        return jnp.concatenate(blocks)
+        groups = [[view] for view in seen] if len(seen) == self.plan.groups else [seen]
+        return jnp.stack([block for group in groups for block in _rows_of(group, rows)])
 
     def outputs(
         self, total: Float[Array, "vectors currents"], inputs: Float[Array, "blocks vectors rows"]
     ) -> Float[Array, "vectors outputs"]:
         """The outputs from what the currents of all blocks are worth together."""
-        total = total.reshape(len(total), self.planes, -1, self.width).sum(axis=1)
+        outputs = self.plan.outputs
+        total = total.reshape(len(total), self.planes, -1).sum(axis=1)
         if self.reference:
-            total = total[..., :-1] - total[..., -1:]
-        total = total.reshape(len(total), -1)
+            total = total.reshape(len(total), -1, self.width)
+            total = (total[..., :-1] - total[..., -1:]).reshape(len(total), -1)
+        total = total[:, :outputs]
         if self.correction is not None:
-            total = total - jnp.einsum("bvr,brw->vw", inputs, self.correction)
-        return silent(total[:, : self.plan.outputs], self.dead)
+            total = total - jnp.einsum("bvr,brw->vw", inputs, self.correction[..., :outputs])
+        return silent(total, self.dead)
 
 
 def _blocked(tiles: Float[Array, "planes groups down across rows columns"]) -> Float[Array, "..."]:
     planes, groups, down, across, rows, columns = tiles.shape
     return tiles.transpose(1, 2, 4, 0, 3, 5).reshape(groups * down, rows, planes * across * columns)
+
+
+def _rows_of(views: list[Float[Array, "vectors channels"]], rows: int) -> list[Float[Array, "vectors rows"]]:
+    """What views see, one after another, in blocks of `rows`; zeros fill the last.
+
+    Each is put together from its own pieces: cut from all views side by side, they are copied twice.
+    """
+    blocks: list[list[Array]] = []
+    room = 0
+    for view in views:
+        at = 0
+        while at < view.shape[-1]:
+            if room == 0:
+                blocks, room = [*blocks, []], rows
+            blocks[-1].append(view[:, at : at + room])
+            taken = blocks[-1][-1].shape[-1]
+            at, room = at + taken, room - taken
+    if room:
+        blocks[-1].append(jnp.zeros((len(views[0]), room), views[0].dtype))
+    return [jnp.concatenate(pieces, axis=-1) for pieces in blocks]

@@ -103,13 +103,14 @@ class TileProduct(eqx.Module):
         converter_key: PRNGKeyArray | None = None,
     ):
         # Laid out here, once: for a large layer that takes longer than a product.
-        self.tiles = SideBySide.of(chip, read_noise)
+        as_built = converters is not None and converters.as_built
+        self.tiles = SideBySide.of(chip, read_noise, as_built)
         self.converters = converters
         self.read_noise = read_noise
         self.key = key
         self.adc_full_scale = adc_full_scale
         self.drawn = None
-        if converters is not None and converters.as_built:
+        if converters is not None and as_built:
             if converter_key is None:
                 raise ValueError(
                     "converters as built differ: TileProduct needs a converter_key to draw them."

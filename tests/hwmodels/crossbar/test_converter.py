@@ -344,6 +344,15 @@ def test_bad_input_is_refused(make, message):
         make()
 
 
+def test_columns_without_a_weight_are_read_only_with_their_tile():
+    """Five outputs take two tiles of four columns in each plane; noise depends on all devices of a tile."""
+    converters = Converters(1, 8)
+    plain = TileProduct(CHIP, converters)
+    noisy = TileProduct(CHIP, converters, ReadNoise(1e-12), KEY)
+    assert [product.tiles.effective.shape[-1] for product in (plain, noisy)] == [2 * 5, 2 * 2 * 4]
+    np.testing.assert_allclose(convolved(plain), convolved(noisy), rtol=1e-9)
+
+
 def test_a_derivative_keeps_less_than_a_byte_of_each_current(as_users_compile):
     """The currents of all blocks are many times as much as the inputs that they are made of."""
     kernel = jax.random.normal(KEY, (3, 3, 16, 16), jnp.float32)

@@ -10,14 +10,14 @@ import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
 
-# Whether XLA is known to have a flag for them; one that it does not know ends the process.
+# Whether XLA is known to have the flag below; one that it does not know ends the process.
 FUSION_EMITTERS = jaxlib.__version__.startswith("0.10.")
 
 # Compiling takes most of the time, and most of that is work which only long computations pay back. Processes
 # that tests start inherit it. `JAX_DISABLE_MOST_OPTIMIZATIONS=0` tests the programs that users run.
 if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
     jax.config.update("jax_disable_most_optimizations", True)
-    # Without them a program compiles in a third of the time.
+    # Without fusion emitters a program compiles in a third of the time.
     if FUSION_EMITTERS:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 

@@ -150,7 +150,7 @@ def _blocked(tiles: Float[Array, "planes groups down across rows columns"]) -> F
     return tiles.transpose(1, 2, 4, 0, 3, 5).reshape(groups * down, rows, planes * across * columns)
 
 
-def _rows_of(views: list[Float[Array, "vectors channels"]], rows: int) -> list[Float[Array, "vectors rows"]]:
+def _rows_of(views: list[Float[Array, "vectors _"]], rows: int) -> list[Float[Array, "vectors rows"]]:
     """What views see, one after another, in blocks of `rows`; zeros fill the last.
 
     Each is put together from its own pieces: cut from all views side by side, they are copied twice.

@@ -140,20 +140,20 @@ from tests.jaxsnn.test_training import TrainConfig, few_digits, fit, nnx
 
 assert len(jax.devices()) == 8
 runs = []
-for devices in (1, 8):
+for devices, microbatch in ((1, None), (8, None), (1, 16), (8, 16)):
     net = vgg(((4, "P", 8), (16,)), image_size=8, in_channels=1, norm=BatchNorm, rngs=nnx.Rngs(0))
-    config = TrainConfig(epochs=1, timesteps=2, batch_size=32, optimizer="sgd", devices=devices)
-    fit(net, few_digits(), config)
+    cut = {"devices": devices, "microbatch": microbatch}
+    fit(net, few_digits(), TrainConfig(epochs=1, timesteps=2, batch_size=32, optimizer="sgd", **cut))
     runs.append(jax.tree.leaves(nnx.state(net)))
-replicated = all(len(leaf.sharding.device_set) == 8 for leaf in runs[1])
-pairs = zip(*runs, strict=True)
+replicated = all(len(leaf.sharding.device_set) == 8 for run in runs[1::2] for leaf in run)
+pairs = [pair for one in (0, 2) for pair in zip(runs[one], runs[one + 1], strict=True)]
 print(replicated, max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs))
 """
 
 
 @pytest.mark.long
 def test_eight_devices_train_as_one():
-    """Three optimiser steps with batch statistics over the whole batch: equal to rounding."""
+    """Three optimiser steps with statistics of the whole batch, and of parts: equal to rounding."""
     flags = with_devices(8)
     result = subprocess.run(
         [sys.executable, "-c", PARALLEL],

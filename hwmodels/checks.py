@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import checkify
 
+from hwmodels.compiling import QUICK, on_cpu
+
 _Tree = TypeVar("_Tree")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _AT_EDGE = contextvars.ContextVar("_AT_EDGE", default=False)
@@ -92,14 +94,15 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
     # As profilers and logs of compilation call it.
     named = _named(getattr(function, "__name__", "function"))
 
-    @functools.partial(jax.jit, static_argnums=0)
     @named
-    def program(static: tuple[tuple[str, Any], ...], traced: dict[str, Any]) -> Any:
+    def at_the_edge(static: tuple[tuple[str, Any], ...], traced: dict[str, Any]) -> Any:
         def run(traced: dict[str, Any]) -> Any:
             with _functional():
                 return function(**traced, **dict(static))
 
         return checkify.checkify(run)(traced)
+
+    program = on_cpu(functools.partial(jax.jit, at_the_edge, static_argnums=0), QUICK)
 
     @functools.partial(jax.jit, static_argnums=0)
     @named
@@ -109,11 +112,11 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if any(map(is_traced, jax.tree.leaves((args, kwargs)))):
+        if _staged((args, kwargs)):
             return function(*args, **kwargs)
         given = signature.bind(*args, **kwargs).arguments
         static = tuple((name, given.pop(name)) for name in static_argnames if name in given)
-        error, found = program(static, given)
+        error, found = program()(static, given)
         return _found(error, found, lambda: speaking(static, given))
 
     return call
@@ -130,20 +133,29 @@ def jit_with_checks(function: Callable[..., Any]) -> Callable[..., Any]:
         with _functional(at_edge):
             return function(*args)
 
-    @eqx.filter_jit
     @named
     def at_the_edge(*args: Any) -> Any:
         with _functional():
             return checkify.checkify(lambda: function(*args))()
 
+    program = on_cpu(functools.partial(eqx.filter_jit, at_the_edge), QUICK)
+
     @functools.wraps(function)
     def call(*args: Any) -> Any:
-        if any(map(is_traced, jax.tree.leaves(args))):
+        if _staged(args):
             return within(_AT_EDGE.get(), *args)
-        error, found = at_the_edge(*args)
+        error, found = program()(*args)
         return _found(error, found, lambda: within(False, *args))
 
     return call
+
+
+def _staged(values: Any) -> bool:
+    """Whether what is done with these values becomes part of a caller's program.
+
+    Within one, under `jit` or in a loop, so does what is computed of known values.
+    """
+    return any(map(is_traced, jax.tree.leaves(values))) or is_traced(jnp.zeros(()))
 
 
 def _named(name: str) -> Callable[[_Function], _Function]:

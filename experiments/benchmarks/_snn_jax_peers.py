@@ -93,7 +93,7 @@ def measure(name, timesteps, batch, repeats):
     return {"version": importlib.metadata.version(name)} | found
 
 
-def timed(params, value_and_gradient, batch, repeats):
+def timed(params, value_and_gradient, batch, repeats, compiler_options=None):
     """Images per second of the best of `repeats` steps of Adam, compile time and peak memory of this process;
     `value_and_gradient(params, images, labels)` is of the loss."""
     images = jax.random.uniform(jax.random.key(1), (batch, SIDE, SIDE, CHANNELS), jnp.float32)
@@ -108,7 +108,7 @@ def timed(params, value_and_gradient, batch, repeats):
 
     opt_state = optimizer.init(params)
     began = time.perf_counter()
-    compiled = step.lower(params, opt_state, images, labels).compile()
+    compiled = step.lower(params, opt_state, images, labels).compile(compiler_options)
     compile_s = time.perf_counter() - began
     seconds = []
     for _ in range(repeats + 1):

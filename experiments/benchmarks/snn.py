@@ -46,6 +46,7 @@ def measure(
     from flax import nnx
 
     from experiments.benchmarks._snn_jax_peers import CHANNELS, SIDE, timed
+    from hwmodels.compiling import LEAN
     from jaxsnn.learning.step import Step
     from jaxsnn.learning.training import TrainConfig, split_parameters
     from jaxsnn.models.vgg import vgg
@@ -68,7 +69,9 @@ def measure(
         gradient, (_, (loss, *_)) = step.gradient(params, rest, (), images, labels, keys)
         return loss, gradient
 
-    return timed(params, value_and_gradient, batch, repeats)
+    # As `train_step` is compiled.
+    options = LEAN if jax.default_backend() == "cpu" else None
+    return timed(params, value_and_gradient, batch, repeats, options)
 
 
 def _child(command: list[str]) -> Any:

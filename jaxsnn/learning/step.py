@@ -12,6 +12,7 @@ import optax
 from flax import nnx
 from jax.sharding import NamedSharding
 
+from hwmodels.compiling import LEAN, on_cpu
 from jaxsnn.data.augmentation import augment
 from jaxsnn.encoding import inputs_of
 from jaxsnn.learning.config import TrainConfig
@@ -109,8 +110,17 @@ class Step:
         return jax.tree.map(jnp.add, pull(by_smooth)[0], by_params), (seen, metrics)
 
 
-@partial(jax.jit, static_argnames="step", donate_argnames=("params", "rest", "opt_state", "transform_state"))
 def train_step(step, params, rest, opt_state, transform_state, images, labels, indices, key):
+    """What is left of a run's state after one more batch, and the metrics of the batch.
+
+    The memory of the state before is given to the state after.
+    """
+    # A transform may march through circuits.
+    compiled = _lean if step.transform is None else _plain
+    return compiled()(step, params, rest, opt_state, transform_state, images, labels, indices, key)
+
+
+def _train_step(step, params, rest, opt_state, transform_state, images, labels, indices, key):
     batch = jnp.take(images, indices, axis=0)
     targets = jnp.take(labels, indices, axis=0).astype(jnp.int32)
     if step.sharding is not None:
@@ -130,3 +140,9 @@ def train_step(step, params, rest, opt_state, transform_state, images, labels, i
     with jax.numpy_dtype_promotion("standard"):  # Optax raises floats to integer powers.
         updates, opt_state = step.optimizer.update(gradient, opt_state, params)
     return optax.apply_updates(params, updates), rest, opt_state, transform_state, metrics
+
+
+_jit = partial(
+    jax.jit, _train_step, static_argnums=0, donate_argnames=("params", "rest", "opt_state", "transform_state")
+)
+_lean, _plain = on_cpu(_jit, LEAN), on_cpu(_jit, {})

@@ -51,6 +51,18 @@ def test_the_edge_within_another_program_is_part_of_it():
         at_edge(lambda mass: at_edge(root)(mass))(BAD)
 
 
+@pytest.mark.parametrize("edge", [at_edge, jit_with_checks])
+def test_known_values_within_another_program_are_part_of_it(edge):
+    """Where they are known, but nothing that is computed of them."""
+    program = edge(root)
+    assert jax.jit(lambda shift: shift + program(GOOD))(1.0) == 4
+    assert jax.lax.fori_loop(0, 2, lambda _, total: total + program(GOOD), jnp.zeros(())) == 6
+    assert jnp.all(jax.vmap(lambda shift: shift + program(GOOD))(GOOD) == GOOD + 3)
+    assert jax.grad(lambda shift: shift * program(GOOD))(1.0) == 3
+    with pytest.raises(Exception, match="the mass"):
+        jax.block_until_ready(jax.jit(lambda shift: shift + program(BAD))(1.0))
+
+
 def test_a_program_of_ones_own_raises_too():
     with pytest.raises(Exception, match="the mass"):
         jax.block_until_ready(jax.jit(root)(BAD))

@@ -11,7 +11,7 @@ QUICK = {"xla_backend_optimization_level": 1}
 """LLVM's first level: circuits and networks on chips ran as fast, and compiled a fifth faster."""
 
 LEAN = {"xla_cpu_use_fusion_emitters": False}
-"""XLA's older way to make loops: training steps ran as fast and needed 0.4 GB less while they compiled; marches
+"""XLA's older way to make loops: training steps ran as fast and compiled in 0.4 GB less memory; marches
 through circuits ran slower."""
 
 

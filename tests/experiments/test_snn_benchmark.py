@@ -24,6 +24,8 @@ def test_libraries_take_turns_and_absent_ones_are_named_once(monkeypatch, backen
             return backend
         if "norse" in command:
             return "No module named 'norse'"
+        if "jaxpike" in command and "20" in command:
+            return "too slow"
         asked.append(command)
         turn = asked.count(command)
         speed = (40.0 if len(command) == 6 else 60.0) if "-m" in command else 20.0
@@ -33,13 +35,15 @@ def test_libraries_take_turns_and_absent_ones_are_named_once(monkeypatch, backen
     monkeypatch.setenv("JAXSNN_PEER_PYTHON", "python-with-torch")
     monkeypatch.setenv("JAXSNN_JAX_PEER_PYTHON", "python-with-jax")
     found = snn.run()
-    assert [note for note in found["notes"] if "skipped" in note] == [
-        "norse was skipped: No module named 'norse'"
-    ]
     cases = [(5, 32), (20, 32)] + [(5, 256)] * (backend == "gpu")
+    skipped = {note for note in found["notes"] if "skipped" in note}
+    assert skipped == {
+        "jaxpike was skipped at T = 20 and 32 images: too slow",
+        *(f"norse was skipped at T = {t} and {batch} images: No module named 'norse'" for t, batch in cases),
+    }
     libraries = ["jaxsnn", "jaxsnn in parts", "spikingjelly", "snntorch", "spyx", "jaxpike"]
     assert [(row["timesteps"], row["batch"], row["library"]) for row in found["rows"]] == [
-        (*case, library) for case in cases for library in libraries
+        (*case, library) for case in cases for library in libraries if (case[0], library) != (20, "jaxpike")
     ]
     assert all(row["peak_memory_mb"] == 50 for row in found["rows"])
     assert [row.get("jaxsnn over it") for row in found["rows"][:6]] == [None, None, 2.0, 2.0, 2.0, 2.0]

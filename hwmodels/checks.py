@@ -66,15 +66,19 @@ def say_if(said: Any, say: Callable[..., None], *values: Any) -> None:
 
 
 def first_error_if(tree: _Tree, bad: Sequence[Any], messages: Sequence[str]) -> _Tree:
-    """[`error_if`][] of many traced booleans by one callback, which says the first message that is due."""
-    if _AT_EDGE.get():
-        for each, message in zip(bad, messages, strict=True):
-            error_if(tree, each, message)
+    """[`error_if`][] of many booleans, those that are traced by one callback, for the first that is true."""
+    traced = []
+    for each, message in zip(bad, messages, strict=True):
+        if is_traced(each) and not _AT_EDGE.get():
+            traced.append((jnp.any(each), message))
+        else:
+            tree = error_if(tree, each, message)
+    if not traced:
         return tree
-    found = jnp.stack([jnp.any(each) for each in bad])
+    found = jnp.stack([each for each, _ in traced])
     arrays, rest = eqx.partition(tree, is_traced)
-    arrays = eqx.branched_error_if(arrays, jnp.any(found), jnp.argmax(found), list(messages))
-    return eqx.combine(arrays, rest)
+    said = [message for _, message in traced]
+    return eqx.combine(eqx.branched_error_if(arrays, jnp.any(found), jnp.argmax(found), said), rest)
 
 
 def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()) -> Callable[..., Any]:

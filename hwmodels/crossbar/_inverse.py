@@ -35,29 +35,15 @@ def with_exact_products(function: Callable) -> Callable:
 def inverse(matrix: Inexact[Array, "*batch n n"]) -> Inexact[Array, "*batch n n"]:
     """The inverse of matrices, real or complex, whose leading minors are all far from singular."""
     n = matrix.shape[-1]
-    size = min(_SMALL, n)
-    if size == n:
-        return _gauss_jordan(matrix)
-    padded = n + -n % size
+    if n <= _SMALL:
+        return _by_pivots(matrix)
     # Blocks on the diagonal, one after the other: what is beyond n is an identity of its own.
+    padded = n + -n % _SMALL
     start = matrix
     if padded > n:
         start = jnp.pad(matrix, ((0, 0),) * (matrix.ndim - 2) + ((0, padded - n),) * 2)
         start = start + jnp.diag(jnp.arange(padded) >= n).astype(matrix.dtype)
-
-    def eliminate(index, state):
-        at = index * size
-        inside = jnp.arange(padded) // size == index
-        rows = jax.lax.dynamic_slice_in_dim(state, at, size, axis=-2)
-        columns = jax.lax.dynamic_slice_in_dim(state, at, size, axis=-1)
-        pivot = _gauss_jordan(jax.lax.dynamic_slice_in_dim(rows, at, size, axis=-1))
-        rows = pivot @ jnp.where(inside, 0, rows)
-        rows = jax.lax.dynamic_update_slice_in_dim(rows, pivot, at, axis=-1)
-        columns = jnp.where(inside[:, None], 0, columns)
-        rest = jnp.where(inside, 0, state) - columns @ rows
-        return jax.lax.dynamic_update_slice_in_dim(rest, rows, at, axis=-2)
-
-    return jax.lax.fori_loop(0, padded // size, eliminate, start)[..., :n, :n]
+    return _gauss_jordan(start, _SMALL, _by_pivots, jnp.matmul)[..., :n, :n]
 
 
 @inverse.defjvp
@@ -67,20 +53,22 @@ def _derivative(primals, tangents):
     return found, -(found @ (change @ found))
 
 
-def _gauss_jordan(matrix):
-    """Gauss-Jordan elimination, many matrices side by side along the last axis, where vector units reach."""
+def _by_pivots(matrix):
+    return _gauss_jordan(matrix, 1, jnp.reciprocal, jnp.multiply)
+
+
+def _gauss_jordan(matrix, size, invert, product):
+    """Gauss-Jordan elimination, the pivots blocks of `size`."""
     n = matrix.shape[-1]
-    index = jnp.arange(n)[:, None]
 
-    def eliminate(k, state):
-        is_k = index == k
-        row = jax.lax.dynamic_index_in_dim(state, k, axis=0, keepdims=False)
-        column = jax.lax.dynamic_index_in_dim(state, k, axis=1, keepdims=False)
-        pivot = 1 / jax.lax.dynamic_index_in_dim(row, k, axis=0)
-        row = jnp.where(is_k, pivot, row * pivot)
-        column = jnp.where(is_k, -1, column)
-        rest = jnp.where(is_k | is_k[:, None], 0, state)
-        return rest - column[:, None] * row[None, :]
+    def eliminate(index, state):
+        inside = jnp.arange(n) // size == index
+        rows, columns = (jax.lax.dynamic_slice_in_dim(state, index * size, size, axis) for axis in (-2, -1))
+        pivot = invert(jax.lax.dynamic_slice_in_dim(rows, index * size, size, axis=-1))
+        unit = jnp.arange(n) % size == jnp.arange(size)[:, None]
+        rows = product(pivot, jnp.where(inside, unit.astype(state.dtype), rows))
+        columns = jnp.where(inside[:, None], -unit.T.astype(state.dtype), columns)
+        rest = jnp.where(inside | inside[:, None], 0, state)
+        return rest - product(columns, rows)
 
-    state = matrix.reshape(-1, n, n).transpose(1, 2, 0)
-    return jax.lax.fori_loop(0, n, eliminate, state).transpose(2, 0, 1).reshape(matrix.shape)
+    return jax.lax.fori_loop(0, n // size, eliminate, matrix)

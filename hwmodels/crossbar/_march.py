@@ -52,10 +52,9 @@ def hold(G, resistances):
     limits = _LIMITS[G.dtype.name]
     driver, row, column, sense = jnp.moveaxis(resistances, -1, 0)
     rows, columns = G.shape[-2:]
-    conducts = G > 0
-    used = conducts.any(-1, keepdims=True) & conducts.any(-2, keepdims=True)
-    greatest = G.max((-2, -1))
-    least = jnp.where(used, G, jnp.inf).min((-2, -1))
+    of_rows, of_columns = G.max(-1, keepdims=True), G.max(-2, keepdims=True)
+    greatest = of_rows.max((-2, -1))
+    least = jnp.where((of_rows > 0) & (of_columns > 0), G, jnp.inf).min((-2, -1))
     growth = rows**2 * column * greatest
     floating = greatest * jnp.minimum(columns * driver, rows * sense)
     spread = greatest * jnp.maximum(growth, 1)

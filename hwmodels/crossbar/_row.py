@@ -38,10 +38,12 @@ class Line(NamedTuple):
 
     - `own`: the impedance of each node to ground.
     - `kept`: the part that a node gets of the voltage before it, the source's or its left neighbour's.
+    - `behind`: the part that the last node gets of this one's voltage.
     """
 
     own: Float[Array, "columns rows tiles"]
     kept: Float[Array, "columns rows tiles"]
+    behind: Float[Array, "columns rows tiles"]
 
 
 def recurrences(
@@ -51,16 +53,17 @@ def recurrences(
     g = G.transpose(2, 1, 0)
 
     def both_ways(state, inputs):
-        before, behind = state
+        before, beyond, passed = state
         here, there = inputs
-        seen = behind + there
-        return (row + before / (1 + here * before), seen / (1 + row * seen)), (before, seen)
+        seen = beyond + there
+        lost = 1 / (1 + row * seen)
+        return (row + before / (1 + here * before), seen * lost, passed * lost), (before, seen, passed)
 
-    start = jnp.full_like(g[0], driver), jnp.zeros_like(g[0])
-    _, (before, seen) = jax.lax.scan(both_ways, start, (g, g[::-1]))
-    seen = seen[::-1]
+    start = jnp.full_like(g[0], driver), jnp.zeros_like(g[0]), jnp.ones_like(g[0])
+    _, (before, seen, passed) = jax.lax.scan(both_ways, start, (g, g[::-1]))
+    seen, passed = seen[::-1], passed[::-1]
     segment = jnp.where(jnp.arange(len(g)) == 0, driver, row)[:, None, None]
-    return Line(before / (1 + before * seen), 1 / (1 + segment * seen))
+    return Line(before / (1 + before * seen), 1 / (1 + segment * seen), passed)
 
 
 @partial(jax.jit, static_argnums=2)
@@ -68,7 +71,8 @@ def row_wires(G: Float[Array, "tiles rows columns"], line: Line, size: int) -> R
     """All row wires of tiles in blocks of `size` columns, their leading axes (rows, tiles)."""
     columns = G.shape[-1]
     blocks = math.ceil(columns / size)
-    _, from_source = jax.lax.scan(lambda at, kept: (at * kept,) * 2, jnp.ones_like(line.kept[0]), line.kept)
+    # The last node gets that of it as well.
+    from_source = line.kept[0] * line.behind[0] / line.behind
     # Open devices fill up the last block.
     devices, impedance, from_source = (
         jnp.pad(array, ((0, 0), (0, 0), (0, -columns % size))).reshape(*array.shape[:2], blocks, size)
@@ -90,15 +94,13 @@ def impedances(
     """g, Z and b of all row wires; b may fade to nothing."""
     index = jnp.arange(G.shape[-1])
 
-    def rightwards(state, inputs):
-        reached, from_source = state
+    def rightwards(reached, inputs):
         here, kept = inputs
-        reached = jnp.where(index == here, 1, reached * kept[..., None])
-        return (reached, from_source * kept), (reached, from_source * kept)
+        return (jnp.where(index == here, 1, reached * kept[..., None]),) * 2
 
-    one = jnp.ones_like(line.kept[0])
-    start = jnp.zeros((*one.shape, len(index)), G.dtype), one
-    _, (reached, from_source) = jax.lax.scan(rightwards, start, (index, line.kept))
+    start = jnp.zeros((*line.kept.shape[1:], len(index)), G.dtype)
+    _, reached = jax.lax.scan(rightwards, start, (index, line.kept))
+    from_source = line.kept[0] * reached[..., 0]
     lower = jnp.moveaxis(reached, 0, 2) * jnp.moveaxis(line.own, 0, -1)[..., None, :]
     Z = jnp.where(jnp.tri(len(index), dtype=bool), lower, lower.mT)
     return G.swapaxes(0, 1), Z, jnp.moveaxis(from_source, 0, -1)

@@ -6,11 +6,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hwmodels.checks import error_if
+from hwmodels.checks import first_error_if
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._memory import require_memory
 from hwmodels.crossbar._transfer import transfer
 from hwmodels.ranges import require
+
+_BAD = (
+    "crossbar: a device conductance is negative, NaN or infinite; conductances are in siemens, zero (open) "
+    "or more.",
+    "crossbar: a wire resistance is negative or NaN; resistances are in ohm, zero or more.",
+)
 
 Resistance = float | int | Float[Array | np.ndarray, ""]
 
@@ -92,19 +98,8 @@ def checked(G: Array, wires: Wires | None) -> tuple[Array, Array]:
     rows, columns = G.shape[-2:]
     require_memory(rows, columns, G.dtype)
     resistances = (wires.driver, wires.row, wires.column, wires.sense)
-    bad_conductance, bad_resistance, G, resistances = _without_cuts(G, resistances)
-    G = error_if(
-        G,
-        bad_conductance,
-        "crossbar: a device conductance is negative, NaN or infinite; conductances are in "
-        "siemens, zero (open) or more.",
-    )
-    resistances = error_if(
-        resistances,
-        bad_resistance,
-        "crossbar: a wire resistance is negative or NaN; resistances are in ohm, zero or more.",
-    )
-    return G, resistances
+    bad, circuit = _without_cuts(G, resistances)
+    return first_error_if(circuit, bad, _BAD)
 
 
 @jax.jit
@@ -114,10 +109,11 @@ def _without_cuts(G, resistances):
     What they cut off carries as little as open devices.
     """
     resistances = jnp.stack([jnp.asarray(r).astype(G.dtype) for r in resistances])
-    bad = ~jnp.all((G >= 0) & jnp.isfinite(G)), ~jnp.all(resistances >= 0)
+    # NaN is neither: the least of numbers with one among them is NaN.
+    bad = ~((G.min(initial=0) >= 0) & (G.max(initial=0) < jnp.inf)), ~(resistances.min() >= 0)
     rows, columns = G.shape[-2:]
     cut = jnp.isinf(resistances)
     first = (jnp.arange(columns) == 0)[None, :]
     last = (jnp.arange(rows) == rows - 1)[:, None]
     connected = (first | ~cut[1]) & (last | ~cut[2]) & ~cut[0] & ~cut[3]
-    return *bad, jnp.where(connected, G, 0), jnp.where(cut, 0, resistances)
+    return bad, (jnp.where(connected, G, 0), jnp.where(cut, 0, resistances))

@@ -1,6 +1,7 @@
 """A network on a chip: the one verb."""
 
 import dataclasses
+from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hwmodels.checks import require_key
+from hwmodels.checks import at_edge, require_key
 from hwmodels.chip import Analog, Arithmetic, Chip, Digital, arithmetic
 from hwmodels.crossbar import (
     Converters,
@@ -180,9 +181,26 @@ def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int 
     chip = nnx.clone(chip)
     images = jnp.asarray(images)
     layers = {path: layer for path, layer in nnx.iter_graph(chip) if isinstance(layer, Conv | Linear)}
-    found = _calibrated_in_loops(chip, images, timesteps)
-    for path, product in found.items():
-        layers[path].product = nnx.data(product)
+    for path, product in _calibrated_in_loops(chip, images, timesteps).items():
+        layers.pop(path).product = nnx.data(product)
+    scales = _full_scales(*nnx.split(chip), images, tuple(layers), timesteps)
+    for layer, scale in zip(layers.values(), scales, strict=True):
+        layer.product = nnx.data(
+            eqx.tree_at(_full_scale, layer.product, scale, is_leaf=lambda leaf: leaf is None)
+        )
+    return chip
+
+
+def _full_scale(product: "OnTiles") -> Any:
+    return product.tiles.adc_full_scale
+
+
+# One program: run layer by layer, each chip would compile the loops of its neurons anew.
+@partial(at_edge, static_argnames=("graphdef", "paths", "timesteps"))
+def _full_scales(graphdef, state, images, paths, timesteps):
+    """The full scale of the ADCs of each of these layers, on what the layers before make of `images`."""
+    chip = nnx.merge(graphdef, state)
+    found = {}
 
     class Listening:
         def __init__(self, path, product):
@@ -196,13 +214,11 @@ def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int 
             found[self.path] = OnTiles(self.tiles.calibrate(x, **settings))
             return found[self.path](x, kernel, *geometry, **drawn)
 
-    for path, layer in layers.items():
-        if path not in found:
+    for path, layer in nnx.iter_graph(chip):
+        if path in paths:
             layer.product = nnx.static(Listening(path, layer.product))
     chip(images, timesteps=timesteps)
-    for path, layer in layers.items():
-        layer.product = nnx.data(found[path])
-    return chip
+    return [_full_scale(found[path]) for path in paths]
 
 
 def _calibrated_in_loops(chip: Network, images: jax.Array, timesteps: int | None) -> dict[Any, "OnTiles"]:

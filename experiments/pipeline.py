@@ -127,7 +127,7 @@ def _ends(report: Report) -> dict[str, Any]:
 
 
 def _circuit_figures(network: Network, chips: Mapping[str, Chip], key: jax.Array) -> dict[str, Figure]:
-    """The largest layer on the crossbars: its first tile on the first, its weights on all; tiles by size."""
+    """The largest layer on the crossbars: its first tile on the first, its weights on all, tiles by size."""
     designs = {
         name: made.crossbar for name, chip in chips.items() if isinstance(made := arithmetic(chip), Analog)
     }
@@ -137,9 +137,10 @@ def _circuit_figures(network: Network, chips: Mapping[str, Chip], key: jax.Array
     kernels = nnx.state(settled(network), nnx.PathContains("kernel"))
     found = {name: program_kernels(kernels, design, key) for name, design in designs.items()}
     path, largest = max(jax.tree_util.tree_leaves_with_path(kernels), key=lambda leaf: leaf[1].size)
-    programmed = {name: chip[jax.tree_util.keystr(path)] for name, chip in found.items()}
+    shown = jax.tree_util.keystr(path)
+    programmed = {name: chip[shown] for name, chip in found.items()}
     return {
         "IR_drop": ir_drop_figure(next(iter(programmed.values()))),
         "weights": weights_figure(largest, programmed),
-        "tile_size": tile_size_figure(next(iter(designs.values())), key),
+        "tile_size": tile_size_figure(kernels, shown, next(iter(designs.values())), key),
     }

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ def beside_older(measure: Measure, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         older = Path(folder) / "older"
         git("worktree", "add", "--detach", str(older), OLDER_BUILD)
+        _name(older)
         try:
             folders = {"older": older, "this": ROOT}
             found: dict[str, dict[str, float]] = {name: {} for name in folders}
@@ -34,6 +36,16 @@ def beside_older(measure: Measure, rounds: int) -> dict[str, Any]:
         for what, value in found["older"].items()
     ]
     return {"rows": rows, "builds": {"older": OLDER_BUILD, "this": git("rev-parse", "--short", "HEAD")}}
+
+
+def _name(build: Path) -> None:
+    """Lets a build that is not installed find its own version, as its results name it."""
+    project = tomllib.loads((build / "pyproject.toml").read_text())["project"]
+    facts = build / f"{project['name']}-{project['version']}.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
 
 
 def python(build: Path, script: str, *arguments: str, cache: Path | None = None) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hwmodels.checks import at_edge
-from hwmodels.crossbar import Crossbar, ProgrammedKernel, operating_point, program
+from hwmodels.crossbar import Crossbar, ProgrammedKernel, operating_point, program_kernels
 
 _operating_point = at_edge(operating_point)
 
@@ -52,19 +53,24 @@ def weights_figure(kernel: jax.Array, programmed: Mapping[str, ProgrammedKernel]
     return figure
 
 
-def tile_size_figure(crossbar: Crossbar, key: jax.Array, sizes: Sequence[int] = (8, 16, 32, 64)) -> Figure:
-    """What square tiles of each size make of one normal kernel: loss of conductance, error of the weights."""
-    side = max(sizes)
-    kernel = jax.random.normal(key, (side, side), jnp.float32)
+def tile_size_figure(
+    kernels: Any, name: str, crossbar: Crossbar, key: jax.Array, sizes: Sequence[int] = (16, 32, 64)
+) -> Figure:
+    """What square tiles of each size make of one kernel: loss of conductance, error of the weights.
+
+    **Arguments:** `name`: of the kernel among `kernels`, as `jax.tree_util.keystr` writes its path. They are
+    all programmed: sizes that were programmed before are compiled.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(kernels)
+    kernel = next(leaf for path, leaf in leaves if jax.tree_util.keystr(path) == name)
     mean, worst, error = [], [], []
     for size in sizes:
-        design = dataclasses.replace(crossbar, rows=size, columns=size)
-        chip = program(kernel, design, key)
+        chip = program_kernels(kernels, dataclasses.replace(crossbar, rows=size, columns=size), key)[name]
         cells = np.asarray(chip.conductances) > 0
         kept = np.asarray(chip.effective)[cells] / np.asarray(chip.conductances)[cells]
         mean.append(1 - float(kept.mean()))
         worst.append(1 - float(kept.min()))
-        error.append(float(jnp.abs(chip.weights - kernel).sum() / jnp.abs(kernel).sum()))
+        error.append(float(np.abs(chip.weights - kernel).sum() / np.abs(kernel).sum()))
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, weights = figure.subplots(1, 2)
     loss.plot(sizes, worst, "o-", label="worst device")

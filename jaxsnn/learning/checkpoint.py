@@ -96,9 +96,6 @@ class Checkpoints:
 
     def save(self, kind: str, tree: Any, facts: dict[str, Any]) -> None:
         """Write `tree` (arrays) and `facts` (JSON) as the newest checkpoint of a `kind` ("last", "best")."""
-        folder = self.directory / kind
-        steps = _steps(folder)
-        step = (steps[-1] + 1) if steps else 0
         arrays = _named(tree)
         envelope = {
             "format": _FORMAT,
@@ -114,10 +111,28 @@ class Checkpoints:
             save_args={name: ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES) for name in numbered},
             ocdbt_target_data_file_size=_FILE_BYTES,
         )
+
+        def write(path: Path) -> None:
+            with _checkpointer() as checkpointer:
+                checkpointer.save(path, ocp.args.Composite(arrays=saved, facts=ocp.args.JsonSave(envelope)))
+
+        self._put(kind, write)
+
+    def copy(self, kind: str, other: str) -> None:
+        """Make the newest checkpoint of a kind the newest of another, too."""
+        newest = _newest(self.directory / kind)
+        if newest is None:
+            raise ValueError(f"{self.directory} holds no {kind!r} checkpoint to copy.")
+        self._put(other, lambda path: shutil.copytree(newest, path))
+
+    def _put(self, kind: str, write: Callable[[Path], Any]) -> None:
+        """The next step of a kind in place of those before."""
+        folder = self.directory / kind
+        steps = _steps(folder)
+        step = (steps[-1] + 1) if steps else 0
         beside = folder / f".writing-{step}"
         shutil.rmtree(beside, ignore_errors=True)  # What a killed process left.
-        with _checkpointer() as checkpointer:
-            checkpointer.save(beside, ocp.args.Composite(arrays=saved, facts=ocp.args.JsonSave(envelope)))
+        write(beside)
         beside.rename(folder / str(step))
         for old in steps:  # Only after the new one is in place.
             shutil.rmtree(folder / str(old))

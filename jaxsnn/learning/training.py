@@ -139,6 +139,9 @@ def _check_trainable(network: Network) -> None:
             )
 
 
+_ONE_BATCH = 512
+"""Test images that are seen at once if there are no more."""
+
 _CHECKED = 16
 """Batches from one look for NaN to the next, which waits for the last of them."""
 
@@ -354,8 +357,11 @@ def _fit(
                 facts = {"history": [asdict(line) for line in history], "epochs": config.epochs}
                 held = _local((params, rest, opt_state, transform_state))
                 if _better(history):
+                    # First: a kill between the two runs this epoch again, and loses neither.
                     checkpoints.save("best", held, facts)
-                checkpoints.save("last", held, facts)
+                    checkpoints.copy("best", "last")
+                else:
+                    checkpoints.save("last", held, facts)
                 checkpoints.write_lines("metrics.jsonl", facts["history"])
             if on_epoch is not None:
                 on_epoch(history[-1])
@@ -374,10 +380,13 @@ def _test_accuracy(network, dataset, config, transform, epoch_key) -> float:
     if transform is not None:
         graphdef, state = nnx.split(network)
         network = nnx.merge(*_running(graphdef, transform.evaluation(), state, transform_key))
+    count = len(dataset.test_images)
     return evaluate(
         network,
         dataset.scale(dataset.test_images),
         dataset.test_labels,
         timesteps=config.timesteps,
+        # Each size of a batch is compiled.
+        batch_size=count if count <= _ONE_BATCH else 256,
         key=encode_key,
     ).accuracy

@@ -37,12 +37,14 @@ def test_wires_bend_the_cloud_of_weights(kernel):
     assert png(figure).startswith(b"\x89PNG")
 
 
-def test_larger_tiles_lose_more():
-    figure = figures.tile_size_figure(Crossbar(8, 8), KEY, sizes=(2, 4, 8))
+def test_larger_tiles_lose_more(kernel):
+    kernels = {"small": {"kernel": kernel[:4]}, "large": {"kernel": kernel}}
+    name = "['large']['kernel']"
+    figure = figures.tile_size_figure(kernels, name, Crossbar(8, 8), KEY, sizes=(2, 4, 8))
     worst, mean = (line.get_ydata() for line in figure.axes[0].lines)
     (error,) = (line.get_ydata() for line in figure.axes[1].lines)
     assert np.all(np.diff(error) > 0)
-    ideal = figures.tile_size_figure(IDEAL, KEY, sizes=(2, 4))
+    ideal = figures.tile_size_figure(kernels, name, IDEAL, KEY, sizes=(2, 4))
     np.testing.assert_allclose(ideal.axes[1].lines[0].get_ydata(), 0, atol=1e-5)
     assert np.all(np.diff(mean) > 0)
     assert np.all(worst >= mean)

@@ -287,6 +287,20 @@ def test_files_stay_below_16_mebibytes_and_give_the_arrays_back(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, found, arrays)
 
 
+def test_a_checkpoint_is_copied_to_another_kind(tmp_path):
+    checkpoints, arrays = Checkpoints(tmp_path, {"run": 1}), {"w": np.arange(4.0)}
+    with pytest.raises(ValueError, match="holds no 'best' checkpoint to copy"):
+        checkpoints.copy("best", "last")
+    checkpoints.save("last", {"w": np.zeros(4)}, {"epoch": 1})
+    checkpoints.save("best", arrays, {"epoch": 2})
+    checkpoints.copy("best", "last")
+    for kind in ("best", "last"):
+        found, facts = checkpoints.restore(kind, arrays)
+        np.testing.assert_array_equal(found["w"], arrays["w"])
+        assert facts == {"epoch": 2}
+    assert [path.name for path in (tmp_path / "last").iterdir()] == ["1"]
+
+
 @pytest.mark.parametrize("damage", ["a digit", "a key", "no seal"])
 def test_what_is_written_beside_the_arrays_is_sealed(tmp_path, damage):
     """Found by tests/hostile: a flipped digit of the epoch was believed, a flipped key a KeyError."""

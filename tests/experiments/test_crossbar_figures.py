@@ -40,7 +40,8 @@ def test_wires_bend_the_cloud_of_weights(kernel):
 def test_larger_tiles_lose_more(kernel):
     kernels = {"small": {"kernel": kernel[:4]}, "large": {"kernel": kernel}}
     name = "['large']['kernel']"
-    figure = figures.tile_size_figure(kernels, name, Crossbar(8, 8), KEY, sizes=(2, 4, 8))
+    real = Crossbar(8, 8, device=Device(variation=None))
+    figure = figures.tile_size_figure(kernels, name, real, KEY, sizes=(2, 4, 8))
     worst, mean = (line.get_ydata() for line in figure.axes[0].lines)
     (error,) = (line.get_ydata() for line in figure.axes[1].lines)
     assert np.all(np.diff(error) > 0)

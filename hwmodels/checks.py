@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import checkify
 
-from hwmodels.compiling import QUICK, on_cpu
+from hwmodels.compiling import quickly
 
 _Tree = TypeVar("_Tree")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -106,7 +106,7 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
 
         return checkify.checkify(run)(traced)
 
-    program = on_cpu(functools.partial(jax.jit, at_the_edge, static_argnums=0), QUICK)
+    program = quickly(functools.partial(jax.jit, at_the_edge, static_argnums=0))
 
     @functools.partial(jax.jit, static_argnums=0)
     @named
@@ -142,7 +142,7 @@ def jit_with_checks(function: Callable[..., Any]) -> Callable[..., Any]:
         with _functional():
             return checkify.checkify(lambda: function(*args))()
 
-    program = on_cpu(functools.partial(eqx.filter_jit, at_the_edge), QUICK)
+    program = quickly(functools.partial(eqx.filter_jit, at_the_edge))
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:

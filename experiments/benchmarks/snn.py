@@ -47,7 +47,7 @@ def measure(
     from flax import nnx
 
     from experiments.benchmarks._snn_jax_peers import CHANNELS, SIDE, timed
-    from hwmodels.compiling import LEAN
+    from jaxsnn.compilation import lean_options
     from jaxsnn.learning.step import Step
     from jaxsnn.learning.training import TrainConfig, split_parameters
     from jaxsnn.models.vgg import vgg
@@ -71,8 +71,7 @@ def measure(
         return loss, gradient
 
     # As `train_step` is compiled.
-    options = LEAN if jax.default_backend() == "cpu" else None
-    return timed(params, value_and_gradient, batch, repeats, options)
+    return timed(params, value_and_gradient, batch, repeats, dict(lean_options()) or None)
 
 
 def _child(command: list[str]) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from typing import Any
 
 import equinox as eqx
@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 from jax.sharding import NamedSharding
 
-from hwmodels.compiling import LEAN, on_cpu
+from jaxsnn.compilation import lean_options
 from jaxsnn.data.augmentation import augment
 from jaxsnn.encoding import inputs_of
 from jaxsnn.learning.config import TrainConfig
@@ -116,8 +116,16 @@ def train_step(step, params, rest, opt_state, transform_state, images, labels, i
     The memory of the state before is given to the state after.
     """
     # A transform may march through circuits.
-    compiled = _lean if step.transform is None else _plain
-    return compiled()(step, params, rest, opt_state, transform_state, images, labels, indices, key)
+    options = lean_options() if step.transform is None else ()
+    return _compiled(options)(step, params, rest, opt_state, transform_state, images, labels, indices, key)
+
+
+@cache
+def _compiled(options):
+    donated = "params", "rest", "opt_state", "transform_state"
+    return jax.jit(
+        _train_step, static_argnums=0, donate_argnames=donated, compiler_options=dict(options) or None
+    )
 
 
 def _train_step(step, params, rest, opt_state, transform_state, images, labels, indices, key):
@@ -140,9 +148,3 @@ def _train_step(step, params, rest, opt_state, transform_state, images, labels, 
     with jax.numpy_dtype_promotion("standard"):  # Optax raises floats to integer powers.
         updates, opt_state = step.optimizer.update(gradient, opt_state, params)
     return optax.apply_updates(params, updates), rest, opt_state, transform_state, metrics
-
-
-_jit = partial(
-    jax.jit, _train_step, static_argnums=0, donate_argnames=("params", "rest", "opt_state", "transform_state")
-)
-_lean, _plain = on_cpu(_jit, LEAN), on_cpu(_jit, {})

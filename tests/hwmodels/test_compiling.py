@@ -5,49 +5,36 @@ import functools
 import jax
 import pytest
 
-from hwmodels.compiling import LEAN, QUICK, on_cpu
+from hwmodels.compiling import quickly
+
+LEVEL = "xla_backend_optimization_level"
 
 
-def chosen(options):
-    """What `on_cpu` gives a compiler."""
-    return on_cpu(lambda compiler_options: lambda: compiler_options, options)()()
+def chosen():
+    """What `quickly` gives a compiler."""
+    return quickly(lambda compiler_options: lambda: compiler_options)()()
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def no_flags(monkeypatch, as_users_compile):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
 
 
-def test_options_are_given_on_a_processor(no_flags):
-    assert chosen(QUICK) == QUICK
-    assert chosen({}) is None
-
-
-def test_options_of_the_user_come_first(no_flags, monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=3 --xla_cpu_use_fusion_emitters=true")
-    assert chosen(QUICK) is None
-    assert chosen(LEAN) is None
-
-
-def test_where_jax_is_told_to_optimise_less_it_does(no_flags):
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        assert chosen(QUICK) is None
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
-
-
-def test_other_devices_get_none(no_flags, monkeypatch):
+def test_the_level_is_given_on_a_processor_alone(monkeypatch):
+    assert chosen() == {LEVEL: 1}
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert chosen(QUICK) is None
+    assert chosen() is None
 
 
-def test_an_option_that_xla_lacks_is_left_out(no_flags):
-    assert chosen({"xla_never_heard_of": True} | QUICK) == QUICK
+def test_what_the_user_chose_comes_first(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", f"--{LEVEL}=3")
+    assert chosen() is None
+    monkeypatch.delenv("XLA_FLAGS")
+    jax.config.update("jax_disable_most_optimizations", True)
+    assert chosen() is None
 
 
-def test_a_program_is_compiled_once_and_runs(no_flags):
-    program = on_cpu(functools.partial(jax.jit, lambda x: x + 1), QUICK)
+def test_a_program_is_compiled_once_and_runs():
+    program = quickly(functools.partial(jax.jit, lambda x: x + 1))
     assert program() is program()
     assert program()(1) == 2

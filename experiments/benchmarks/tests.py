@@ -30,8 +30,8 @@ def run() -> dict[str, Any]:
     found = beside_older(measure, rounds=1)
     notes = [
         f"Older: {found['builds']['older']}. This: {found['builds']['this']}.",
-        f"Of the older build's {len(names['older']):,} tests the {len(names['both']):,} that are there by the "
-        "same name; two workers, nothing compiled before.",
+        f"Of the older build's {len(names['older']):,} tests the {len(names['both']):,} that are there by "
+        "the same name; two workers, nothing compiled before.",
     ]
     return {"title": "Tests that were there before", **found, "notes": notes}
 

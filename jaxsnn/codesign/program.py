@@ -183,7 +183,7 @@ def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int 
     layers = {path: layer for path, layer in nnx.iter_graph(chip) if isinstance(layer, Conv | Linear)}
     for path, product in _calibrated_in_loops(chip, images, timesteps).items():
         layers.pop(path).product = nnx.data(product)
-    scales = _full_scales(*nnx.split(chip), images, tuple(layers), timesteps)
+    scales = _full_scales(*nnx.split(chip), images, tuple(layers), timesteps) if layers else []
     for layer, scale in zip(layers.values(), scales, strict=True):
         layer.product = nnx.data(
             eqx.tree_at(_full_scale, layer.product, scale, is_leaf=lambda leaf: leaf is None)

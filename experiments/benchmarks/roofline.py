@@ -22,8 +22,8 @@ from hwmodels.crossbar._march import _BLOCK
 SIDE = 64
 TILES = 256
 REPEATS = 7
-# Of each row, as XLA compiles it: fields read or written by kernels, and kernels.
-PASSES, KERNELS = 10, 11
+# Of each row, as XLA compiles it: fields read or written outside of products, and kernels.
+PASSES, KERNELS = 7, 11
 _LOOPS = 256
 
 

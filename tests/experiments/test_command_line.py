@@ -97,7 +97,8 @@ def test_the_operative_config_gives_the_same_bits(finished, tmp_path):
     again = experiments("run", "digits", "--out", tmp_path, "--config", finished[0] / "operative_config.gin")
     assert again.returncode == 0, again.stderr
     first, second = (json.loads((folder / "result.json").read_text()) for folder in (finished[0], tmp_path))
-    for result in (first, second):
+    for result, resumed in ((first, 1), (second, 0)):
+        assert result["numbers"].pop("resumed_epochs") == {"0": resumed}
         for epoch in result["numbers"]["training"]:
             del epoch["images_per_second"]
     assert first["numbers"] == second["numbers"]

@@ -48,7 +48,7 @@ class Table:
         return table
 
 
-def show(console: Console, verdict: str, tables: Sequence[Table]) -> None:
+def show(console: Console, verdict: str | None, tables: Sequence[Table]) -> None:
     """Prints a result: what it comes to, and its tables."""
     if verdict:
         console.print(verdict, soft_wrap=True)

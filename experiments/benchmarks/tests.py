@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks._builds import beside_older
+from experiments.benchmarks._builds import ROOT, beside_older
 
 
 def run() -> dict[str, Any]:
@@ -21,9 +21,8 @@ def run() -> dict[str, Any]:
 
     def measure(build: Path, folder: Path) -> dict[str, float]:
         # The older build comes first.
-        names.setdefault("older", _collected(build))
-        if not names.get("both"):
-            here = set(_collected(Path(__file__).parents[2]))
+        if not names:
+            names["older"], here = _collected(build), set(_collected(ROOT))
             names["both"] = [name for name in names["older"] if name in here]
         return _measured(build, folder, names["both"])
 

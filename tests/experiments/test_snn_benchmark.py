@@ -15,7 +15,7 @@ def test_a_step_of_vgg9_is_measured_on_any_backend():
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
-def test_libraries_take_turns_and_absent_ones_are_named_once(monkeypatch, backend):
+def test_libraries_take_turns_and_those_left_out_are_named(monkeypatch, backend):
     """The processes are replaced by what they would print; the second turn is faster."""
     asked = []
 

@@ -24,7 +24,7 @@ def pretended(monkeypatch, tmp_path):
 
     def beside_older(measure, rounds):
         older = measure(tmp_path, tmp_path / "older-0")
-        this = measure(Path(benchmark.__file__).parents[2], tmp_path / "this-0")
+        this = measure(benchmark.ROOT, tmp_path / "this-0")
         return {"rows": [older, this], "builds": {"older": "old", "this": "new"}}
 
     monkeypatch.setattr(benchmark, "_pytest", run)

@@ -74,14 +74,10 @@ def test_a_resnet_with_statistics_over_time_recomputes_layer_by_layer():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    # Of 1.7 GB for the first, which were 2.3 before its neurons kept their states alone: 0.25 of it then.
-    ("make", "unrolling", "fraction"),
-    [(resnet19, {}, 0.35), (partial(vgg9, norm=None), {"chunk": 5}, 0.3)],
-)
-def test_a_hundred_timesteps_take_a_fraction_of_the_memory(make, unrolling, fraction):
+@pytest.mark.parametrize(("make", "unrolling"), [(resnet19, {}), (partial(vgg9, norm=None), {"chunk": 5})])
+def test_a_hundred_timesteps_take_a_fraction_of_the_memory(make, unrolling):
     network = make(width=0.25, rngs=nnx.Rngs(0))
     images = jnp.zeros((2, 32, 32, 3), jnp.float32)
     _, plain = training_step(network, images, timesteps=100)
     _, lean = training_step(network, images, timesteps=100, remat=True, **unrolling)
-    assert temporary_bytes(lean) < fraction * temporary_bytes(plain)
+    assert temporary_bytes(lean) < 0.3 * temporary_bytes(plain)

@@ -43,8 +43,9 @@ class NonlinearTiles(eqx.Module):
 class SideBySide(eqx.Module):
     """Tiles that get the same inputs side by side; these blocks are (groups, down), flattened.
 
-    The currents of a block are (planes, across, columns), flattened; without those of columns that hold no
-    weight unless something takes tiles as a `whole`: read noise, nonlinear cells, references.
+    Rows that no block has an input for are left out, unless read noise or nonlinear cells ask for them. The
+    currents of a block are (planes, across, columns), flattened; without those of columns that hold no weight
+    unless something takes tiles as a `whole`: read noise, nonlinear cells, references.
 
     **Arguments:**
 
@@ -82,10 +83,12 @@ class SideBySide(eqx.Module):
         if chip.cell is not None:
             volt = jnp.asarray(chip.read_voltage_v)
             nonlinear = NonlinearTiles(_blocked(chip.conductances), chip.cell, chip.wires, volt)
+        each_device = noise is not None or nonlinear is not None
+        rows = slice(None if each_device else encoded.plan.inputs + encoded.plan.bias)
         tiles = SideBySide(
-            effective=_blocked(chip.effective),
+            effective=_blocked(chip.effective)[:, rows],
             worth=_blocked(worth)[:, 0, :],
-            correction=None if correction is None else _blocked(correction[None]),
+            correction=None if correction is None else _blocked(correction[None])[:, rows],
             greatest=largest(jnp.sum(chip.effective, axis=-2)),
             spreads=jax.tree.map(_blocked, spreads),
             nonlinear=nonlinear,
@@ -95,7 +98,7 @@ class SideBySide(eqx.Module):
             reference=encoded.reference,
             whole=True,
         )
-        if whole or noise is not None or nonlinear is not None or encoded.reference:
+        if whole or each_device or encoded.reference:
             return tiles
         columns = tiles._in_use()
         return dataclasses.replace(
@@ -119,7 +122,7 @@ class SideBySide(eqx.Module):
 
     def inputs(self, seen: list[Float[Array, "... channels"]]) -> Float[Array, "blocks vectors rows"]:
         """What the rows of each block get, from what each position of the kernel sees."""
-        rows, expected = self.plan.rows, self.plan.groups * self.plan.inputs
+        rows, expected = self.effective.shape[-2], self.plan.groups * self.plan.inputs
         given = sum(view.shape[-1] for view in seen)
         if given != expected:
             raise ValueError(f"tiles of a kernel of {expected} inputs got {given} for each output.")

@@ -353,6 +353,17 @@ def test_columns_without_a_weight_are_read_only_with_their_tile():
     np.testing.assert_allclose(convolved(plain), convolved(noisy), rtol=1e-9)
 
 
+@pytest.mark.parametrize(("bias", "rows"), [(None, 2), (jnp.arange(5.0) - 2, 3)])
+def test_rows_without_an_input_are_left_out(bias, rows):
+    """Two channels of each position, and the bias below those of the last, on tiles of eight rows."""
+    crossbar = Crossbar(8, 8, partition="kernel-split", signs="nice", bias="row")
+    [chip] = program_all([KERNEL], crossbar, [KEY], biases=[bias])
+    plain = TileProduct(chip, Converters(1, 8))
+    noisy = TileProduct(chip, Converters(1, 8), ReadNoise(1e-12), KEY)
+    assert [product.tiles.effective.shape[-2] for product in (plain, noisy)] == [rows, 8]
+    np.testing.assert_allclose(convolved(plain), convolved(noisy), rtol=1e-9, atol=1e-12)
+
+
 def test_a_derivative_keeps_less_than_a_byte_of_each_current(as_users_compile):
     """The currents of all blocks are many times as much as the inputs that they are made of."""
     kernel = jax.random.normal(KEY, (3, 3, 16, 16), jnp.float32)

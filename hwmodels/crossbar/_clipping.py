@@ -8,13 +8,11 @@ import jax.numpy as jnp
 from hwmodels.checks import say_if
 
 
-def warn_of_clipping(converters, x):
+def warn_of_clipping(conversion, x):
     """Counts inputs beyond the full scale of converters that hold them to it."""
-    if converters is None or (converters.dac_bits is None and converters.full_scale != "worst-case"):
+    if conversion is None or conversion.clipped_above is None:
         return
-    if converters.dac_bits is None and converters.adc_bits is None:
-        return
-    limit = converters.input_limit(jnp.result_type(float))
+    limit = jnp.asarray(conversion.clipped_above, jnp.result_type(float))
     # Means of spikes may be a rounding above 1.
     count = jnp.sum(jnp.abs(x.astype(limit.dtype)) > limit * (1 + 1e-6))
     say_if(count > 0, functools.partial(_warn, total=x.size), count, limit)

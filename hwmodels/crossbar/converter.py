@@ -5,6 +5,7 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hwmodels.adc import Adc, DrawnAdc
@@ -14,6 +15,63 @@ from hwmodels.rounding import rounded
 from hwmodels.workload import Scalar
 
 FullScale = Literal["worst-case", "calibrated"]
+
+
+# Finite, as all parameters of a network are to be.
+_ANY = float(np.finfo(np.float32).max)
+
+
+class Conversion(eqx.Module):
+    """What converters do to inputs and currents, bits and full scale being numbers as others are.
+
+    Designs that differ in them alone share a compiled program; see [`hwmodels.crossbar.TileProduct.fixed`][].
+
+    **Arguments:**
+
+    - `dac_bits`, `signed`, `input_full_scale`: as for [`Converters`][].
+    - `adc_steps`: of the ADC, from zero to full scale; None for an ideal one.
+    - `clipped_above`: the magnitude beyond which inputs are clipped; the greatest number if none are, None if
+      none can be.
+    """
+
+    dac_bits: int | None = eqx.field(static=True)
+    signed: bool = eqx.field(static=True)
+    input_full_scale: Scalar
+    adc_steps: Scalar | None
+    clipped_above: Scalar | None
+
+    def input_limit(self, dtype) -> Float[Array, ""]:
+        """`input_full_scale`, checked also when it is traced."""
+        limit = jnp.asarray(self.input_full_scale).astype(dtype)
+        message = "Converters.input_full_scale must be above zero and finite."
+        return require_traced(limit, _is_scale, message, self.input_full_scale)
+
+    def digital_input(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Inputs as the DAC makes them; an error for negative ones unless `signed`."""
+        if not self.signed:
+            message = "crossbar: a negative input; Converters(signed=True) allows them."
+            x = error_if(x, jnp.any(x < 0), message)
+        if self.dac_bits is None:
+            return x
+        return _converted(x, self.input_limit(x.dtype), 2**self.dac_bits - 1, self.signed)
+
+    def digital_current(
+        self,
+        current: Float[Array, "*shape"],
+        full_scale: Float[Array, ""],
+        drawn: DrawnAdc | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> Float[Array, "*shape"]:
+        """Currents as the ADC reports them, for a full scale in the same unit.
+
+        **Arguments:** `drawn`: the converters of these columns, if as built. `key`: of their noise.
+        """
+        if self.adc_steps is None:
+            return current
+        if drawn is not None:
+            step = jnp.where(full_scale > 0, full_scale, 1) / self.adc_steps
+            return drawn.codes(current / step, key) * step
+        return _converted(current, full_scale, self.adc_steps, self.signed)
 
 
 class Converters(eqx.Module):
@@ -84,42 +142,17 @@ class Converters(eqx.Module):
             drawn = self.adc.draw(key, self.adc_bits, self.signed, (blocks, tiles), each, dtype)
             return drawn.spread(self.columns_per_adc, width)
 
-    def input_limit(self, dtype) -> Float[Array, ""]:
-        """`input_full_scale`, checked also when it is traced."""
-        limit = jnp.asarray(self.input_full_scale).astype(dtype)
+    def conversion(self) -> Conversion:
+        """What they do, whatever rule their full scale follows."""
         require_integer("Converters.columns_per_adc", self.columns_per_adc, 1)
         if self.as_built and self.adc_bits is None:
             raise ValueError("an ADC as built has codes: Converters(adc=...) needs adc_bits, got None.")
-        message = "Converters.input_full_scale must be above zero and finite."
-        return require_traced(limit, _is_scale, message, self.input_full_scale)
-
-    def digital_input(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """Inputs as the DAC makes them; an error for negative ones unless `signed`."""
-        if not self.signed:
-            message = "crossbar: a negative input; Converters(signed=True) allows them."
-            x = error_if(x, jnp.any(x < 0), message)
+        steps = None if self.adc_bits is None else 2 ** (self.adc_bits - self.signed) - 1
+        above: Scalar | None = self.input_full_scale
         if self.dac_bits is None:
-            return x
-        return _converted(x, self.input_limit(x.dtype), 2**self.dac_bits - 1, self.signed)
-
-    def digital_current(
-        self,
-        current: Float[Array, "*shape"],
-        full_scale: Float[Array, ""],
-        drawn: DrawnAdc | None = None,
-        key: PRNGKeyArray | None = None,
-    ) -> Float[Array, "*shape"]:
-        """Currents as the ADC reports them, for a full scale in the same unit.
-
-        **Arguments:** `drawn`: the converters of these columns, if as built. `key`: of their noise.
-        """
-        if self.adc_bits is None:
-            return current
-        steps = 2 ** (self.adc_bits - self.signed) - 1
-        if drawn is not None:
-            step = jnp.where(full_scale > 0, full_scale, 1) / steps
-            return drawn.codes(current / step, key) * step
-        return _converted(current, full_scale, steps, self.signed)
+            # It is the ADC that clips then, if its full scale was chosen for inputs of so much.
+            above = None if steps is None else above if self.full_scale == "worst-case" else _ANY
+        return Conversion(self.dac_bits, self.signed, self.input_full_scale, steps, above)
 
 
 def _is_scale(scale):

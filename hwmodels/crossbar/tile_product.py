@@ -4,6 +4,7 @@ A programmed kernel alone is a matrix, and needs nothing of this. What depends o
 rounding of every tile's currents and read noise.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._side_by_side import SideBySide
 from hwmodels.crossbar._views import views
 from hwmodels.crossbar.circuit import effective_conductance
-from hwmodels.crossbar.converter import Converters
+from hwmodels.crossbar.converter import Conversion, Converters
 from hwmodels.crossbar.deploy import Groups, program_kernels
 from hwmodels.crossbar.device import ReadNoise
 from hwmodels.crossbar.mapping import Crossbar
@@ -87,7 +88,7 @@ class TileProduct(eqx.Module):
     """
 
     tiles: SideBySide
-    converters: Converters | None
+    converters: Converters | Conversion | None
     read_noise: ReadNoise | None
     key: PRNGKeyArray | None
     adc_full_scale: Float[Array, ""] | None
@@ -144,8 +145,12 @@ class TileProduct(eqx.Module):
         **Raises:** `ValueError` for no inputs, for inputs that are not the kernel's, or without converters;
         an error, also under `jit`, for inputs that are NaN, and if the percentile is at no current at all.
         """
-        if self.converters is None:
-            raise ValueError("there are no converters to calibrate.")
+        if not isinstance(self.converters, Converters):
+            raise ValueError(
+                "there are no converters to calibrate."
+                if self.converters is None
+                else "the full scale of these converters is fixed: calibrate before TileProduct.fixed()."
+            )
         window = None
         if self.tiles.plan.shape[:-2]:
             window = _Window(stride, [(pad, pad) for pad in padding], dilation)
@@ -155,6 +160,30 @@ class TileProduct(eqx.Module):
             raise ValueError(f"calibration needs at least one input vector, got inputs of shape {x.shape}.")
         reached = _percentile(self, x, window)
         return eqx.tree_at(lambda product: product.adc_full_scale, self, reached, is_leaf=_is_none)
+
+    def fixed(self) -> "TileProduct":
+        """The same with the steps and the full scale of its ADCs as numbers, to be calibrated no more.
+
+        Products that differ in `adc_bits`, or in how the full scale was found, then share a compiled program.
+
+        **Raises:** `ValueError` for a full scale that is still to be calibrated.
+        """
+        conversion = self._conversion
+        if conversion is None or conversion.adc_steps is None:
+            return self
+        steps = jnp.asarray(conversion.adc_steps, self.tiles.effective.dtype)
+        above = jnp.asarray(conversion.clipped_above, jnp.result_type(float))
+        conversion = dataclasses.replace(conversion, adc_steps=steps, clipped_above=above)
+        return eqx.tree_at(
+            lambda product: (product.converters, product.adc_full_scale),
+            self,
+            (conversion, self._full_scale()),
+            is_leaf=_is_none,
+        )
+
+    @property
+    def _conversion(self) -> Conversion | None:
+        return self.converters.conversion() if isinstance(self.converters, Converters) else self.converters
 
     @_hook
     def linear(
@@ -174,7 +203,7 @@ class TileProduct(eqx.Module):
             raise ValueError(f"tiles of a kernel of {inputs} inputs got {x.shape[-1]} features.")
         if keys is not None:
             keys = keys.reshape(-1, *keys.shape[x.ndim - 1 :])
-        warn_of_clipping(self.converters, x)
+        warn_of_clipping(self._conversion, x)
         out = _products(self, x.reshape(-1, inputs), None, keys)
         return out.reshape(*x.shape[:-1], self.tiles.plan.shape[-1])
 
@@ -286,7 +315,7 @@ class TileProduct(eqx.Module):
             raise ValueError(
                 f"tiles of a kernel of shape {self.tiles.plan.shape} got maps of {x.shape[-1]} channels."
             )
-        warn_of_clipping(self.converters, x)
+        warn_of_clipping(self._conversion, x)
         return _products(self, x, window, keys)
 
     def _seen(self, x, window):
@@ -303,8 +332,8 @@ class TileProduct(eqx.Module):
     def _chunks(self, x, each):
         """Inputs as the DAC makes them, (chunks, size, ...); zeros fill the last chunk."""
         dtype = self.tiles.effective.dtype
-        converters = self.converters
-        values = x.astype(dtype) if converters is None else converters.digital_input(x.astype(dtype))
+        conversion = self._conversion
+        values = x.astype(dtype) if conversion is None else conversion.digital_input(x.astype(dtype))
         most = _CHUNK if self.tiles.nonlinear is None else _NONLINEAR_CHUNK
         size = max(1, min(len(x), most // each))
         chunks = -(-len(x) // size)
@@ -312,13 +341,13 @@ class TileProduct(eqx.Module):
         return values.reshape(chunks, size, *values.shape[1:])
 
     def _full_scale(self):
-        if self.converters is None or self.adc_full_scale is not None:
+        if not isinstance(self.converters, Converters) or self.adc_full_scale is not None:
             return self.adc_full_scale
         if self.converters.full_scale == "calibrated":
             raise ValueError(
                 'Converters(full_scale="calibrated") needs TileProduct.calibrate(inputs) before its use.'
             )
-        limit = self.converters.input_limit(self.tiles.greatest.dtype)
+        limit = self.converters.conversion().input_limit(self.tiles.greatest.dtype)
         # The row of a bias gets one, however small the inputs are.
         return self.tiles.greatest * (jnp.maximum(limit, 1) if self.tiles.plan.bias else limit)
 
@@ -349,15 +378,15 @@ class TileProduct(eqx.Module):
 
     def _converted(self, currents, full_scale, drawn, keys, block):
         """Currents as the converters report them; `drawn` are those of this block, if as built."""
-        converters = self.converters
-        assert converters is not None
+        conversion = self._conversion
+        assert conversion is not None
         if drawn is None:
-            return converters.digital_current(currents, full_scale)
+            return conversion.digital_current(currents, full_scale)
 
         def convert(currents, key):
             # A stream of its own: converters leave the draws of the read noise as they were.
             key = jax.random.fold_in(jax.random.fold_in(key, block), 1)
-            return converters.digital_current(currents, full_scale, drawn, key)
+            return conversion.digital_current(currents, full_scale, drawn, key)
 
         cut = (len(keys), -1, currents.shape[-1])
         return jax.vmap(convert)(currents.reshape(cut), keys).reshape(currents.shape)

@@ -103,15 +103,24 @@ def in_digits(network: Network, digital: Digital, *, image_full_scale: Any = 1.0
 
 
 def _round_synapse(synapse: Conv | Linear, digital: Digital, image_full_scale: Any) -> None:
-    kernel = synapse.kernel[...]
-    dtype = kernel.dtype
+    own = synapse.quantizer.bits if isinstance(synapse.quantizer, Settled) else None
+    kernel, pixel, sums = _operands(synapse.kernel[...], own, digital, image_full_scale)
+    synapse.kernel[...] = kernel
+    product = _convolved if isinstance(synapse, Conv) else _multiplied
+    synapse.product = nnx.data(jax.tree_util.Partial(product, pixel, sums))
+
+
+# One program: by single operations, each shape of a kernel would compile some ten.
+@jax.jit
+def _operands(kernel, own_bits, digital, image_full_scale):
+    """The kernel of so many bits, the step of a pixel, and the step and the greatest number of a sum's."""
+    dtype, coarse = kernel.dtype, kernel
     bits = None if digital.weight_bits is None else jnp.asarray(digital.weight_bits, dtype)
     if bits is not None:
         coarse = uniform(kernel, bits)
-        if isinstance(synapse.quantizer, Settled):
-            own = jnp.asarray(synapse.quantizer.bits, dtype)
+        if own_bits is not None:
+            own = jnp.asarray(own_bits, dtype)
             coarse, bits = jnp.where(own <= bits, kernel, coarse), jnp.minimum(own, bits)
-        synapse.kernel[...] = coarse
     pixel = None
     if image_full_scale is not None and digital.image_bits is not None:
         pixel = jnp.asarray(image_full_scale, dtype) / (2.0 ** jnp.asarray(digital.image_bits, dtype) - 1)
@@ -120,8 +129,7 @@ def _round_synapse(synapse: Conv | Linear, digital: Digital, image_full_scale: A
         greatest = jnp.max(jnp.abs(jax.lax.stop_gradient(kernel)))
         step = jnp.where(greatest > 0, greatest, 1) / (2.0 ** (bits - 1) - 1)
         sums = step, 2.0 ** (jnp.asarray(digital.accumulator_bits, dtype) - 1) - 1
-    product = _convolved if isinstance(synapse, Conv) else _multiplied
-    synapse.product = nnx.data(jax.tree_util.Partial(product, pixel, sums))
+    return coarse, pixel, sums
 
 
 def _convolved(pixel, sums, x, kernel, *geometry, **special):

@@ -191,6 +191,17 @@ def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int 
     return chip
 
 
+def fix_converters(chip: Network) -> None:
+    """Makes bits and full scales of its ADCs numbers, in place: designs that differ in them share a program.
+
+    See [`hwmodels.crossbar.TileProduct.fixed`][].
+    """
+    for _, layer in nnx.iter_graph(chip):
+        product = getattr(layer, "product", None)
+        if isinstance(product, OnTiles):
+            layer.product = nnx.data(OnTiles(product.tiles.fixed()))
+
+
 def _full_scale(product: "OnTiles") -> Any:
     return product.tiles.adc_full_scale
 

@@ -9,7 +9,7 @@ import numpy as np
 from hwmodels.checks import at_edge
 from hwmodels.chip import Arithmetic, Chip, arithmetic
 from hwmodels.crossbar import Crossbar
-from jaxsnn.codesign.program import program
+from jaxsnn.codesign.program import fix_converters, program
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.learning.evaluation import Evaluation, evaluate, evaluate_batch
 from jaxsnn.network import Network
@@ -98,6 +98,7 @@ def on_hardware(
     chips = []
     for key in keys if arithmetic(chip).random else keys[:1]:
         programmed = program(network, chip, key, images=seen, timesteps=timesteps, extremes=extremes)
+        fix_converters(programmed)
         chips.append(
             evaluate(
                 programmed,

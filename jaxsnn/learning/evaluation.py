@@ -41,7 +41,8 @@ def split_parameters(network: Network) -> tuple[Any, Any, Any]:
 
 @jax.jit
 def _finite(leaves):
-    return [jnp.all(jnp.isfinite(leaf)) for leaf in leaves]
+    # A sum of zeros unless one is NaN or infinite: XLA compiles a reduction by `and` for twice as long.
+    return [jnp.sum(leaf * 0) == 0 for leaf in leaves]
 
 
 def not_finite(tree: Any) -> str | None:

@@ -1,5 +1,7 @@
 """Converters and the products of layers: every knob shows, and without knobs the matrix comes back."""
 
+import warnings
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -135,7 +137,7 @@ def test_read_noise_is_that_of_reading_every_device_with_its_own(wires):
 
 def test_a_traced_full_scale_is_checked_where_it_is_used():
     with pytest.raises(Exception, match="above zero"):
-        jax.jit(lambda scale: Converters(4, input_full_scale=scale).digital_input(jnp.ones(2)))(
+        jax.jit(lambda scale: Converters(4, input_full_scale=scale).conversion().digital_input(jnp.ones(2)))(
             0.0
         ).block_until_ready()
 
@@ -286,7 +288,7 @@ def test_slopes_against_finite_differences():
 @pytest.mark.parametrize(("x", "slope"), [(0.0, 1), (0.4, 1), (1.0, 1), (1.5, 0)])
 def test_converters_pass_the_whole_slope_within_their_range(x, slope):
     """Spikes are at the ends of the range."""
-    dac, signed = Converters(dac_bits=1), Converters(dac_bits=1, signed=True)
+    dac, signed = (Converters(dac_bits=1, signed=signed).conversion() for signed in (False, True))
     assert jax.grad(dac.digital_input)(x) == slope
     assert jax.grad(signed.digital_input)(-x) == slope
     assert jax.grad(dac.digital_current)(2e-4 * x, jnp.asarray(2e-4)) == slope
@@ -342,6 +344,49 @@ def test_no_inputs_give_no_outputs(shape):
 def test_bad_input_is_refused(make, message):
     with pytest.raises(Exception, match=message):
         make()
+
+
+def test_fixed_products_of_other_bits_and_rules_are_one_program():
+    """They multiply as before, and differ in nothing that a compiled program is made for."""
+    few, many = TileProduct(CHIP, Converters(None, 4)), TileProduct(CHIP, Converters(None, 6))
+    rule = TileProduct(CHIP, Converters(None, 6, full_scale="calibrated", percentile=0.9))
+    finer = rule.calibrate(MAPS, stride=(2, 1), padding=(1, 0))
+    plans = set()
+    for product in (few, many, finer):
+        np.testing.assert_allclose(convolved(product.fixed()), convolved(product), rtol=1e-12, atol=1e-14)
+        plans.add(jax.tree.structure(product.fixed()))
+        assert jax.tree.structure(product) not in plans
+    assert len(plans) == 1
+    assert len({float(convolved(product.fixed()).sum()) for product in (few, many, finer)}) == 3
+    with pytest.raises(ValueError, match=r"calibrate before TileProduct.fixed"):
+        few.fixed().calibrate(MAPS)
+    with pytest.raises(ValueError, match=r"needs TileProduct.calibrate"):
+        rule.fixed()
+
+
+@pytest.mark.parametrize("converters", [None, Converters(1, None)])
+def test_there_is_nothing_to_fix_without_an_adc(converters):
+    product = TileProduct(CHIP, converters)
+    assert product.fixed() is product
+
+
+@pytest.mark.parametrize(
+    ("converters", "clips"),
+    [
+        (Converters(1, 8, input_full_scale=0.25), True),
+        (Converters(None, 8, input_full_scale=0.25), True),
+        (Converters(None, 8, input_full_scale=0.25, full_scale="calibrated"), False),
+        (Converters(None, None, input_full_scale=0.25), False),
+    ],
+)
+def test_what_is_clipped_is_counted(converters, clips):
+    product = TileProduct(CHIP, converters, adc_full_scale=jnp.asarray(1e-3))
+    for each in (product, product.fixed()):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            convolved(each)
+            jax.effects_barrier()
+        assert any("full scale of 0.25 and are clipped" in str(one.message) for one in said) == clips
 
 
 def test_columns_without_a_weight_are_read_only_with_their_tile():

@@ -17,6 +17,7 @@ from jaxsnn.codesign import program, to_workload, undisturbed, workload_of
 from jaxsnn.codesign.digital import FixedPoint
 from jaxsnn.codesign.folding import folded
 from jaxsnn.codesign.noise_aware import NoiseAware
+from jaxsnn.codesign.program import fix_converters
 from jaxsnn.codesign.sensitivity import kernels_of
 from jaxsnn.layers import Block, Linear
 from jaxsnn.learning.bit_widths import LearntBits, with_learnt_bits
@@ -137,6 +138,26 @@ def test_undisturbed_devices_hold_what_was_meant():
         rtol=1e-5,
         atol=1e-6,
     )
+
+
+def test_designs_that_differ_in_bits_and_full_scale_are_one_program():
+    """On tiles of other sizes they are another; what they decide with many bits is the software's."""
+
+    def fixed(**options):
+        chip = spikeflow.Chip(crossbar_rows=8, crossbar_columns=options.pop("columns", 8), **options)
+        made = program(dense(), chip, KEY, images=IMAGES, timesteps=3)
+        fix_converters(made)
+        return made
+
+    one = {nnx.split(fixed(adc_bits=bits))[0] for bits in (4, 6)} | {
+        nnx.split(fixed(full_scale="calibrated"))[0]
+    }
+    assert len(one) == 1
+    assert nnx.split(fixed(columns=16))[0] not in one
+    ideal = Analog(IDEAL, Converters(adc_bits=24), Converters(adc_bits=24))
+    chip = program(dense(), ideal, KEY)
+    fix_converters(chip)
+    np.testing.assert_array_equal(decisions(chip), decisions(dense()))
 
 
 def test_potentials_of_few_bits_cannot_be_folded():

@@ -81,7 +81,9 @@ def first_error_if(tree: _Tree, bad: Sequence[Any], messages: Sequence[str]) -> 
     return eqx.combine(eqx.branched_error_if(arrays, jnp.any(found), jnp.argmax(found), said), rest)
 
 
-def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()) -> Callable[..., Any]:
+def at_edge(
+    function: Callable[..., Any], *, static_argnames: Sequence[str] = (), rarely: bool = False
+) -> Callable[..., Any]:
     """`function` under `jit`, its run-time checks raised by the call itself.
 
     The program returns, beside the result, which check failed, and holds no callback to the host: such a
@@ -90,7 +92,7 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
     traced values it is the function itself, part of the caller's program.
 
     **Arguments:** `function`: it takes no derivatives within, where JAX drops the checks of loops; take those
-    of the call. `static_argnames`: as for [`jax.jit`][].
+    of the call. `static_argnames`: as for [`jax.jit`][]. `rarely`: as for [`hwmodels.compiling.quickly`][].
 
     **Raises:** `ValueError` with the message of the first check that fails.
     """
@@ -106,7 +108,7 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
 
         return checkify.checkify(run)(traced)
 
-    program = quickly(functools.partial(jax.jit, at_the_edge, static_argnums=0))
+    program = quickly(functools.partial(jax.jit, at_the_edge, static_argnums=0), rarely=rarely)
 
     @functools.partial(jax.jit, static_argnums=0)
     @named
@@ -126,7 +128,7 @@ def at_edge(function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
     return call
 
 
-def jit_with_checks(function: Callable[..., Any]) -> Callable[..., Any]:
+def jit_with_checks(function: Callable[..., Any], *, rarely: bool = False) -> Callable[..., Any]:
     """[`equinox.filter_jit`][] of a function with checks; as [`at_edge`][] where all values are known."""
 
     named = _named(getattr(function, "__name__", "function"))
@@ -142,7 +144,7 @@ def jit_with_checks(function: Callable[..., Any]) -> Callable[..., Any]:
         with _functional():
             return checkify.checkify(lambda: function(*args))()
 
-    program = quickly(functools.partial(eqx.filter_jit, at_the_edge))
+    program = quickly(functools.partial(eqx.filter_jit, at_the_edge), rarely=rarely)
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn.checks import is_count, require_choice
+from jaxsnn.compilation import compiled_once
 from jaxsnn.convolution import convolve
 from jaxsnn.neuron import Neuron
 from jaxsnn.normalization import Normalization
@@ -22,7 +23,7 @@ Pooling = Literal["average", "max"]
 
 def xavier_uniform(gain: float = 1.0):
     """Uniform in ±gain·√(6 / (fan_in + fan_out)), as torch's `xavier_uniform_(gain=...)`."""
-    return nnx.initializers.variance_scaling(gain**2, "fan_avg", "uniform")
+    return compiled_once(nnx.initializers.variance_scaling(gain**2, "fan_avg", "uniform"))
 
 
 def weights(synapse: "Conv | Linear") -> Array:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from hwmodels.checks import at_edge
 from hwmodels.crossbar import Crossbar, ProgrammedKernel, operating_point, program_kernels
 
-_operating_point = at_edge(operating_point)
+_operating_point = at_edge(operating_point, rarely=True)
 
 
 def ir_drop_figure(programmed: ProgrammedKernel) -> Figure:

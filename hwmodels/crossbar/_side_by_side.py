@@ -1,6 +1,7 @@
 """The tiles of a kernel laid out as input vectors meet them: one matrix for each block of rows."""
 
 import dataclasses
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -71,7 +72,7 @@ class SideBySide(eqx.Module):
     whole: bool = eqx.field(static=True)
 
     @staticmethod
-    @jit_with_checks
+    @partial(jit_with_checks, rarely=True)
     @with_exact_products
     def of(chip: ProgrammedKernel, noise: ReadNoise | None, whole: bool) -> "SideBySide":
         """The tiles of `chip`, with what this read noise needs; `whole` where others count their columns."""

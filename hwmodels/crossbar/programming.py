@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -119,7 +118,7 @@ def _settled(G, wires, settling):
     return settling(G, wires)
 
 
-@partial(at_edge, static_argnames=("groups",))
+@partial(at_edge, static_argnames=("groups",), rarely=True)
 @with_exact_products
 def _written(kernels, crossbar, keys, groups, biases):
     """The tiles of all kernels as a solver takes them, and what is on those of each kernel."""
@@ -131,7 +130,7 @@ def _written(kernels, crossbar, keys, groups, biases):
     return linearised(jnp.concatenate(tiles), crossbar), written
 
 
-@jax.jit
+@partial(at_edge, rarely=True)
 def _read_all(written, effective, crossbar):
     cuts = np.cumsum([math.prod(held.shape[:-2]) for held, _ in written])[:-1]
     return [

@@ -1,12 +1,14 @@
-"""Which of XLA's options a training step gets."""
+"""Which of XLA's options training steps and initial weights get."""
 
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxsnn import compilation
-from jaxsnn.compilation import lean_options
+from jaxsnn.compilation import compiled_once, lean_options
 from jaxsnn.learning import step
 
 LEAN = (("xla_cpu_use_fusion_emitters", False),)
@@ -44,3 +46,41 @@ def test_steps_that_may_march_through_circuits_get_none(monkeypatch):
     monkeypatch.setattr(step, "_compiled", lambda options: lambda *_: options)
     for transform, expected in ((None, LEAN), ("a chip", ())):
         assert step.train_step(SimpleNamespace(transform=transform), *[None] * 8) == expected
+
+
+def of_initial_weights(monkeypatch):
+    """The options that [`compiled_once`][] gives a compiler."""
+    given = []
+
+    def jit(function, *, compiler_options, **_):
+        given.append(compiler_options)
+        return function
+
+    monkeypatch.setattr(jax, "jit", jit)
+    compiled_once(jax.nn.initializers.zeros)(jax.random.key(0), (2,))
+    return given
+
+
+def test_initial_weights_compile_at_the_first_level(monkeypatch, as_users_compile):
+    assert of_initial_weights(monkeypatch) == [{"xla_backend_optimization_level": 1, **dict(LEAN)}]
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=3")
+    assert of_initial_weights(monkeypatch) == [dict(LEAN)]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert of_initial_weights(monkeypatch) == [None]
+
+
+def test_fewer_optimisations_of_jax_come_first(monkeypatch, as_users_compile):
+    jax.config.update("jax_disable_most_optimizations", True)
+    assert of_initial_weights(monkeypatch) == [dict(LEAN)]
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 2, 5), (7, 4)])
+def test_initial_weights_have_the_same_bits(shape, as_users_compile):
+    """By single operations, as one program, within another, and of many keys at once."""
+    initialise = jax.nn.initializers.variance_scaling(4.0, "fan_avg", "uniform")
+    key = jax.random.key(3)
+    expected, drawn = initialise(key, shape, jnp.float32), compiled_once(initialise)
+    np.testing.assert_array_equal(drawn(key, shape, jnp.float32), expected)
+    np.testing.assert_array_equal(jax.jit(lambda: drawn(key, shape))(), expected)
+    np.testing.assert_array_equal(jax.jit(lambda key: drawn(key, shape))(key), expected)
+    np.testing.assert_array_equal(jax.vmap(lambda key: drawn(key, shape))(key[None])[0], expected)

@@ -28,8 +28,8 @@ from hwmodels.crossbar.device import ReadNoise
 from hwmodels.crossbar.mapping import Crossbar
 from hwmodels.crossbar.programming import ProgrammedKernel, Solve
 
-# Vectors at a time: their currents on a layer of some ten tiles are about a megabyte.
-_CHUNK = 1024
+# Vectors at a time: so many that their inputs and currents are some megabytes, but no fewer than these.
+_CHUNK, _CHUNK_NUMBERS = 1024, 2**21
 # Far from the indices of kernels, whose streams are drawn from the same key.
 _CONVERTERS = 2**31 - 1
 # Each has the currents of all cells for itself.
@@ -329,16 +329,22 @@ class TileProduct(eqx.Module):
         """The shape of the outputs of one of `x`, channels apart."""
         return jax.eval_shape(lambda x: self._seen(x, window), x)[0].shape[1:-1]
 
-    def _chunks(self, x, each):
-        """Inputs as the DAC makes them, (chunks, size, ...); zeros fill the last chunk."""
+    def _chunks(self, x, each, most):
+        """Inputs as the DAC makes them, (chunks, size, ...) of `most` vectors; zeros fill the last chunk."""
         dtype = self.tiles.effective.dtype
         conversion = self._conversion
         values = x.astype(dtype) if conversion is None else conversion.digital_input(x.astype(dtype))
-        most = _CHUNK if self.tiles.nonlinear is None else _NONLINEAR_CHUNK
         size = max(1, min(len(x), most // each))
         chunks = -(-len(x) // size)
         values = jnp.pad(values, ((0, chunks * size - len(x)), *((0, 0),) * (x.ndim - 1)))
         return values.reshape(chunks, size, *values.shape[1:])
+
+    def _most(self):
+        """Vectors at a time of a product."""
+        if self.tiles.nonlinear is not None:
+            return _NONLINEAR_CHUNK
+        blocks, rows, currents = self.tiles.effective.shape
+        return max(_CHUNK, _CHUNK_NUMBERS // (blocks * (rows + currents)))
 
     def _full_scale(self):
         if not isinstance(self.converters, Converters) or self.adc_full_scale is not None:
@@ -435,7 +441,7 @@ def _products(product, x, window, keys):
         out = product._product(product.tiles.inputs(product._seen(part, window)), full_scale, keys)
         return out.reshape(len(part), *each, -1)
 
-    chunks = product._chunks(x, math.prod(each))
+    chunks = product._chunks(x, math.prod(each), product._most())
     if keys is not None:
         # The last chunk is filled; what is drawn there is cut off.
         filled = keys[jnp.arange(math.prod(chunks.shape[:2])) % max(len(x), 1)]
@@ -464,7 +470,8 @@ def _percentile(product, x, window):
         found = jnp.concatenate([greatest, currents.reshape(-1)])
         return jax.lax.top_k(found, len(greatest))[0], None
 
-    greatest, _ = jax.lax.scan(keep, jnp.zeros(count - below, effective.dtype), product._chunks(x, each))
+    chunks = product._chunks(x, each, _CHUNK)
+    greatest, _ = jax.lax.scan(keep, jnp.zeros(count - below, effective.dtype), chunks)
     greatest = error_if(greatest, jnp.isnan(greatest[:1]), "crossbar: inputs to calibrate with are NaN.")
     above = greatest[max(len(greatest) - 2, 0)]
     reached = greatest[-1] + (place - below) * (above - greatest[-1])

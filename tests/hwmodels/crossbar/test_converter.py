@@ -143,7 +143,7 @@ def test_a_traced_full_scale_is_checked_where_it_is_used():
 
 
 def test_chunks_change_nothing():
-    x = jnp.asarray(np.random.default_rng(0).random((2500, 1, 3, 2)) * np.ones((1, 3, 1, 1)))
+    x = jnp.asarray(np.random.default_rng(0).random((25000, 1, 3, 2)) * np.ones((1, 3, 1, 1)))
     product = TileProduct(CHIP, Converters(4, 6))
     whole = product.convolve(x, None, (1, 1), (0, 0))
     parts = [product.convolve(part, None, (1, 1), (0, 0)) for part in jnp.split(x, 5)]

@@ -335,7 +335,8 @@ def _recomputed_layer(layer, signal, state, extra, **options):
         layer = nnx.merge(graphdef, variables)
         return _layer(layer, *arguments, **options), nnx.state(layer, nnx.BatchStat)
 
-    out, statistics = recomputed(run)(variables, signal, state, extra)
+    spikes = [] if signal.activity is None else [signal.activity]
+    out, statistics = recomputed(run, spikes)(variables, signal, state, extra)
     nnx.update(layer, statistics)
     return out
 

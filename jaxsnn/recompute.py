@@ -1,5 +1,6 @@
 """Trading arithmetic for memory: a function whose intermediate results are not kept for the backward pass."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
+def recomputed(function: Callable[..., Any], spikes: Sequence[Any] = ()) -> Callable[..., Any]:
     """The same function and gradient; only its arguments are kept, and the rest is computed again.
 
     As [`jax.checkpoint`][], which XLA undoes on a CPU: it drops the barriers between the two computations and
@@ -16,52 +17,83 @@ def recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
     incoming gradient takes.
 
     **Arguments:** `function`: of pytrees of arrays; what it closes over is not differentiated. Reverse mode
-    only.
+    only. `spikes`: those of its arrays, the very same, that hold zeros and ones alone: they are kept in a
+    bit each.
     """
 
     def run(*arguments):
         leaves, structure = jax.tree.flatten(arguments)
+        given, places = _distinct(leaves)
         returned = []
 
-        def of_leaves(*leaves):
-            out, out_structure = jax.tree.flatten(function(*jax.tree.unflatten(structure, leaves)))
-            returned.append(out_structure)
-            return out
+        def of_arrays(*arrays):
+            out, out_structure = jax.tree.flatten(
+                function(*jax.tree.unflatten(structure, [arrays[place] for place in places]))
+            )
+            made, out_places = _distinct(out)
+            returned.append((out_structure, out_places))
+            return made
 
-        out = _recomputed(of_leaves)(*leaves)
-        return jax.tree.unflatten(returned[0], out)
+        small = [any(array is one for one in spikes) for array in given]
+        made = _recomputed(of_arrays, small)(*given)
+        out_structure, out_places = returned[0]
+        return jax.tree.unflatten(out_structure, [made[place] for place in out_places])
 
     return run
 
 
-def _recomputed(function: Callable[..., list[jax.Array]]) -> Callable[..., list[jax.Array]]:
-    """Of arrays, to arrays."""
+def _distinct(leaves: Sequence[Any]) -> tuple[list[Any], list[int]]:
+    """The leaves, each once, and the place of every one among them: what is one array stays one."""
+    places: dict[int, int] = {}
+    for leaf in leaves:
+        places.setdefault(id(leaf), len(places))
+    distinct = {id(leaf): leaf for leaf in leaves}
+    return list(distinct.values()), [places[id(leaf)] for leaf in leaves]
+
+
+def _recomputed(
+    function: Callable[..., list[jax.Array]], small: Sequence[bool]
+) -> Callable[..., list[jax.Array]]:
+    """Of arrays, to arrays; those that are `small` are kept in a bit each."""
+    shapes: list[Any] = []
+    dtypes: list[Any] = []  # Of the arrays, known when they are first seen.
 
     @jax.custom_vjp
     def run(*arrays):
         return function(*arrays)
 
     def forward(*arrays):
-        return function(*arrays), tuple(map(jnp.asarray, arrays))
+        kept = [jnp.asarray(array) for array in arrays]
+        dtypes[:] = [array.dtype for array in kept]
+        shapes[:] = [array.shape for array in kept]
+        kept = [jnp.packbits(array != 0) if bits else array for array, bits in zip(kept, small, strict=True)]
+        # Of what is kept, or a compiler may make it as late as the backward pass and keep the floats.
+        return function(*unpacked(kept)), kept
 
-    def backward(arrays, cotangents):
-        smooth = [index for index, array in enumerate(arrays) if jnp.issubdtype(array.dtype, jnp.inexact)]
+    def unpacked(kept):
+        return [
+            jnp.unpackbits(array, count=math.prod(shape)).reshape(shape).astype(dtype) if bits else array
+            for array, shape, dtype, bits in zip(kept, shapes, dtypes, small, strict=True)
+        ]
 
-        def gradient(values):
+    def backward(kept, cotangents):
+        smooth = [index for index, dtype in enumerate(dtypes) if jnp.issubdtype(dtype, jnp.inexact)]
+
+        def gradient(kept):
+            arrays = unpacked(kept)
+
             def of_smooth(values):
                 new = dict(zip(smooth, values, strict=True))
                 return function(*(new.get(index, array) for index, array in enumerate(arrays)))
 
-            return jax.vjp(of_smooth, values)[1](cotangents)[0]
+            return jax.vjp(of_smooth, [arrays[index] for index in smooth])[1](cotangents)[0]
 
-        def never(values):
-            return [jnp.zeros_like(value) for value in values]
+        def never(kept):
+            return [jnp.zeros(shapes[index], dtypes[index]) for index in smooth]
 
-        found = jax.lax.cond(_true(cotangents), gradient, never, [arrays[index] for index in smooth])
+        found = jax.lax.cond(_true(cotangents), gradient, never, kept)
         new = dict(zip(smooth, found, strict=True))
-        return tuple(
-            new.get(index, np.zeros(array.shape, jax.dtypes.float0)) for index, array in enumerate(arrays)
-        )
+        return tuple(new.get(index, np.zeros(shape, jax.dtypes.float0)) for index, shape in enumerate(shapes))
 
     run.defvjp(forward, backward)
     return run

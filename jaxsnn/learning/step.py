@@ -116,7 +116,7 @@ def train_step(step, params, rest, opt_state, transform_state, images, labels, i
     The memory of the state before is given to the state after.
     """
     # A transform may march through circuits.
-    options = lean_options() if step.transform is None else ()
+    options = lean_options(step.config.remat) if step.transform is None else ()
     return _compiled(options)(step, params, rest, opt_state, transform_state, images, labels, indices, key)
 
 

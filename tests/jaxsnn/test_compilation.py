@@ -11,41 +11,50 @@ from jaxsnn import compilation
 from jaxsnn.compilation import compiled_once, lean_options
 from jaxsnn.learning import step
 
-LEAN = (("xla_cpu_use_fusion_emitters", False),)
+EMITTERS = "xla_cpu_use_fusion_emitters"
+LEVEL = "xla_backend_optimization_level"
+LEAN = ((EMITTERS, False),)
+ORDER = ("xla_cpu_scheduler_type", "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED")
 
 
 @pytest.fixture(autouse=True)
 def no_flags(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    monkeypatch.setattr(compilation, "_has_emitters", lambda: True)
+    monkeypatch.setattr(compilation, "_known", lambda *_: True)
 
 
 def test_the_options_are_those_of_a_processor_alone(monkeypatch):
     assert lean_options() == LEAN
+    assert lean_options(remat=True) == (*LEAN, ORDER)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert lean_options() == ()
 
 
 def test_the_users_flags_come_first(monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=true")
-    assert lean_options() == ()
+    monkeypatch.setenv("XLA_FLAGS", f"--{EMITTERS}=true")
+    assert lean_options(remat=True) == (ORDER,)
 
 
 def test_an_xla_without_the_choice_is_not_told(monkeypatch):
-    monkeypatch.setattr(compilation, "_has_emitters", lambda: False)
-    assert lean_options() == ()
+    monkeypatch.setattr(compilation, "_known", lambda option, _: option != EMITTERS)
+    assert lean_options(remat=True) == (ORDER,)
 
 
 def test_xla_is_asked_whether_it_has_an_option(monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(compilation, "_EMITTERS", "xla_cpu_never_heard_of")
-    assert not compilation._has_emitters.__wrapped__()
+    assert not compilation._known("xla_cpu_never_heard_of", False)
+    assert all(compilation._known(*option) for option in (*LEAN, ORDER)) or jax.__version_info__ != (0, 10, 2)
 
 
 def test_steps_that_may_march_through_circuits_get_none(monkeypatch):
     monkeypatch.setattr(step, "_compiled", lambda options: lambda *_: options)
-    for transform, expected in ((None, LEAN), ("a chip", ())):
-        assert step.train_step(SimpleNamespace(transform=transform), *[None] * 8) == expected
+    for transform, remat, expected in (
+        (None, False, LEAN),
+        (None, True, (*LEAN, ORDER)),
+        ("a chip", True, ()),
+    ):
+        one = SimpleNamespace(transform=transform, config=SimpleNamespace(remat=remat))
+        assert step.train_step(one, *[None] * 8) == expected
 
 
 def of_initial_weights(monkeypatch):
@@ -62,16 +71,16 @@ def of_initial_weights(monkeypatch):
 
 
 def test_initial_weights_compile_at_the_first_level(monkeypatch, as_users_compile):
-    assert of_initial_weights(monkeypatch) == [{"xla_backend_optimization_level": 1, **dict(LEAN)}]
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=3")
-    assert of_initial_weights(monkeypatch) == [dict(LEAN)]
+    assert of_initial_weights(monkeypatch) == [{EMITTERS: False, LEVEL: 1}]
+    monkeypatch.setenv("XLA_FLAGS", f"--{LEVEL}=3")
+    assert of_initial_weights(monkeypatch) == [{EMITTERS: False}]
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert of_initial_weights(monkeypatch) == [None]
 
 
 def test_fewer_optimisations_of_jax_come_first(monkeypatch, as_users_compile):
     jax.config.update("jax_disable_most_optimizations", True)
-    assert of_initial_weights(monkeypatch) == [dict(LEAN)]
+    assert of_initial_weights(monkeypatch) == [{EMITTERS: False}]
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 2, 5), (7, 4)])

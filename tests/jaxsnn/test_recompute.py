@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxsnn.compilation import lean_options
 from jaxsnn.models.resnet import resnet, resnet19
 from jaxsnn.models.vgg import vgg9
 from jaxsnn.recompute import recomputed
@@ -47,6 +48,48 @@ def test_a_gradient_that_is_not_finite_stays_so():
     np.testing.assert_allclose(gradient(0.5), expected, rtol=1e-6)
 
 
+def test_spikes_are_kept_in_bits(as_users_compile):
+    """Nine of them, so that a byte is not full; values of other arrays are kept as they are."""
+
+    def pairs(spikes, x):
+        return spikes * x, spikes
+
+    def loss(x, spikes, wrap):
+        for _ in range(4):
+            out, again = wrap(pairs, [spikes])(spikes, x)
+            assert again.shape == spikes.shape
+            x = jnp.sin(out) + x * again
+        return jnp.sum(x)
+
+    x = jax.random.normal(jax.random.key(0), (3, 3), jnp.float64)
+    spikes = (x > 0).astype(jnp.float64)
+    for argument in (0, 1):
+        expected = jax.grad(partial(loss, wrap=lambda function, _: function), argument)(x, spikes)
+        np.testing.assert_allclose(
+            jax.grad(partial(loss, wrap=recomputed), argument)(x, spikes), expected, rtol=1e-12, atol=1e-12
+        )
+    _, pull = jax.vjp(lambda spikes: recomputed(pairs, [spikes])(spikes, 2.0)[0], spikes)
+    kept = [leaf for leaf in jax.tree.leaves(pull) if getattr(leaf, "dtype", None) == jnp.uint8]
+    assert [leaf.size for leaf in kept] == [2]
+
+
+def test_what_is_one_array_stays_one():
+    """A layer's values are its spikes: kept twice, nothing would be won."""
+    out = []
+
+    def twice(x):
+        return x + 1, x + 1
+
+    def same(x):
+        y = x + 1
+        return y, y
+
+    for function in (same, twice):
+        a, b = jax.jit(lambda x, function=function: out.append(recomputed(function)(x)) or 0)(1.0), out.pop()
+        assert a == 0
+        assert (b[0] is b[1]) == (function is same)
+
+
 def training_step(network, images, **unrolling):
     """The compiled gradient of a training step, and the statistics after it."""
     graphdef, params, rest = nnx.split(network, nnx.Param, ...)
@@ -56,7 +99,8 @@ def training_step(network, images, **unrolling):
         logits, _ = network(images, training=True, **unrolling)
         return jnp.sum(jnp.sin(logits)), nnx.state(network, nnx.BatchStat)
 
-    return params, jax.jit(jax.grad(loss, has_aux=True)).lower(params).compile()
+    options = dict(lean_options(unrolling.get("remat", False)))  # As training steps are compiled.
+    return params, jax.jit(jax.grad(loss, has_aux=True)).lower(params).compile(options)
 
 
 def test_a_resnet_with_statistics_over_time_recomputes_layer_by_layer():

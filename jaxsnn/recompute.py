@@ -1,6 +1,5 @@
 """Trading arithmetic for memory: a function whose intermediate results are not kept for the backward pass."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -66,13 +65,17 @@ def _recomputed(
         kept = [jnp.asarray(array) for array in arrays]
         dtypes[:] = [array.dtype for array in kept]
         shapes[:] = [array.shape for array in kept]
-        kept = [jnp.packbits(array != 0) if bits else array for array, bits in zip(kept, small, strict=True)]
+        # Along one axis: others may be spread over devices.
+        kept = [
+            jnp.packbits(array != 0, axis=-1) if bits else array
+            for array, bits in zip(kept, small, strict=True)
+        ]
         # Of what is kept, or a compiler may make it as late as the backward pass and keep the floats.
         return function(*unpacked(kept)), kept
 
     def unpacked(kept):
         return [
-            jnp.unpackbits(array, count=math.prod(shape)).reshape(shape).astype(dtype) if bits else array
+            jnp.unpackbits(array, axis=-1, count=shape[-1]).astype(dtype) if bits else array
             for array, shape, dtype, bits in zip(kept, shapes, dtypes, small, strict=True)
         ]
 

@@ -15,8 +15,8 @@ def quickly(jit: Callable[..., Any], *, rarely: bool = False) -> Callable[[], Ca
     """The compiled function of `jit(compiler_options=...)`, on a CPU at LLVM's first level.
 
     Circuits and networks on chips ran as fast, and compiled a fifth faster. What runs `rarely`, such as what
-    is done once for each chip, is compiled without XLA's fusion emitters too, in half the time: its loops are
-    slower by half. What the user chose comes first: in `XLA_FLAGS`, or fewer optimisations of JAX
+    is done once for each chip, is compiled without XLA's fusion emitters too, in half the time: its loops may
+    take 1.8 times as long. What the user chose comes first: in `XLA_FLAGS`, or fewer optimisations of JAX
     (`jax_disable_most_optimizations`).
 
     **Returns:** a function of no arguments that returns the compiled one, the same at each call: at import it

@@ -1,6 +1,7 @@
 """Weighted layers over (time, batch, ...), and the block of weights, neurons and pooling."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
@@ -21,6 +22,8 @@ from jaxsnn.signal import LayerRecord, Signal
 Pooling = Literal["average", "max"]
 
 
+# One object for each gain, as JAX keeps what it compiled for a function by its identity.
+@functools.cache
 def xavier_uniform(gain: float = 1.0):
     """Uniform in ±gain·√(6 / (fan_in + fan_out)), as torch's `xavier_uniform_(gain=...)`."""
     return compiled_once(nnx.initializers.variance_scaling(gain**2, "fan_avg", "uniform"))

@@ -85,7 +85,8 @@ class Network(nnx.Module):
         - `remat`: the backward pass recomputes activations instead of storing them. With a `chunk` below T,
           those of one chunk at a time: memory grows with `chunk` and hardly with T, and the chunks run in a
           loop, in which XLA's convolutions are slow on a CPU. Otherwise those of one layer at a time: only
-          each layer's input is stored. This also serves normalisation that takes statistics over time.
+          each layer's input is stored, of spikes a bit each. This also serves normalisation that takes
+          statistics over time.
         - `training`: normalisation uses, and updates, the statistics of this batch.
 
         **Returns:** logits (the last layer's potential, or the count of its spikes, divided by T) and one

@@ -34,7 +34,7 @@ def recomputed(function: Callable[..., Any], spikes: Sequence[Any] = ()) -> Call
             return made
 
         small = [any(array is one for one in spikes) for array in given]
-        made = _recomputed(of_arrays, small)(*given)
+        made = _recomputed(of_arrays, small, jax.eval_shape(lambda *arrays: arrays, *given))(*given)
         out_structure, out_places = returned[0]
         return jax.tree.unflatten(out_structure, [made[place] for place in out_places])
 
@@ -43,45 +43,37 @@ def recomputed(function: Callable[..., Any], spikes: Sequence[Any] = ()) -> Call
 
 def _distinct(leaves: Sequence[Any]) -> tuple[list[Any], list[int]]:
     """The leaves, each once, and the place of every one among them: what is one array stays one."""
-    places: dict[int, int] = {}
-    for leaf in leaves:
-        places.setdefault(id(leaf), len(places))
     distinct = {id(leaf): leaf for leaf in leaves}
+    places = {identity: place for place, identity in enumerate(distinct)}
     return list(distinct.values()), [places[id(leaf)] for leaf in leaves]
 
 
 def _recomputed(
-    function: Callable[..., list[jax.Array]], small: Sequence[bool]
+    function: Callable[..., list[jax.Array]], small: Sequence[bool], like: Sequence[jax.ShapeDtypeStruct]
 ) -> Callable[..., list[jax.Array]]:
-    """Of arrays, to arrays; those that are `small` are kept in a bit each."""
-    shapes: list[Any] = []
-    dtypes: list[Any] = []  # Of the arrays, known when they are first seen.
+    """Of arrays `like` these, to arrays; those that are `small` are kept in a bit each."""
+    smooth = [index for index, one in enumerate(like) if jnp.issubdtype(one.dtype, jnp.inexact)]
 
     @jax.custom_vjp
     def run(*arrays):
         return function(*arrays)
 
     def forward(*arrays):
-        kept = [jnp.asarray(array) for array in arrays]
-        dtypes[:] = [array.dtype for array in kept]
-        shapes[:] = [array.shape for array in kept]
         # Along one axis: others may be spread over devices.
         kept = [
-            jnp.packbits(array != 0, axis=-1) if bits else array
-            for array, bits in zip(kept, small, strict=True)
+            jnp.packbits(array != 0, axis=-1) if bits else jnp.asarray(array)
+            for array, bits in zip(arrays, small, strict=True)
         ]
         # Of what is kept, or a compiler may make it as late as the backward pass and keep the floats.
         return function(*unpacked(kept)), kept
 
     def unpacked(kept):
         return [
-            jnp.unpackbits(array, axis=-1, count=shape[-1]).astype(dtype) if bits else array
-            for array, shape, dtype, bits in zip(kept, shapes, dtypes, small, strict=True)
+            jnp.unpackbits(array, axis=-1, count=one.shape[-1]).astype(one.dtype) if bits else array
+            for array, one, bits in zip(kept, like, small, strict=True)
         ]
 
     def backward(kept, cotangents):
-        smooth = [index for index, dtype in enumerate(dtypes) if jnp.issubdtype(dtype, jnp.inexact)]
-
         def gradient(kept):
             arrays = unpacked(kept)
 
@@ -92,11 +84,11 @@ def _recomputed(
             return jax.vjp(of_smooth, [arrays[index] for index in smooth])[1](cotangents)[0]
 
         def never(kept):
-            return [jnp.zeros(shapes[index], dtypes[index]) for index in smooth]
+            return [jnp.zeros(like[index].shape, like[index].dtype) for index in smooth]
 
         found = jax.lax.cond(_true(cotangents), gradient, never, kept)
         new = dict(zip(smooth, found, strict=True))
-        return tuple(new.get(index, np.zeros(shape, jax.dtypes.float0)) for index, shape in enumerate(shapes))
+        return tuple(new.get(index, np.zeros(one.shape, jax.dtypes.float0)) for index, one in enumerate(like))
 
     run.defvjp(forward, backward)
     return run

@@ -5,7 +5,6 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hwmodels.adc import Adc, DrawnAdc
@@ -17,10 +16,6 @@ from hwmodels.workload import Scalar
 FullScale = Literal["worst-case", "calibrated"]
 
 
-# Finite, as all parameters of a network are to be.
-_ANY = float(np.finfo(np.float32).max)
-
-
 class Conversion(eqx.Module):
     """What converters do to inputs and currents, bits and full scale being numbers as others are.
 
@@ -30,8 +25,7 @@ class Conversion(eqx.Module):
 
     - `dac_bits`, `signed`, `input_full_scale`: as for [`Converters`][].
     - `adc_steps`: of the ADC, from zero to full scale; None for an ideal one.
-    - `clipped_above`: the magnitude beyond which inputs are clipped; the greatest number if none are, None if
-      none can be.
+    - `clipped_above`: the magnitude beyond which inputs are clipped; None if none are.
     """
 
     dac_bits: int | None = eqx.field(static=True)
@@ -148,10 +142,9 @@ class Converters(eqx.Module):
         if self.as_built and self.adc_bits is None:
             raise ValueError("an ADC as built has codes: Converters(adc=...) needs adc_bits, got None.")
         steps = None if self.adc_bits is None else 2 ** (self.adc_bits - self.signed) - 1
-        above: Scalar | None = self.input_full_scale
-        if self.dac_bits is None:
-            # It is the ADC that clips then, if its full scale was chosen for inputs of so much.
-            above = None if steps is None else above if self.full_scale == "worst-case" else _ANY
+        # Without a DAC the ADC clips, if its full scale was chosen for inputs of so much.
+        clips = self.dac_bits is not None or (steps is not None and self.full_scale == "worst-case")
+        above = self.input_full_scale if clips else None
         return Conversion(self.dac_bits, self.signed, self.input_full_scale, steps, above)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from hwmodels.adc import DrawnAdc
@@ -34,6 +35,8 @@ _CHUNK, _CHUNK_NUMBERS = 1024, 2**21
 _CONVERTERS = 2**31 - 1
 # Each has the currents of all cells for itself.
 _NONLINEAR_CHUNK = 64
+# What no input is beyond; finite, as all numbers of a network are to be.
+_ANY = float(np.finfo(np.float32).max)
 
 
 class _Window(NamedTuple):
@@ -172,7 +175,8 @@ class TileProduct(eqx.Module):
         if conversion is None or conversion.adc_steps is None:
             return self
         steps = jnp.asarray(conversion.adc_steps, self.tiles.effective.dtype)
-        above = jnp.asarray(conversion.clipped_above, jnp.result_type(float))
+        above = _ANY if conversion.clipped_above is None else conversion.clipped_above
+        above = jnp.asarray(above, jnp.result_type(float))
         conversion = dataclasses.replace(conversion, adc_steps=steps, clipped_above=above)
         return eqx.tree_at(
             lambda product: (product.converters, product.adc_full_scale),

@@ -42,7 +42,8 @@ def _unknown(name: str, words: type[enum.Enum], value: object) -> str:
 class Neuron(nnx.Module):
     """One timestep of a layer of neurons as a pure function; subclasses define `__call__`.
 
-    `spiking` says whether the output is zeros and ones, which is what a chip's spike-driven layers rely on;
+    `spiking` says whether the output is zeros and ones, which is what a chip's spike-driven layers rely on,
+    and training with `remat`, which keeps them in a bit each;
     `accumulates`, whether it is a sum over all timesteps so far, as a readout's potential is.
     """
 

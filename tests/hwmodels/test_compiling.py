@@ -9,8 +9,6 @@ from hwmodels import compiling
 from hwmodels.compiling import quickly
 
 LEVEL = "xla_backend_optimization_level"
-
-
 EMITTERS = "xla_cpu_use_fusion_emitters"
 
 

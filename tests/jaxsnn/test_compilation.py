@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxsnn import compilation
 from jaxsnn.compilation import compiled_once, lean_options
+from jaxsnn.layers import Linear
 from jaxsnn.learning import step
 
 EMITTERS = "xla_cpu_use_fusion_emitters"
@@ -81,6 +83,28 @@ def test_initial_weights_compile_at_the_first_level(monkeypatch, as_users_compil
 def test_fewer_optimisations_of_jax_come_first(monkeypatch, as_users_compile):
     jax.config.update("jax_disable_most_optimizations", True)
     assert of_initial_weights(monkeypatch) == [{EMITTERS: False}]
+
+
+def test_layers_of_one_shape_share_what_draws_them():
+    """Made anew for each layer, the initialiser of a second network was compiled once more."""
+    compiled = []
+
+    def listen(event, *_, **said):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(said.get("fun_name"))
+
+    def made(seed):
+        return np.asarray(Linear(13, 5, rngs=nnx.Rngs(seed)).kernel[...])
+
+    first = made(0)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        assert np.all(made(1) != first)
+        assert compiled == []
+        Linear(13, 6, rngs=nnx.Rngs(0))
+        assert compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 2, 5), (7, 4)])

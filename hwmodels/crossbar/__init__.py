@@ -26,6 +26,7 @@ from hwmodels.crossbar.operating_point import OperatingPoint as OperatingPoint
 from hwmodels.crossbar.operating_point import operating_point as operating_point
 from hwmodels.crossbar.presets import PRESETS as PRESETS
 from hwmodels.crossbar.presets import preset as preset
+from hwmodels.crossbar.products import tile_products as tile_products
 from hwmodels.crossbar.programming import ProgrammedKernel as ProgrammedKernel
 from hwmodels.crossbar.programming import program as program
 from hwmodels.crossbar.programming_cost import ProgrammingCost as ProgrammingCost
@@ -43,5 +44,4 @@ from hwmodels.crossbar.settling import settling_time as settling_time
 from hwmodels.crossbar.settling import slowest_time_constant as slowest_time_constant
 from hwmodels.crossbar.spice import to_spice as to_spice
 from hwmodels.crossbar.tile_product import TileProduct as TileProduct
-from hwmodels.crossbar.tile_product import tile_products as tile_products
 from hwmodels.crossbar.write_verify import WriteVerify as WriteVerify

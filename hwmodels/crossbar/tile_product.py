@@ -22,17 +22,12 @@ from hwmodels.crossbar._clipping import warn_of_clipping
 from hwmodels.crossbar._inverse import with_exact_products
 from hwmodels.crossbar._side_by_side import SideBySide
 from hwmodels.crossbar._views import views
-from hwmodels.crossbar.circuit import effective_conductance
 from hwmodels.crossbar.converter import Conversion, Converters
-from hwmodels.crossbar.deploy import Groups, program_kernels
 from hwmodels.crossbar.device import ReadNoise
-from hwmodels.crossbar.mapping import Crossbar
-from hwmodels.crossbar.programming import ProgrammedKernel, Solve
+from hwmodels.crossbar.programming import ProgrammedKernel
 
 # Vectors at a time: so many that their inputs and currents are some megabytes, but no fewer than these.
 _CHUNK, _CHUNK_NUMBERS = 1024, 2**21
-# Far from the indices of kernels, whose streams are drawn from the same key.
-_CONVERTERS = 2**31 - 1
 # Each has the currents of all cells for itself.
 _NONLINEAR_CHUNK = 64
 # What no input is beyond; finite, as all numbers of a network are to be.
@@ -489,42 +484,3 @@ def _percentile(product, x, window):
 
 def _is_none(leaf):
     return leaf is None
-
-
-def tile_products(
-    params: Any,
-    crossbar: Crossbar,
-    key: PRNGKeyArray,
-    *,
-    converters: Converters | None = None,
-    read_key: PRNGKeyArray | None = None,
-    groups: Groups = (),
-    solve: Solve = effective_conductance,
-) -> dict[str, TileProduct]:
-    """Programs every kernel of a parameter pytree and returns the products of its layers.
-
-    **Arguments:**
-
-    - `params`, `crossbar`, `key`, `groups`, `solve`: as for [`hwmodels.crossbar.deploy`][], and with the same
-      draws.
-    - `converters`: of all tiles; None for ideal ones.
-    - `read_key`: of the read noise, if the device or the converters have any; each kernel gets its own
-      stream.
-
-    **Returns:** a [`TileProduct`][] for each kernel, by its path as `jax.tree_util.keystr` writes it.
-
-    **Raises:** as `deploy`.
-    """
-    chips = program_kernels(params, crossbar, key, groups=groups, solve=solve)
-    noise = crossbar.device.read_noise
-    return {
-        name: TileProduct(
-            chip,
-            converters,
-            noise,
-            None if read_key is None else jax.random.fold_in(read_key, index),
-            # The converters are as much of this chip as its cells.
-            converter_key=jax.random.fold_in(jax.random.fold_in(key, _CONVERTERS), index),
-        )
-        for index, (name, chip) in enumerate(chips.items())
-    }

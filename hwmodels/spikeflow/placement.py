@@ -81,8 +81,9 @@ def place(
 
     Kernel-split: $\lceil C_\text{in}/R\rceil\,k_h k_w$ crossbars per column block, one per kernel position;
     flatten: $\lceil k_h k_w C_\text{in}/R\rceil$. A bias that has a row is one more input of the last
-    position. Column blocks: $\lceil C_\text{out}\,s/C\rceil$ with s
-    columns per weight. A PE holds `chip.kernel`² of a column block's crossbars.
+    position. Column blocks: $s\,\lceil C_\text{out}/C\rceil$ with s columns per weight, as
+    [`hwmodels.crossbar.program`][] puts each sign and slice on crossbars of its own. A PE holds
+    `chip.kernel`² of a column block's crossbars.
 
     **Arguments:**
 
@@ -114,7 +115,8 @@ def place(
 
 
 def columns_per_weight(chip: Chip, conventions: Conventions) -> Scalar:
-    """Columns that one weight takes: its bits over those of a cell, twice for a differential pair.
+    """Columns that one weight takes, each in another crossbar: its bits over those of a cell, twice for a
+    differential pair.
 
     The DIFF module of "nice" and the reference column of "offset" need no second one.
     """
@@ -136,21 +138,23 @@ def _place_layer(
     layer: Layer, chip: Chip, conventions: Conventions, duplicates: Scalar, first_pe: Scalar
 ) -> LayerPlacement:
     rows, columns, kernel = map(as_scalar, (chip.crossbar_rows, chip.crossbar_columns, chip.kernel))
-    used_columns = layer.out_channels * columns_per_weight(chip, conventions)
-    sizes = (used_columns, rows, as_scalar(weight_columns(chip)), kernel)
+    planes = columns_per_weight(chip, conventions)
+    sizes = (layer.out_channels, rows, as_scalar(weight_columns(chip)), kernel)
     count: Callable[..., _Blocks] = _host_blocks if is_number(*sizes) else _blocks
     partition = chip.partition if conventions.packed_pes else None
     bias_rows = int(has_bias_row(layer, chip))
     blocks = count(math.prod(layer.kernel), layer.in_channels, bias_rows, *sizes, partition)
-    cells = blocks.columns * blocks.pes_each * kernel * kernel * rows * columns
+    column_blocks = planes * blocks.columns
+    cells = column_blocks * blocks.pes_each * kernel * kernel * rows * columns
+    used_cells = (math.prod(layer.kernel) * layer.in_channels + bias_rows) * layer.out_channels * planes
     return LayerPlacement(
         name=layer.name,
-        column_blocks=blocks.columns,
+        column_blocks=column_blocks,
         row_blocks=blocks.rows,
         pes_per_block=blocks.pes_each,
         duplicates=duplicates,
         first_pe=first_pe,
-        utilisation=(math.prod(layer.kernel) * layer.in_channels + bias_rows) * used_columns / cells,
+        utilisation=used_cells / cells,
     )
 
 
@@ -164,15 +168,16 @@ def _blocks(
     positions: int,
     inputs: int,
     bias_rows: int,
-    used_columns: Scalar,
+    outputs: Scalar,
     rows: Scalar,
     columns: Scalar,
     kernel: Scalar,
     partition: str | None,
 ) -> _Blocks:
-    """Column blocks, row blocks in each, and PEs in each; no partition: a PE for every block of inputs."""
+    """Column blocks of one plane, row blocks in each, and PEs in each; no partition: a PE for every block of
+    inputs."""
     slots = kernel * kernel
-    column_blocks = ceil_divide(used_columns, columns)
+    column_blocks = ceil_divide(outputs, columns)
     if partition is None:
         pes_each = ceil_divide(inputs + bias_rows, rows)
         return _Blocks(column_blocks, pes_each * slots, pes_each)

@@ -2,11 +2,13 @@
 
 import math
 
+import jax.numpy as jnp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hwmodels import spikeflow
+from hwmodels.crossbar.encoding import encode
 from hwmodels.workload import Layer, Workload
 
 
@@ -60,8 +62,29 @@ def test_stride_changes_the_work_and_not_the_place():
 
 def test_wide_weights_take_more_columns():
     chip = spikeflow.Chip(weight_bits=8)
-    assert _placed(_conv(), chip).column_blocks == math.ceil(2 * 200 / 64)
-    assert _placed(_conv(), spikeflow.with_sram(spikeflow.Chip())).column_blocks == math.ceil(4 * 200 / 64)
+    assert _placed(_conv(), chip).column_blocks == 2 * math.ceil(200 / 64)
+    assert _placed(_conv(), spikeflow.with_sram(spikeflow.Chip())).column_blocks == 4 * math.ceil(200 / 64)
+
+
+@pytest.mark.parametrize("outputs", [16, 63, 64, 96])
+@pytest.mark.parametrize("partition", ["flatten", "kernel-split"])
+@pytest.mark.parametrize("bias", ["digital", "row"])
+@pytest.mark.parametrize(
+    "weights", [("nice", 4), ("nice", 8), ("differential", 4), ("differential", 8), ("offset", 4)]
+)
+def test_priced_are_the_crossbars_that_are_programmed(outputs, partition, bias, weights):
+    signs, bits = weights
+    chip = spikeflow.Chip(signs=signs, weight_bits=bits, partition=partition, bias=bias)
+    layer = Layer.conv(
+        "conv", height=4, width=4, in_channels=70, out_channels=outputs, kernel=3, padding=1, bias=True
+    )
+    held = encode(
+        jnp.ones((3, 3, 70, outputs)), chip.crossbar(), bias=jnp.ones(outputs) if bias == "row" else None
+    )
+    placed = _placed(layer, chip)
+    assert placed.crossbars == math.prod(held.targets.shape[:4])
+    cells = placed.working_pes * 9 * 64 * 64
+    assert math.isclose(placed.utilisation, len(held.coefficients) * (9 * 70 + (bias == "row")) * outputs / cells)
 
 
 # Side of the map, input channels, output channels, kernel.

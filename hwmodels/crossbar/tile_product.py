@@ -464,13 +464,17 @@ def _percentile(product, x, window):
     below = math.floor(place)
 
     def keep(greatest, part):
+        given, part = part
         inputs = product.tiles.inputs(product._seen(part, window))
         currents = jnp.abs(jnp.einsum("bvr,brc->bvc", inputs, effective))
+        # The row of a bias is driven for what fills the last chunk, too.
+        currents = jnp.where(jnp.repeat(given, each)[:, None], currents, 0)
         found = jnp.concatenate([greatest, currents.reshape(-1)])
         return jax.lax.top_k(found, len(greatest))[0], None
 
     chunks = product._chunks(x, each, _CHUNK)
-    greatest, _ = jax.lax.scan(keep, jnp.zeros(count - below, effective.dtype), chunks)
+    given = jnp.arange(math.prod(chunks.shape[:2])).reshape(chunks.shape[:2]) < len(x)
+    greatest, _ = jax.lax.scan(keep, jnp.zeros(count - below, effective.dtype), (given, chunks))
     greatest = error_if(greatest, jnp.isnan(greatest[:1]), "crossbar: inputs to calibrate with are NaN.")
     above = greatest[max(len(greatest) - 2, 0)]
     reached = greatest[-1] + (place - below) * (above - greatest[-1])

@@ -70,6 +70,21 @@ def test_converters_make_room_for_it():
     )
 
 
+@pytest.mark.parametrize("vectors", [3, 1024, 1025, 2500])
+@pytest.mark.parametrize("signed", [False, True])
+def test_calibration_counts_the_reads_of_its_inputs_alone(vectors, signed):
+    """Its row is driven at every read, but not by what fills up the last chunk of inputs."""
+    chip = on_row(KERNEL, 4 * BIAS)
+    converters = Converters(None, 8, full_scale="calibrated", percentile=0.75, signed=signed)
+    x = jax.random.uniform(KEY, (vectors, 6), jnp.float64)
+    reached = TileProduct(chip, converters).calibrate(x).adc_full_scale
+    rows = np.pad(np.asarray(x), ((0, 0), (0, 1)), constant_values=1)
+    rows = np.pad(rows, ((0, 0), (0, 1))).reshape(-1, 2, 4)
+    held = np.moveaxis(np.asarray(chip.effective)[:, 0], 2, 3).reshape(2, 2, 4, -1)[..., :5]
+    expected = np.quantile(np.einsum("ndr,pdrc->ndpc", rows, held), 0.75)
+    np.testing.assert_allclose(reached, expected, rtol=1e-9)
+
+
 def test_it_differentiates():
     direction = jnp.asarray(RNG.normal(size=5))
     x = jnp.asarray(RNG.uniform(size=(3, 6)))

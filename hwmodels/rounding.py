@@ -64,6 +64,11 @@ def _ceil_divide(a, b):
 _ceil_divide.defjvps(lambda t, out, a, b: t / b, lambda t, out, a, b: -t * a / (b * b))
 
 
+def clipped(x: Float[Array, "*shape"], low: Any, high: Any) -> Float[Array, "*shape"]:
+    """`jnp.clip`, but the slope at the ends is that between them: the lowest and highest levels lie there."""
+    return jnp.where(x < low, low, jnp.where(x > high, high, x))
+
+
 def ceil(x: Any) -> Any:
     """Smallest integer not below `x`; straight-through on arrays."""
     x = as_scalar(x)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from hwmodels.adc import Adc, DrawnAdc
 from hwmodels.checks import error_if
 from hwmodels.ranges import require, require_integer, require_traced
-from hwmodels.rounding import rounded
+from hwmodels.rounding import clipped, rounded
 from hwmodels.workload import Scalar
 
 FullScale = Literal["worst-case", "calibrated"]
@@ -156,6 +156,4 @@ def _converted(x, full_scale, steps, signed):
     # A kernel whose cells are all open has no current, and any full scale will do.
     step = jnp.where(full_scale > 0, full_scale, 1) / steps
     number, least = x / step, -steps if signed else 0
-    # Not `jnp.clip`, whose slope is a half at the ends, where spikes are.
-    within = jnp.where(number < least, least, jnp.where(number > steps, steps, number))
-    return rounded(within) * step
+    return rounded(clipped(number, least, steps)) * step

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from hwmodels.crossbar.laws import Polynomial, StateLaw
 from hwmodels.ranges import require, require_integer, require_traced
+from hwmodels.rounding import clipped
 from hwmodels.workload import Scalar
 
 _INF = float("inf")
@@ -198,9 +199,9 @@ class WriteVerify(eqx.Module):
             held = jnp.broadcast_to(low, G.shape)
         else:
             spread = numbers["start_sigma"] * jax.random.normal(key, G.shape, G.dtype)
-            held = jnp.clip(G * (1 + spread), low, high)
+            held = clipped(G * (1 + spread), low, high)
         written = jnp.ones_like(G) if used is None else jnp.broadcast_to(used, G.shape)
-        goal = jnp.clip(G, low, high)
+        goal = clipped(G, low, high)
 
         def verify(held, done, key):
             noise = jax.random.normal(key, held.shape, held.dtype)
@@ -215,7 +216,7 @@ class WriteVerify(eqx.Module):
             energy = energy + read_j * jnp.sum(jnp.where(done, 0, held))
             reads = reads + jnp.where(done, 0.0, 1.0)
             read, done = verify(held, done, of_read)
-            moved = jnp.clip(self.pulses(held, goal - read, of_pulse), low, high)
+            moved = clipped(self.pulses(held, goal - read, of_pulse), low, high)
             energy = energy + pulse_j * jnp.sum(jnp.where(done, 0, held))
             return (
                 jnp.where(done, held, moved),

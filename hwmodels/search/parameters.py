@@ -15,7 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hwmodels.rounding import rounded, straight_through
+from hwmodels.rounding import clipped, rounded, straight_through
 
 Number = int | float
 
@@ -63,7 +63,7 @@ class Real(Parameter):
         _check_bounds(self)
 
     def at(self, u: Float[Array, ""]) -> Float[Array, ""]:
-        return jnp.clip(_scaled(self, u), self.low, self.high)
+        return clipped(_scaled(self, u), self.low, self.high)
 
     def position(self, value: Number) -> float:
         return _position(self, value)
@@ -146,7 +146,7 @@ class Choice(Parameter):
             )
 
     def at(self, u: Float[Array, ""]) -> Float[Array, ""]:
-        place = jnp.clip(u, 0, 1) * (len(self.values) - 1)
+        place = clipped(u, 0, 1) * (len(self.values) - 1)
         values = jnp.asarray(self.values, u.dtype)
         between = jnp.interp(place, jnp.arange(len(self.values), dtype=u.dtype), values)
         return straight_through(values[rounded(place).astype(int)], between)

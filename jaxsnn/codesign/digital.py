@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from hwmodels.chip import Digital
-from hwmodels.rounding import rounded
+from hwmodels.rounding import clipped, rounded
 from jaxsnn.codesign.synapses import entry_synapses
 from jaxsnn.convolution import convolve
 from jaxsnn.graph import Graph
@@ -51,7 +51,7 @@ class FixedPoint(Neuron):
             2.0 ** bits.astype(potential.dtype) - 1 for bits in (self.threshold_bits, self.membrane_bits - 1)
         )
         unit = jnp.asarray(threshold, potential.dtype) / levels
-        return jnp.clip(rounded(potential / unit), -most, most) * unit
+        return clipped(rounded(potential / unit), -most, most) * unit
 
 
 class Activation(Neuron):
@@ -149,7 +149,7 @@ def _accumulated(current, sums):
     if sums is None:
         return current
     step, most = (part.astype(current.dtype) for part in sums)
-    return jnp.clip(rounded(current / step), -most, most) * step
+    return clipped(rounded(current / step), -most, most) * step
 
 
 def _rounded_neuron(name: str, neuron: Neuron, digital: Digital) -> Neuron:

@@ -54,3 +54,10 @@ def test_the_derivative_of_the_largest_is_that_of_one_element():
     assert float(rounding.largest(x)) == 4
     np.testing.assert_array_equal(jax.jit(jax.grad(rounding.largest))(x), [[0, 1], [0, 0]])
     assert np.isnan(rounding.largest(x.at[1, 1].set(jnp.nan)))
+
+
+def test_the_slope_of_a_clipped_number_at_the_ends_is_that_between_them():
+    x = jnp.asarray([-1.5, -1.0, 0.0, 1.0, 1.5])
+    np.testing.assert_array_equal(rounding.clipped(x, -1, 1), jnp.clip(x, -1, 1))
+    np.testing.assert_array_equal(jax.grad(lambda x: rounding.clipped(x, -1, 1).sum())(x), [0, 1, 1, 1, 0])
+    assert jnp.isnan(rounding.clipped(jnp.asarray(jnp.nan), 0, 1))

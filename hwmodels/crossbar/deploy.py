@@ -47,7 +47,7 @@ def bias_row(params: Any, crossbar: Crossbar) -> dict[int, int]:
     return found
 
 
-def _biases(params: Any, batch: Mapping[int, Array], crossbar: Crossbar) -> list[Array | None]:
+def biases_of_batch(params: Any, batch: Mapping[int, Array], crossbar: Crossbar) -> list[Array | None]:
     """Those of the kernels of a batch that get a row, in the kernels' dtype."""
     rows, leaves = bias_row(params, crossbar), jax.tree.leaves(params)
     return [
@@ -85,7 +85,7 @@ Groups = Mapping[str, int] | Sequence[tuple[str, int]]
 """Of grouped convolutions, by the path of the kernel as `jax.tree_util.keystr` writes it."""
 
 
-def _groups(params: Any, batch: Mapping[int, Array], groups: Groups) -> list[int]:
+def groups_of_batch(params: Any, batch: Mapping[int, Array], groups: Groups) -> list[int]:
     """Those of the kernels of a batch, 1 where nothing is said."""
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     given = dict(groups)
@@ -109,8 +109,8 @@ def target_tiles(
                 encode(kernel, crossbar, parts, bias).targets.reshape(-1, crossbar.rows, crossbar.columns)
                 for kernel, parts, bias in zip(
                     batch.values(),
-                    _groups(params, batch, groups),
-                    _biases(params, batch, crossbar),
+                    groups_of_batch(params, batch, groups),
+                    biases_of_batch(params, batch, crossbar),
                     strict=True,
                 )
             ]
@@ -139,8 +139,8 @@ def program_kernels(
     chips: dict[int, ProgrammedKernel] = {}
     for batch in kernel_batches(params):
         keys = [jax.random.fold_in(key, index) for index in batch]
-        parts = _groups(params, batch, groups)
-        biases = _biases(params, batch, crossbar)
+        parts = groups_of_batch(params, batch, groups)
+        biases = biases_of_batch(params, batch, crossbar)
         found = program_all(list(batch.values()), crossbar, keys, groups=parts, biases=biases, solve=solve)
         chips.update(zip(batch, found, strict=True))
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]

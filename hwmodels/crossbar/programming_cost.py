@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from hwmodels.crossbar.deploy import kernel_batches
+from hwmodels.crossbar.deploy import Groups, biases_of_batch, groups_of_batch, kernel_batches
 from hwmodels.crossbar.encoding import encode
 from hwmodels.crossbar.mapping import Crossbar
 from hwmodels.crossbar.write_verify import WriteVerify
@@ -38,7 +38,9 @@ class ProgrammingCost(eqx.Module):
     weight_errors: Float[Array, " rounds_and_start"]
 
 
-def programming_cost(params: Any, crossbar: Crossbar, key: PRNGKeyArray) -> ProgrammingCost:
+def programming_cost(
+    params: Any, crossbar: Crossbar, key: PRNGKeyArray, *, groups: Groups = ()
+) -> ProgrammingCost:
     """The energy and the time of programming every kernel of a parameter pytree by write–verify.
 
     The draws are those of [`hwmodels.crossbar.deploy`][] with the same arguments: what is priced is what the
@@ -61,9 +63,14 @@ def programming_cost(params: Any, crossbar: Crossbar, key: PRNGKeyArray) -> Prog
         )
     low, high = crossbar.device.limits(jnp.float32)
     found = [
-        _cost(method, kernel, crossbar, jax.random.fold_in(key, index), high - low)
+        _cost(method, kernel, bias, crossbar, parts, jax.random.fold_in(key, index), high - low)
         for batch in kernel_batches(params)
-        for index, kernel in batch.items()
+        for (index, kernel), parts, bias in zip(
+            batch.items(),
+            groups_of_batch(params, batch, groups),
+            biases_of_batch(params, batch, crossbar),
+            strict=True,
+        )
     ]
     total = jax.tree.map(lambda *parts: sum(parts[1:], parts[0]), *found)
     cells = total.cells
@@ -77,8 +84,8 @@ def programming_cost(params: Any, crossbar: Crossbar, key: PRNGKeyArray) -> Prog
 
 
 @eqx.filter_jit
-def _cost(method, kernel, crossbar, key, span):
-    encoded = encode(kernel, crossbar)
+def _cost(method, kernel, bias, crossbar, groups, key, span):
+    encoded = encode(kernel, crossbar, groups, bias)
     used = jnp.broadcast_to(encoded.used, encoded.targets.shape)
     written = method.write(encoded.targets, key, used)
     times = method.time_s(written)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from hwmodels.crossbar.deploy import bias_row, goes_on_tiles, program_kernels
+from hwmodels.crossbar.deploy import Groups, bias_row, goes_on_tiles, program_kernels
 from hwmodels.crossbar.mapping import Crossbar
 from hwmodels.crossbar.programming import ProgrammedKernel
 
@@ -37,8 +37,12 @@ class KernelReport(eqx.Module):
     histogram: np.ndarray
 
 
-def deployment_report(params: Any, crossbar: Crossbar, key: PRNGKeyArray) -> tuple[KernelReport, ...]:
+def deployment_report(
+    params: Any, crossbar: Crossbar, key: PRNGKeyArray, *, groups: Groups = ()
+) -> tuple[KernelReport, ...]:
     """What [`hwmodels.crossbar.deploy`][] with the same arguments does to each kernel.
+
+    **Arguments:** as for `deploy`.
 
     **Returns:** a [`KernelReport`][] for every kernel. All histograms of one call share their edges.
 
@@ -50,7 +54,7 @@ def deployment_report(params: Any, crossbar: Crossbar, key: PRNGKeyArray) -> tup
         lambda path, leaf: leaf if goes_on_tiles(path, leaf) or jax.tree_util.keystr(path) in rows else 0.0,
         params,
     )
-    chips = program_kernels(kernels, crossbar, key)
+    chips = program_kernels(kernels, crossbar, key, groups=groups)
     held = {name: _cells(chip) for name, chip in chips.items()}
     largest = max((float(cells.max()) for cells in held.values()), default=0.0)
     edges = np.linspace(0.0, largest or 1.0, _BINS + 1)

@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwmodels.crossbar import Crossbar, Device, WriteVerify, program_kernels, programming_cost
+from hwmodels.crossbar import (
+    Crossbar,
+    Device,
+    WriteVerify,
+    deployment_report,
+    program_kernels,
+    programming_cost,
+)
 from hwmodels.crossbar.laws import Polynomial
 from hwmodels.crossbar.write_verify import Adaptive, Incremental
 from tests.helpers import finite_difference
@@ -82,9 +89,34 @@ def test_slopes_of_what_is_held_and_of_its_energy():
 
 
 def test_a_cell_that_is_done_follows_its_target():
-    slope = jax.grad(lambda G: written(WriteVerify(), G, KEY).conductances.sum())(TARGETS)
-    done = np.asarray(written(WriteVerify(), TARGETS, KEY).done)
+    """Also at the ends of the range, where the levels of zero and of the greatest weight lie."""
+    method = WriteVerify(max_rounds=60)
+    targets = TARGETS.at[0, :10].set(method.low_siemens).at[-1, 10:].set(method.high_siemens)
+    slope = jax.grad(lambda G: written(method, G, KEY).conductances.sum())(targets)
+    done = np.asarray(written(method, targets, KEY).done)
+    assert done[0, :10].any()
+    assert done[-1, 10:].any()
     np.testing.assert_array_equal(np.asarray(slope)[done], 1)
+
+
+def test_biases_and_groups_are_priced_as_they_are_programmed():
+    """A bias in a row has cells of its own, and its greatest weight may be that of all."""
+    params = {
+        "conv": {"kernel": jax.random.normal(KEY, (2, 2, 1, 4)), "bias": 3 * jnp.ones(4)},
+        "dense": {"kernel": jax.random.normal(KEY, (6, 5))},
+    }
+    groups = {"['conv']['kernel']": 2}
+    crossbar = Crossbar(4, 4, device=Device(1e-6, 40e-6, WriteVerify(max_rounds=3)), bias="row")
+    cost = programming_cost(params, crossbar, KEY, groups=groups)
+    chips = program_kernels(params, crossbar, KEY, groups=groups, solve=lambda G, wires: G)
+    held = {name: (c.conductances - c.targets) * c.used for name, c in chips.items()}
+    assert cost.cells == 2 * (4 * (4 + 1) + 30)
+    squares = sum(float(jnp.sum(off**2)) for off in held.values())
+    np.testing.assert_allclose(
+        cost.weight_errors[-1], np.sqrt(squares / float(cost.cells)) / 39e-6, rtol=1e-4
+    )
+    reports = deployment_report(params, crossbar, KEY, groups=groups)
+    assert [report.tiles for report in reports] == [np.prod(c.targets.shape[:-2]) for c in chips.values()]
 
 
 @pytest.mark.long

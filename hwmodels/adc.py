@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from hwmodels.ranges import Range, guard, require_ranges
+from hwmodels.ranges import LARGEST, Range, guard, interval, require_ranges, require_word
 from hwmodels.rounding import straight_through
 from hwmodels.workload import Scalar
 
@@ -109,15 +109,26 @@ class Adc(eqx.Module):
       matters only with `build`.
     - `build`: its precision; None for an ideal one at the published cost.
 
+    **Raises:** `ValueError` for another kind, and for known numbers out of range.
+
     **Source:** the energy-latency-area script of Intelligent-Computing-Lab-Yale/SpikeSim (65 nm).
     """
 
-    kind: str = eqx.field(static=True, default="flash")
+    kind: Kind = eqx.field(static=True, default="flash")
     energy_j: Scalar = 2.03084e-12
     area_um2: Scalar = 693.633
     reference_bits: Scalar = 4  # `--ADC_precision 4` of the same repository
     capacitor_share: Scalar = 0.5
     build: AsBuilt | None = None
+
+    def __check_init__(self):
+        require_word("Adc.kind", self.kind, get_args(Kind))
+        require_ranges(
+            interval("Adc.energy_j", self.energy_j, 0, LARGEST),
+            interval("Adc.area_um2", self.area_um2, 0, LARGEST),
+            interval("Adc.reference_bits", self.reference_bits, 1, 16),
+            interval("Adc.capacitor_share", self.capacitor_share, 0, 1),
+        )
 
     def _growths(self, bits: Scalar) -> tuple[Scalar, Scalar, Scalar]:
         """Of the comparators' and the logic's energy, of their area, and of the unit elements."""
@@ -183,14 +194,12 @@ class Adc(eqx.Module):
         - `shape`: of groups of converters; each has a ramp of its own.
         - `columns`: converters in a group.
 
-        **Raises:** `ValueError` for an ideal converter, of which there is nothing to draw, and another kind.
+        **Raises:** `ValueError` for an ideal converter, of which there is nothing to draw.
         """
         if self.build is None:
             raise ValueError(
                 "Adc.draw needs Adc.build, an AsBuilt: an ideal converter has no errors to draw."
             )
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"Adc.kind must be one of {', '.join(get_args(Kind))}; got {self.kind!r}.")
         build = self.build.checked()
         steps = 2 ** (bits - signed) - 1
         mismatch, offset, gain_error = (

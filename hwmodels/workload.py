@@ -106,6 +106,7 @@ class Layer(eqx.Module):
                 raise ValueError(
                     f"layer {self.name!r}: {name} must be at least 1 and a whole number, got {value!r}."
                 )
+        require_word(f"layer {self.name!r}: kind", self.kind, ("conv", "linear"))
         require_word(f"layer {self.name!r}: norm", self.norm, get_args(Norm))
         for name in ("analog_input", "spiking", "residual_add", "bias", "pool_first"):
             if not isinstance(getattr(self, name), bool | np.bool_):

@@ -7,7 +7,6 @@ from typing import Any, Literal, get_args
 import equinox as eqx
 import numpy as np
 
-from hwmodels.adc import Kind
 from hwmodels.checks import is_traced
 from hwmodels.chip import Analog
 from hwmodels.crossbar import Converters, Crossbar, Device, Settling, Wires
@@ -178,7 +177,6 @@ class Chip(eqx.Module):
             ("activity", self.activity or "dense", Activity),
             ("neuron", self.neuron, Neuron),
             ("node_rule", self.node_rule, Rule),
-            ("adc.kind", self.adc.kind, Kind),
             ("cell.model", self.cell.model, CellModel),
             ("signs", self.signs, Signs),
             ("calibration", self.calibration, Calibration),

@@ -217,7 +217,11 @@ def test_a_chip_keeps_its_converters_and_neighbours_share_them():
         (lambda: Converters(adc=Adc(build=FINE), adc_bits=None), "needs adc_bits"),
         (lambda: Converters(columns_per_adc=0), r"Converters\.columns_per_adc"),
         (lambda: Adc().draw(KEY, 4, False, (), 2, jnp.float32), r"Adc\.build"),
-        (lambda: Adc("cyclic", build=FINE).draw(KEY, 4, False, (), 2, jnp.float32), r"Adc\.kind"),
+        (lambda: Adc("cyclic"), r"Adc\.kind must be one of 'flash', 'sar', 'ramp', got 'cyclic'"),
+        (lambda: Adc(energy_j=-1.0), r"Adc\.energy_j must lie in .*, got -1"),
+        (lambda: Adc(area_um2=float("nan")), r"Adc\.area_um2 must lie in .*, got nan"),
+        (lambda: Adc(reference_bits=0), r"Adc\.reference_bits must lie in \[1, 16\], got 0"),
+        (lambda: Adc(capacitor_share=2.0), r"Adc\.capacitor_share must lie in \[0, 1\], got 2"),
     ],
 )
 def test_bad_input(make, message, as_users_run):

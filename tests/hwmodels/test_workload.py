@@ -59,6 +59,12 @@ def test_rates_and_timesteps_are_the_leaves():
     assert jax.tree.leaves(Workload(layers=(layer,), timesteps=3)) == [0.5, 0.0, 3]
 
 
+def test_another_kind_is_refused(as_users_run):
+    linear = Layer.linear("fc", in_features=4, out_features=2)
+    with pytest.raises(ValueError, match="layer 'fc': kind must be one of 'conv', 'linear', got 'dense'"):
+        dataclasses.replace(linear, kind="dense")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

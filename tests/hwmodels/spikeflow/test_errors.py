@@ -35,7 +35,6 @@ from hwmodels.workload import Layer, Workload
             spikeflow.Components(neuron_j=-1.0),
             r"components.neuron_j .* \[0, inf\], got -1",
         ),
-        ("adc", spikeflow.Adc(capacitor_share=2.0), r"adc.capacitor_share must lie in \[0, 1\], got 2"),
         ("crossbar_rows", jnp.asarray(-1.0), r"crossbar_rows must lie in \[1, 4096\], got -1"),
         (
             "mux_ratio",
@@ -53,11 +52,6 @@ from hwmodels.workload import Layer, Workload
         ("schedule", "lazy", "schedule must be one of 'overlapped', 'pipelined', 'sequential', got 'lazy'"),
         ("activity", "sparse", "activity must be one of 'dense', 'spikes', got 'sparse'"),
         ("neuron", "izhikevich", "neuron must be one of 'lif', 'relu', got 'izhikevich'"),
-        (
-            "adc",
-            spikeflow.Adc(kind="cyclic"),
-            r"adc.kind must be one of 'flash', 'sar', 'ramp', got 'cyclic'",
-        ),
         ("mesh", spikeflow.Mesh(hop_bit_j=math.nan), r"mesh.hop_bit_j must lie in \[0, inf\], got nan"),
     ],
 )

@@ -84,7 +84,9 @@ def test_priced_are_the_crossbars_that_are_programmed(outputs, partition, bias, 
     placed = _placed(layer, chip)
     assert placed.crossbars == math.prod(held.targets.shape[:4])
     cells = placed.working_pes * 9 * 64 * 64
-    assert math.isclose(placed.utilisation, len(held.coefficients) * (9 * 70 + (bias == "row")) * outputs / cells)
+    assert math.isclose(
+        placed.utilisation, len(held.coefficients) * (9 * 70 + (bias == "row")) * outputs / cells
+    )
 
 
 # Side of the map, input channels, output channels, kernel.

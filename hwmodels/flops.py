@@ -56,6 +56,9 @@ def operation_energy(
 def estimated_energy(workload: Workload, operations: Operations | None = None) -> Scalar:
     """[`flop_energy`][] of every layer at its own input rate and weight sparsity, added up.
 
+    **Arguments:** `workload`: of one inference. `operations`: the joules of an addition and of a
+    multiplication; those of 45 nm by default.
+
     **Returns:** joule per inference.
     """
     return sum(

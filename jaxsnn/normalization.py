@@ -81,7 +81,11 @@ class BatchNorm(Normalization):
 
 
 class TdBN(BatchNorm):
-    """Threshold-dependent batch normalisation: [`BatchNorm`][] with gain α·θ (Zheng et al., tdBN, 2021)."""
+    """Threshold-dependent batch normalisation: [`BatchNorm`][] with gain α·θ (Zheng et al., tdBN, 2021).
+
+    **Arguments:** `threshold`: θ of the neurons behind it. `alpha`: α. `channels`, `momentum`: as for
+    [`BatchNorm`][].
+    """
 
     def __init__(self, channels: int, *, threshold: float = 1.0, alpha: float = 1.0, momentum: float = 0.9):
         super().__init__(channels, momentum=momentum, gain=alpha * threshold)

@@ -106,8 +106,10 @@ def device_from_pulses(path: str | Path, **settings) -> Device:
     [`hwmodels.crossbar.write_verify.Incremental`][]; the range is that of the curve. Without runs downwards,
     steps down are taken to be as large as steps up.
 
-    **Arguments:** `settings`: of [`hwmodels.crossbar.WriteVerify`][], voltages and times above all; the
-    tolerance is half a mean step unless given.
+    **Arguments:** `path`: of the file. `settings`: of [`hwmodels.crossbar.WriteVerify`][], voltages and times
+    above all; the tolerance is half a mean step unless given.
+
+    **Returns:** a [`hwmodels.crossbar.Device`][].
 
     **Raises:** `ValueError` for a file without these columns or with other units, pulse numbers with gaps,
     fewer than three pulses, and a curve that does not rise under pulses that raise it.

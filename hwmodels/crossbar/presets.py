@@ -177,6 +177,10 @@ PRESETS: dict[str, Callable[..., Device]] = {
 def preset(name: str) -> Device:
     """The device of that name, freshly programmed; [`hwmodels.crossbar.Device.at`][] ages it.
 
+    **Arguments:** `name`: a key of [`PRESETS`][].
+
+    **Returns:** a [`hwmodels.crossbar.Device`][].
+
     **Raises:** `ValueError` for a name that is not in [`PRESETS`][].
     """
     if name not in PRESETS:

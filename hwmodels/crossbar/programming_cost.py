@@ -48,6 +48,8 @@ def programming_cost(
 
     **Arguments:** as for [`hwmodels.crossbar.deploy`][].
 
+    **Returns:** a [`ProgrammingCost`][] of all kernels together.
+
     **Raises:** `ValueError` for a device that is not programmed by write–verify, and as `deploy`.
 
     **Example:**

@@ -160,6 +160,10 @@ def slowest_time_constant(
 
     By the Lanczos process in the inner product of C. Differentiable: $τ$ is stationary in its mode.
 
+    **Arguments:** `G`: siemens. `wires`: ohm. `capacitances`: farad.
+
+    **Returns:** τ of each tile, second.
+
     **Raises:** as [`settled_conductance`][].
     """
     G, resistances = checked(G, wires)
@@ -243,6 +247,10 @@ def elmore_bound(
     row sum $\max_i \sum_j (L^{-1})_{ij} C_j$, the greatest Elmore delay of the network. A capacitor across a
     device counts twice at both its nodes, which bounds it whatever the mode.
 
+    **Arguments:** `G`: siemens. `wires`: ohm. `capacitances`: farad.
+
+    **Returns:** the bound of each tile, second.
+
     **Raises:** as [`settled_conductance`][].
 
     **Source:** Elmore, Journal of Applied Physics 19, 1948; Rubinstein, Penfield & Horowitz, IEEE
@@ -278,8 +286,11 @@ def settling_time(
 
     **Arguments:**
 
+    - `G`: siemens. `wires`: ohm. `capacitances`: farad.
     - `tolerance`: above 0 and below 1.
     - `bound`: τ by [`elmore_bound`][] and not by [`slowest_time_constant`][].
+
+    **Returns:** that of each tile, second.
 
     **Raises:** `ValueError` for another tolerance; else as [`settled_conductance`][].
     """

@@ -24,6 +24,7 @@ def balance(
 
     - `workload`, `chip`: as for [`evaluate`][]; both must be concrete.
     - `pes`: PEs that the chip may have, at least those of one copy of each layer.
+    - `conventions`: as for [`evaluate`][].
 
     **Returns:** copies of each layer, for `evaluate(..., duplicates=...)`.
 

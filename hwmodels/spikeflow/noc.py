@@ -16,19 +16,30 @@ _TRACED_WIDTH = 64
 
 
 def mesh_width(tiles: Scalar) -> Scalar:
-    """Side of the smallest square mesh that holds the tiles."""
+    """Side of the smallest square mesh that holds the tiles, `ceil(√tiles)`.
+
+    **Arguments:** `tiles`: how many. **Returns:** in tiles.
+    """
     # The half keeps a perfect square on its own side of the ceiling, whatever the float type.
     return ceil((tiles - 0.5) ** 0.5)
 
 
 def tile_position(tile: int, width: int) -> tuple[int, int]:
-    """Row and column of a tile on a mesh of that width."""
+    """Where a tile lies on a mesh that is filled row by row, every other row from the right.
+
+    **Arguments:** `tile`: its number, from 0. `width`: of the mesh. **Returns:** row and column.
+    """
     row, column = divmod(tile, width)
     return row, column if row % 2 == 0 else width - 1 - column
 
 
 def tile_range(placement: Placement, index: int) -> tuple[Scalar, Scalar]:
-    """First tile of the layer with that index, and the first one behind it."""
+    """The tiles that a layer lies on.
+
+    **Arguments:** `placement`: from [`place`][]. `index`: of the layer.
+
+    **Returns:** the number of its first tile, and of the first one behind it.
+    """
     layer, size = placement.layers[index], placement.pes_per_tile
     # Half a PE keeps the quotients away from whole numbers, whatever the float type.
     first = floor((layer.first_pe + 0.5) / size)

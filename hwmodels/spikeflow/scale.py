@@ -57,5 +57,10 @@ def _scaled(module: _Module, factors: Scaling) -> _Module:
 
 
 def with_sram(chip: Chip) -> Chip:
-    """The chip with SRAM cells: one bit a cell, so that a weight takes `weight_bits` columns."""
+    """The chip with SRAM cells: one bit a cell, so that a weight takes `weight_bits` columns.
+
+    **Arguments:** `chip`: a [`Chip`][]; left as it is.
+
+    **Returns:** a [`Chip`][] with the published SRAM cell in place of its own.
+    """
     return dataclasses.replace(chip, cell=SRAM)

@@ -40,6 +40,7 @@ def find_chip(
     - `parameters`: what it chooses, e.g. [`hwmodels.search.Choice`][]s named as the chip's fields.
     - `key`, `settings`: of [`hwmodels.search.minimise`][].
     - `constraints`: on the chip; `area_limit_mm2` is one more.
+    - `conventions`: of the chip's `cost`.
     - `build`: `(**values) -> chip`; by default `base` with its fields replaced.
 
     **Returns:** an [`hwmodels.search.Optimum`][], whose `design` is the chip.

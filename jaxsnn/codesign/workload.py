@@ -83,6 +83,8 @@ def workload_of(
       all layers; by default 1. An analogue input's is 1 where nothing is said of that layer by name.
     - `attention`: as for [`to_workload`][].
 
+    **Returns:** a [`hwmodels.workload.Workload`][] of one inference.
+
     **Raises:** `ValueError` for rates of layers that there are not, for a shape that does not fit, and as
     [`to_workload`][].
     """

@@ -185,6 +185,7 @@ def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset
 
     **Arguments:**
 
+    - `name`: one of those above.
     - `path`: folder that holds the files, or a subfolder NAME that does. By default the subfolder NAME of the
       folder in the environment variable `JAXSNN_DATA`, and where there is none, a download.
     - `normalize`: set the data set's `mean` and `std` to those of its training pixels.
@@ -195,6 +196,8 @@ def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset
       [`jaxsnn.data.event_sets.load_events`][].
 
     An option of None counts as not given.
+
+    **Returns:** a [`jaxsnn.data.dataset.Dataset`][].
 
     **Raises:** `ValueError` for an unknown name or option, a missing, damaged or incomplete file.
     """

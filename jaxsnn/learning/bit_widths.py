@@ -58,7 +58,12 @@ class LearntBits(nnx.Module):
 
 
 def with_learnt_bits(network: Network, quantizer: Callable[[], LearntBits] = LearntBits) -> Network:
-    """A copy of a network whose layers each have a bit width of their own, made by `quantizer`.
+    """A copy of a network whose layers each learn a bit width of their own.
+
+    **Arguments:** `network`: left as it is. `quantizer`: makes that of one layer, e.g.
+    `partial(LearntBits, bits=6)`.
+
+    **Returns:** a network with a [`LearntBits`][] at every layer of weights.
 
     **Raises:** `ValueError` for a network that has quantisers already.
     """

@@ -108,7 +108,13 @@ def lottery_ticket(
     Frankle and Carbin, 2019; Kim et al., "Exploring lottery ticket hypothesis in SNNs", 2022. Round 0 trains
     the dense network; round r removes a further share of what is left.
 
-    **Arguments:** `network` ends with the last round's trained weights, the removed ones being zero.
+    **Arguments:**
+
+    - `network`: ends with the last round's trained weights, the removed ones being zero.
+    - `dataset`, `config`: as for [`jaxsnn.learning.training.fit`][], of each round.
+    - `rounds`: of pruning, at least 1.
+    - `prune_per_round`: the share of the remaining weights that a round removes, between 0 and 1.
+    - `scope`: as for [`magnitude_masks`][].
 
     **Returns:** `rounds + 1` [`Ticket`][]s, dense first.
     """

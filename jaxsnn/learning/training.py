@@ -194,6 +194,9 @@ def fit(
 
     **Arguments:**
 
+    - `network`: a [`Network`][]; its parameters are changed.
+    - `dataset`: a [`jaxsnn.data.dataset.Dataset`][], whose training split is learnt.
+    - `config`: a [`TrainConfig`][].
     - `checkpoint_dir`: after each epoch, the run's state is written here ("last", and "best" by
       the held out images, see [`TrainConfig`][]), with `metrics.jsonl` beside it. When the folder already
       holds this run, it continues. Of several processes the first one writes, and all read.

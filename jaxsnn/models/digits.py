@@ -40,6 +40,8 @@ def digits_convnet(
     - `norm`: makes a normalisation from a channel count; it follows all weights but the last.
     - `encoding`: direct or Poisson.
 
+    **Returns:** a [`Network`][].
+
     **Raises:** `ValueError` for a width or classes below 1, and for images too small to be pooled.
     """
     for name, value, least in (("width", width, 1), ("classes", classes, 1), ("image_size", image_size, 2)):

@@ -31,9 +31,15 @@ def mlp(
 ) -> Network:
     """fc(hidden[0]) – … – fc(classes) on flattened images.
 
-    **Arguments:** `in_features` is height · width · channels; the others as for
-    [`jaxsnn.models.vgg.vgg`][]: `width` is a factor on the hidden sizes, and `norm` follows every hidden
-    layer. With `neuron=ReLU` and one timestep it is the ANN twin.
+    **Arguments:**
+
+    - `hidden`: sizes of the hidden layers.
+    - `in_features`: height · width · channels. `classes`: outputs.
+    - `use_bias`: whether layers have biases.
+    - the others as for [`jaxsnn.models.vgg.vgg`][]: `width` is a factor on the hidden sizes, and `norm`
+      follows every hidden layer. With `neuron=ReLU` and one timestep it is the ANN twin.
+
+    **Returns:** a [`Network`][].
 
     **Raises:** `ValueError` for a width that is not positive.
     """

@@ -45,8 +45,11 @@ def zoo(name: str) -> Network:
 
 
 def zoo_facts() -> dict[str, dict[str, Any]]:
-    """What is known of every network of the zoo, by name: its data, timesteps and training, its accuracy in
-    software, and its accuracy (mean and spread over chips) and joules on each chip."""
+    """What is known of every network of the zoo.
+
+    **Returns:** by name, its data, timesteps and training, its accuracy in software, and on each chip its
+    accuracy (mean and spread over chips, fractions) and joules an inference.
+    """
     return {name: _metadata(WEIGHTS / f"{name}.safetensors")["facts"] for name in _names()}
 
 

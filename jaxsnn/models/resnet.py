@@ -54,6 +54,8 @@ def resnet(
       None.
     - the others as for [`jaxsnn.models.vgg.vgg`][].
 
+    **Returns:** a [`Network`][].
+
     **Raises:** `ValueError` for an image too small for the last pooling, a width that is not positive, and
     neurons or a normalisation that cannot share a membrane.
     """

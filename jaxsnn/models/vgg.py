@@ -69,6 +69,8 @@ def vgg(
     - `encoding`: direct or Poisson. `kernel_init`: Xavier-uniform with gain 2 by default.
     - `param_dtype`, `dtype`: of stored parameters and of the products, e.g. `dtype=jnp.bfloat16`.
 
+    **Returns:** a [`Network`][].
+
     **Raises:** `ValueError` for an unknown plan, an image too small for the poolings, a width that is not
     positive, and layers that cannot share a membrane.
     """

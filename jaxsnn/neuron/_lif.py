@@ -123,7 +123,10 @@ class LIF(Neuron):
 
 
 class IF(LIF):
-    """An integrate-and-fire neuron: [`LIF`][] without leak (λ = 1)."""
+    """An integrate-and-fire neuron, `u = u⁺₋₁ + I`: [`LIF`][] without leak (λ = 1).
+
+    **Arguments:** as for [`LIF`][].
+    """
 
     def __init__(
         self,

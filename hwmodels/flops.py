@@ -45,7 +45,8 @@ def operation_energy(
 ) -> Scalar:
     """The estimate of the TDBN row, which counts its operations itself: `E = adds · E_add + mults · E_mult`.
 
-    **Arguments:** counts of one inference, all timesteps together.
+    **Arguments:** `additions`, `multiplications`: counts of one inference, all timesteps together.
+    `operations`: the joules of one of each; those of 45 nm by default.
 
     **Returns:** joule per inference.
     """

@@ -75,6 +75,8 @@ def program(
     - `groups`: of a grouped convolution, whose kernel has shape (height, width, in/groups, out). It takes
       height·width·in rows, as the block-diagonal matrix that it is; a depthwise one has groups = in.
 
+    **Returns:** a [`ProgrammedKernel`][].
+
     **Raises:** an error, also under `jit`, for weights that are NaN, infinite or too large for the dtype;
     `ValueError` for groups that do not divide the outputs.
     """

@@ -157,7 +157,7 @@ def inference_energy(
 def correction_sizes(workload: Workload, accelerator: Accelerator | None = None) -> dict[str, Any]:
     """Change of the total energy when one correction at a time is applied to the published count.
 
-    **Arguments:** as in [`inference_energy`][].
+    **Arguments:** as for [`inference_energy`][].
 
     **Returns:** joules by name of the correction. They do not add up to the whole difference where
     corrections act on the same words or cycles (a write at every timestep and the energy of a write, say).

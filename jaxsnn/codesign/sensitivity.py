@@ -56,7 +56,10 @@ def energy_sensitivities(
 ) -> dict[str, Sensitivities]:
     """How the energy of one inference depends on every number of a chip, on the rates and on T.
 
-    **Arguments:** `cost`: of a workload on a chip, with `energy_by_component_j` and `energy_by_layer_j`.
+    **Arguments:**
+
+    - `cost`: of a workload on a chip, with `energy_by_component_j` and `energy_by_layer_j`, in joule.
+    - `workload`, `chip`: what it is given.
 
     **Returns:** the same elasticities split "component" by component and "layer" by layer.
     """

@@ -188,12 +188,11 @@ def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset
     - `name`: one of those above.
     - `path`: folder that holds the files, or a subfolder NAME that does. By default the subfolder NAME of the
       folder in the environment variable `JAXSNN_DATA`, and where there is none, a download.
-    - `normalize`: set the data set's `mean` and `std` to those of its training pixels.
-    - `complete`: require the published number of images, the published files where their checksums are known
-      (MNIST and Fashion-MNIST), and images that are no noise, in classes of similar size, where not.
-    - for digits instead: `test_fraction` and `seed` of the split.
-    - for events instead: `timesteps`, the number of frames, and the other options of
-      [`jaxsnn.data.event_sets.load_events`][].
+    - `options`: `normalize` sets the data set's `mean` and `std` to those of its training pixels; `complete`
+      requires the published number of images, the published files where their checksums are known (MNIST and
+      Fashion-MNIST), and images that are no noise, in classes of similar size, where not. Digits take
+      `test_fraction` and `seed` of the split instead, events `timesteps`, the number of frames, and the
+      other options of [`jaxsnn.data.event_sets.load_events`][].
 
     An option of None counts as not given.
 

@@ -44,6 +44,8 @@ def fold_normalization(network: Network) -> Network:
 
     **Arguments:** `network`: with [`BatchNorm`][] or `TdBN`, or none; it is not changed.
 
+    **Returns:** a [`Network`][] without normalisation.
+
     **Raises:** `ValueError`, naming the layer, for a normalisation that differs between timesteps, and for
     weights that are quantised.
     """

@@ -134,6 +134,8 @@ def apply_transform(network: Network, transform: Transforms, *, key: Any = None)
     - `network`: left as it is.
     - `transform`: in its first state; as for `fit`.
     - `key`: for a transform that draws, such as devices; masks and quantisers do not.
+
+    **Returns:** a [`Network`][].
     """
     chosen, copy = as_transform(transform), nnx.clone(network)
     state = chosen.update(copy, chosen.init(copy), key)

@@ -39,6 +39,7 @@ def digits_convnet(
     - `neuron`: makes one layer of neurons, e.g. `partial(LIF, leak=0.9)`.
     - `norm`: makes a normalisation from a channel count; it follows all weights but the last.
     - `encoding`: direct or Poisson.
+    - `param_dtype`: of stored parameters. `rngs`: of the initial weights.
 
     **Returns:** a [`Network`][].
 

@@ -36,6 +36,8 @@ def zoo(name: str) -> Network:
 
     **Arguments:** `name`: one of [`zoo_facts`][].
 
+    **Returns:** a [`Network`][].
+
     **Raises:** `ValueError` for a name that there is not, with those that there are.
     """
     path = WEIGHTS / f"{name}.safetensors"

@@ -53,6 +53,9 @@ def spikformer(
     - `attention_threshold`: of the LIF neurons (λ = 0.5) after the attention products.
     - `neuron`: makes one layer of all other neurons. `norm`: follows all weights but the last.
     - `encoding`: direct, Poisson, or frames of events.
+    - `param_dtype`: of stored parameters. `rngs`: of the initial weights.
+
+    **Returns:** a [`Network`][].
 
     **Raises:** `ValueError` for sizes that do not divide.
     """

@@ -61,12 +61,13 @@ def vgg(
     - `neuron`: makes one layer of neurons, e.g. `partial(LIF, leak=0.95)`; `ReLU` makes the ANN twin, which
       runs for one timestep.
     - `norm`: makes a normalisation from a channel count, e.g. `partial(BNTT, timesteps=20)`; it follows every
-      convolution and hidden linear layer, or, with `norm_on="conv"`, convolutions alone. `TdBN` takes the
+      convolution and hidden linear layer, or, if `norm_on` is "conv", convolutions alone. `TdBN` takes the
       neurons' threshold, unless a `partial` names one.
     - `pooling`: what "P" does, "average" or "max"; "M" is always max, and "GAP" the average.
     - `shared`: convolutions that share a membrane, as pairs (first, last) counted from 1, e.g.
       `[(3, 4), (5, 7)]`; see [`jaxsnn.composite.SharedMembrane`][].
     - `encoding`: direct or Poisson. `kernel_init`: Xavier-uniform with gain 2 by default.
+    - `use_bias`: whether layers have biases. `rngs`: of the initial weights.
     - `param_dtype`, `dtype`: of stored parameters and of the products, e.g. `dtype=jnp.bfloat16`.
 
     **Returns:** a [`Network`][].

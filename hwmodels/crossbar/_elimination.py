@@ -126,7 +126,7 @@ def _behind(mesh, ohm):
     eye = jnp.eye(width, fields, dtype=bool)
 
     def piece(state):
-        left, mesh = state
+        left, mesh, _ = state
         degrees = mesh[..., : width + 1].sum(-1, keepdims=True)
         # Without any conductance, all of it; how it is cut is no matter of derivatives.
         longest = 1 / jax.lax.stop_gradient(degrees).max()
@@ -138,6 +138,7 @@ def _behind(mesh, ohm):
         P = inverse(jnp.where(eye[:, :width], 1 + excess, -between))
         added = between @ (P @ (mesh / (1 + other))) / (1 + excess)
         lost = (excess + other + excess * other) / ((1 + excess) * (1 + other))
-        return left - here, jnp.where(eye, 0, mesh + (added - mesh * lost))
+        return left - here, jnp.where(eye, 0, mesh + (added - mesh * lost)), False
 
-    return jax.lax.while_loop(lambda state: state[0] > 0, piece, (ohm, mesh))[1]
+    # Once at least: no resistance changes nothing, but a derivative to it follows from a piece.
+    return jax.lax.while_loop(lambda state: (state[0] > 0) | state[2], piece, (ohm, mesh, True))[1]

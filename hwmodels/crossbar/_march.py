@@ -43,12 +43,17 @@ _LIMITS = {"float32": _Limits(9.0, 400.0, 30.0, 100.0), "float64": _Limits(100.0
 _LEAST_IN_ROWS = {"float32": 0.05, "float64": 3e-4}
 
 
-@jax.custom_batching.custom_vmap
 def hold(G, resistances):
     """Whether all tiles (..., rows, columns) can be solved by marching to full precision.
 
     One answer also for a mapped batch: a condition that differs between its members would run both branches.
     """
+    # An answer has no derivative, and JAX cannot map one of a function with a rule for mapping that calls it.
+    return _hold(*jax.lax.stop_gradient((G, resistances)))
+
+
+@jax.custom_batching.custom_vmap
+def _hold(G, resistances):
     limits = _LIMITS[G.dtype.name]
     driver, row, column, sense = jnp.moveaxis(resistances, -1, 0)
     rows, columns = G.shape[-2:]
@@ -66,14 +71,14 @@ def hold(G, resistances):
     )
 
 
-@hold.def_vmap
+@_hold.def_vmap
 def _hold_for_all(size, mapped, G, resistances):
     G_mapped, resistances_mapped = mapped
     G = G if G_mapped else G[None]
     resistances = resistances if resistances_mapped else resistances[None]
     # Behind the mapped axis, one for each batch axis that only the tiles have.
     missing = G.ndim - 1 - resistances.ndim
-    return hold(G, jnp.expand_dims(resistances, tuple(range(1, 1 + missing)))), False
+    return _hold(G, jnp.expand_dims(resistances, tuple(range(1, 1 + missing)))), False
 
 
 def march(G, resistances, line):

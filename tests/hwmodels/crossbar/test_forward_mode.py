@@ -83,6 +83,40 @@ def test_jacobians_agree_whichever_way_they_are_found():
     jax.tree.map(lambda one, other: close(one, other, 1e-12), forwards, backwards)
 
 
+def test_directions_are_mapped_over_marched_tiles_too():
+    """`jax.jacfwd` and `jax.hessian` map tangents over a circuit that is not mapped."""
+    (G, wires), _ = circuit("marched")
+
+    def current(ohms):
+        return 1e6 * effective_conductance(G[:1, :4], Wires(*ohms)).sum()
+
+    ohms = jnp.stack(jax.tree.leaves(wires))
+    gradient = jax.jit(jax.grad(current))
+    np.testing.assert_allclose(jax.jit(jax.jacfwd(current))(ohms), gradient(ohms), rtol=1e-9)
+    found = jax.jit(jax.hessian(current))(ohms)
+    steps = 1e-3 * jnp.diag(ohms)
+    expected = jnp.stack([(gradient(ohms + way) - gradient(ohms - way)) / (2 * way.sum()) for way in steps])
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (4, 24)])
+def test_resistances_of_zero_have_a_slope_both_ways(shape):
+    """Against one-sided differences; in forward mode no piece of a wire was walked through at zero ohm."""
+    G = jnp.asarray(np.random.default_rng(4).uniform(5e-6, 5e-5, shape))
+
+    def current(ohms):
+        return 1e6 * effective_conductance(G, Wires(*ohms)).sum()
+
+    none = jnp.zeros(4)
+    backwards, forwards = jax.jit(jax.grad(current))(none), jax.jit(jax.jacfwd(current))(none)
+    np.testing.assert_allclose(forwards, backwards, rtol=1e-9)
+    solved = jax.jit(current)
+    ahead = jnp.stack(
+        [(4 * solved(way / 2) - 3 * solved(none) - solved(way)) / 1e-1 for way in 1e-1 * jnp.eye(4)]
+    )
+    np.testing.assert_allclose(forwards, ahead, rtol=1e-5, atol=1e-12)
+
+
 def test_derivatives_of_mapped_circuits_are_those_of_each():
     (G, wires), (way, _) = circuit("narrow")
     resistances = jax.tree.map(lambda ohm: ohm * jnp.arange(1.0, 4.0), wires)

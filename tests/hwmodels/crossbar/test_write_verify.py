@@ -88,9 +88,10 @@ def test_slopes_of_what_is_held_and_of_its_energy():
     np.testing.assert_allclose(jax.jit(jax.grad(held))(at), finite_difference(jax.jit(held), at), rtol=1e-6)
 
 
-def test_a_cell_that_is_done_follows_its_target():
+@pytest.mark.parametrize("start", ["low", "target"])
+def test_a_cell_that_is_done_follows_its_target(start):
     """Also at the ends of the range, where the levels of zero and of the greatest weight lie."""
-    method = WriteVerify(max_rounds=60)
+    method = WriteVerify(max_rounds=60, start=start)
     targets = TARGETS.at[0, :10].set(method.low_siemens).at[-1, 10:].set(method.high_siemens)
     slope = jax.grad(lambda G: written(method, G, KEY).conductances.sum())(targets)
     done = np.asarray(written(method, targets, KEY).done)

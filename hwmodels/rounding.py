@@ -58,14 +58,16 @@ def rounded(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 @jax.custom_jvp
 def _ceil_divide(a, b):
     # Between two integers the half keeps the quotient away from the jumps, whatever float type it is in.
-    return jnp.ceil((a - 0.5) / b)
+    return jnp.ceil((jnp.ceil(a) - 0.5) / b)
 
 
 _ceil_divide.defjvps(lambda t, out, a, b: t / b, lambda t, out, a, b: -t * a / (b * b))
 
 
-def clipped(x: Float[Array, "*shape"], low: Any, high: Any) -> Float[Array, "*shape"]:
+def clipped(x: Any, low: Any, high: Any) -> Any:
     """`jnp.clip`, but the slope at the ends is that between them: the lowest and highest levels lie there."""
+    if is_number(x, low, high):
+        return min(max(x, low), high)
     return jnp.where(x < low, low, jnp.where(x > high, high, x))
 
 
@@ -88,10 +90,13 @@ def round_half_even(x: Any) -> Any:
 
 
 def ceil_divide(a: Any, b: Any) -> Any:
-    """`ceil(a / b)` of two whole numbers; on arrays its derivative is that of `a / b`."""
+    """`ceil(a / b)` of two whole numbers; on arrays its derivative is that of `a / b`.
+
+    An `a` between two whole numbers is taken for the greater one, on numbers as on arrays.
+    """
     a, b = as_scalar(a), as_scalar(b)
     if is_number(a, b):
-        return math.ceil(a / b) if isinstance(a, float) or isinstance(b, float) else -(-a // b)
+        return math.ceil((math.ceil(a) - 0.5) / b) if isinstance(b, float) else -(-math.ceil(a) // b)
     dtype = jnp.result_type(float)
     return _ceil_divide(jnp.asarray(a, dtype), jnp.asarray(b, dtype))
 

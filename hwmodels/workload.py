@@ -9,7 +9,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hwmodels.ranges import LARGEST, Range, fraction, is_whole, require_ranges, require_word
+from hwmodels.ranges import LARGEST, Range, fraction, interval, is_whole, require_ranges, require_word
 
 Norm = Literal["none", "shared", "timestep"]
 Pooling = Literal["average", "max"]
@@ -117,6 +117,13 @@ class Layer(eqx.Module):
             raise ValueError(
                 f"layer {self.name!r}: pooling must be 'average' or 'max', got {self.pooling!r}."
             )
+        if self.input_pool is not None and (not is_whole(self.input_pool) or self.input_pool < 1):
+            raise ValueError(
+                f"layer {self.name!r}: input_pool must be at least 1 and a whole number, or None for that of "
+                f"its source; got {self.input_pool!r}."
+            )
+        if self.weight_bits is not None:
+            require_ranges(interval(f"layer {self.name!r}: weight_bits", self.weight_bits, 1, 64))
         if min(self.padding) < 0:
             raise ValueError(f"layer {self.name!r}: padding must not be negative, got {self.padding}.")
         padded = (self.height + 2 * self.padding[0], self.width + 2 * self.padding[1])
@@ -246,6 +253,12 @@ class Layer(eqx.Module):
         """Number of neurons that its outputs have, where it has any."""
         side = self.pool if self.pool_first else 1
         return (self.out_height // side) * (self.out_width // side) * self.out_channels
+
+    @property
+    def pooled(self) -> float:
+        """Outputs for each value that its pooling leaves, those at edges that it drops included."""
+        kept = (self.out_height // self.pool) * (self.out_width // self.pool) * self.out_channels
+        return self.outputs / kept
 
     @property
     def averaged(self) -> int:

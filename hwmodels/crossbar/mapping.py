@@ -51,9 +51,9 @@ class Crossbar(eqx.Module):
       last input's, which is driven as by a spike at every timestep; it shares the weights' scale, cells and
       wires. Under "kernel-split" it takes a free row of the last position's tiles, or a tile row of its own.
 
-    **Raises:** `ValueError` for sizes that are no integers of at least one, unknown names, slices of devices
-    without `bits`, for signs that the levels or the columns do not suffice for, a `cell` that is none, and
-    for a read voltage or an activity out of range.
+    **Raises:** `TypeError` for wires and devices that are none; `ValueError` for sizes that are no integers
+    of at least one, unknown names, slices of devices without `bits`, for signs that the levels or the columns
+    do not suffice for, a `cell` that is none, and for a read voltage or an activity out of range.
     """
 
     rows: int = eqx.field(static=True, default=64)
@@ -72,6 +72,11 @@ class Crossbar(eqx.Module):
     bias: Bias = eqx.field(static=True, default="digital")
 
     def __check_init__(self):
+        for name, kind in (("wires", Wires), ("device", Device)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(
+                    f"Crossbar.{name} must be of type {kind.__name__}, got {getattr(self, name)!r}."
+                )
         for name in ("rows", "columns", "slices"):
             require_integer(f"Crossbar.{name}", getattr(self, name), 1)
         for name, allowed in (

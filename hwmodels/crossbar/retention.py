@@ -1,6 +1,7 @@
 """What a cell's state does to its programming error, and what time does to the cell afterwards."""
 
 import itertools
+import math
 from typing import Literal
 
 import equinox as eqx
@@ -124,8 +125,9 @@ class Relaxation(eqx.Module):
 
     def __check_init__(self):
         times = self.times_s
-        if len(times) < 2 or any(after <= before for before, after in itertools.pairwise(times)):
-            raise ValueError(f"Relaxation.times_s needs at least two increasing times, got {times}.")
+        rising = all(before < after for before, after in itertools.pairwise(times))
+        if len(times) < 2 or not rising or not math.isfinite(times[-1]):
+            raise ValueError(f"Relaxation.times_s needs at least two increasing finite times, got {times}.")
         if len(self.spreads) != len(times) or len(self.shifts) not in (0, len(times)):
             raise ValueError(
                 f"Relaxation needs one spread, and one shift or none, for each of its {len(times)} times; "

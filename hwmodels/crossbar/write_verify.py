@@ -148,7 +148,7 @@ class WriteVerify(eqx.Module):
     - `read_sigma_siemens`: noise of a verifying read.
     - `write_v`, `write_s`, `read_v`, `read_s`: height and length of pulses and reads.
 
-    **Raises:** `ValueError` for a number out of its range, named.
+    **Raises:** `ValueError` for a number out of its range, named; `TypeError` for other pulses.
 
     Defaults: acceptance of ±1 µS on cells of 1 to 40 µS, as Wan et al., Nature 608, 504–512 (2022), extended
     data figure 3, program; the pulse model's numbers are assumptions, and a measured curve of conductance
@@ -170,6 +170,8 @@ class WriteVerify(eqx.Module):
 
     def __check_init__(self):
         require_integer("WriteVerify.max_rounds", self.max_rounds, 1, 1000)
+        if not isinstance(self.pulses, Incremental | Adaptive):
+            raise TypeError(f"WriteVerify.pulses must be Incremental or Adaptive, got {self.pulses!r}.")
         if self.start not in ("low", "target"):
             raise ValueError(f'WriteVerify.start must be "low" or "target", got {self.start!r}.')
         for name in _AMOUNTS:

@@ -65,6 +65,9 @@ class Accelerator(eqx.Module):
     element: str = eqx.field(static=True, default="spiking")
 
     def __check_init__(self):
+        for name, kind in (("array", Array), ("buffers", Buffers), ("precision", Precision)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be of type sata.{kind.__name__}, got {getattr(self, name)!r}.")
         message = "lif_sharing counts the elements that share a LIF unit, at least 1."
         require_ranges(
             Range(message, self.lif_sharing, 1, LARGEST),

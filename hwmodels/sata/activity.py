@@ -70,7 +70,7 @@ def layer_activity(
     updates = layer.out_channels * pixels * timesteps
     neurons = layer.spiking or "neurons" not in corrections
 
-    pooled = layer.pool**2 if "neurons" in corrections else 1
+    pooled = layer.pooled if "neurons" in corrections else 1
     additions = _additions(layer, updates, chip) if "neurons" in corrections else 0
     firing = layer.neurons / layer.outputs if "neurons" in corrections else 1
 

@@ -89,12 +89,17 @@ def inference_energy(
 
     **Returns:** an [`InferenceCost`][].
 
-    **Raises:** `ValueError` for unknown conventions, and for a kernel larger than the unpadded map under the
-    published ones, naming the layer. A traced rate, sparsity or precision out of range raises when run.
+    **Raises:** `TypeError` for another chip; `ValueError` for unknown conventions, and for a kernel larger
+    than the unpadded map under the published ones, naming the layer. A traced rate, sparsity or precision out
+    of range raises when run.
 
     Source: SATA_Sim, `energy-cal.py`; Table II of "Are SNNs Truly Energy-efficient?".
     """
     chip = Accelerator() if accelerator is None else accelerator
+    if not isinstance(workload, Workload):
+        raise TypeError(f"workload must be a hwmodels.workload.Workload, got {workload!r}.")
+    if not isinstance(chip, Accelerator):
+        raise TypeError(f"accelerator must be a sata.Accelerator, got {chip!r}.")
     corrections = resolve(conventions)
     workload, chip = guarded(workload, chip)
     timesteps = rounding.as_scalar(workload.timesteps)

@@ -58,7 +58,7 @@ def spinalflow_counts(layer: Layer, timesteps: Any, chip: Any) -> dict[str, Any]
     listed = g.distinct_inputs * rate * timesteps * entry
     again = _select(listed <= rounding.as_scalar(chip.buffers.ifmap), 1, blocks)
     written = outputs * rate * entry if layer.spiking else outputs * rounding.as_scalar(p.accumulator) / 8
-    written = written / layer.pool**2
+    written = written / layer.pooled
     return {
         "macs": spikes * g.filters * (1 - pruned),
         # It sees no zeros, so that its slots are filled by spikes alone.
@@ -95,7 +95,7 @@ def ptb_counts(layer: Layer, timesteps: Any, chip: Any, dram: str) -> dict[str, 
     weights = g.taps * g.filters
     again = _select(statistics.dram_filter_reads > weights, windows, 1)
     bits = rounding.as_scalar(p.output if layer.spiking else p.accumulator) + 2 * math.log2(layer.averaged)
-    written = outputs * bits / 8 / layer.pool**2
+    written = outputs * bits / 8 / layer.pooled
     return {
         "macs": words * g.filters * rate * timesteps * (1 - pruned),
         # What is skipped takes no cycle, and its products are not done.

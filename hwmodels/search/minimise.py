@@ -1,6 +1,7 @@
 """The search itself: descend from many places, polish the best, and measure the winner exactly."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,10 +14,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hwmodels.checks import require_key
+from hwmodels.ranges import require_integer
 from hwmodels.search.constraints import Constraint
 from hwmodels.search.enumeration import enumerate_designs, values_of
 from hwmodels.search.ledger import Ledger, Numbers
-from hwmodels.search.parameters import Enumerated, Number, Parameter
+from hwmodels.search.parameters import Enumerated, Integer, Number, Parameter
 from hwmodels.search.polish import polish
 from hwmodels.search.problem import Problem, descend
 
@@ -103,6 +106,7 @@ def minimise(
     parameter's value; [`InfeasibleError`][], which says what the nearest design misses and by how much;
     [`DivergedError`][] for a NaN or an infinity, with the design where it arose.
     """
+    require_key(key)
     _check(parameters, constraints, start, restarts, steps, polished, max_evaluations)
     enumerated = [p for p in parameters if isinstance(p, Enumerated)]
     sloped = tuple(p for p in parameters if not isinstance(p, Enumerated))
@@ -233,9 +237,9 @@ def _check(
     if unknown:
         raise ValueError(f"start sets {unknown[0]!r}, which is no parameter; there are {', '.join(names)}.")
     for parameter in parameters:
-        value = (start or {}).get(parameter.name)
-        if value is None:
+        if parameter.name not in (start or {}):
             continue
+        value = (start or {})[parameter.name]
         if isinstance(parameter, Enumerated):
             possible, allowed = value in parameter.values, f"one of {', '.join(map(repr, parameter.values))}"
         else:
@@ -244,7 +248,15 @@ def _check(
         if not possible:
             raise ValueError(f"start sets {parameter.name!r} to {value!r}; it must be {allowed}.")
     for name, value, least in (("restarts", restarts, 1), ("steps", steps, 0), ("polished", polished, 0)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}.")
-    if max_evaluations is not None and max_evaluations < 1:
-        raise ValueError(f"max_evaluations must be at least 1, got {max_evaluations}.")
+        require_integer(name, value, least)
+    require_integer("max_evaluations", max_evaluations, 1, or_none="no limit")
+    # Up to here every whole number is one of its own in the floats that designs are measured in.
+    most = 2 ** (jnp.finfo(jnp.result_type(float)).nmant + 1)
+    for parameter in parameters:
+        if isinstance(parameter, Integer) and max(abs(parameter.low), abs(parameter.high)) > most:
+            warnings.warn(
+                f"parameter {parameter.name!r}: whole numbers beyond {most} cannot all be told apart in "
+                "float32, so the best may be missed by a few; search in a greater unit, or set "
+                "jax.config.update('jax_enable_x64', True).",
+                stacklevel=3,
+            )

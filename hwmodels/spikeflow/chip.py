@@ -164,6 +164,10 @@ class Chip(eqx.Module):
         for name, kind in _PARTS.items():
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}.")
+        if not isinstance(self.settling, Settling | None):
+            raise TypeError(f"settling must be None or a Settling, got {self.settling!r}.")
+        message = "full_scale_percentile is a fraction above {1} and at most 1, got {0}."
+        require(lambda share, zero: (share > zero) & (share <= 1), message, self.full_scale_percentile, 0)
         if not isinstance(self.cell.law, Law | None):
             raise TypeError(
                 f"cell.law must be None or a law such as Sinh(v0=0.25), got {self.cell.law!r}; a function "

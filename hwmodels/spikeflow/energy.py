@@ -1,6 +1,6 @@
 """Energy of one inference: what every component of every layer is charged."""
 
-from hwmodels.rounding import ceil_divide, maximum
+from hwmodels.rounding import as_scalar, ceil_divide, clipped
 from hwmodels.routes import Route, average_bits, is_projection
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import Components
@@ -203,7 +203,7 @@ def _add_whole_chip(
     # A projection's sums go on to the addition, and no map of them is kept.
     no_map = last or is_projection(layer, workload)
     sent = width + pooled_bits(layer.averaged, chip)
-    written_bits = 0.0 if no_map else outputs / layer.pool**2 * sent * timesteps
+    written_bits = 0.0 if no_map else outputs / layer.pooled * sent * timesteps
     travelling = inputs * each * evaluated * mean_hops(placement, route.source, index)
     if route.shortcut is not None:
         # Spikes out of the buffer, or the sums of a projection.
@@ -261,7 +261,7 @@ def _activity(
         return 1.0, 1.0
     rate = layer.input_rate
     inputs = layer.kernel[0] * layer.kernel[1] * float(layer.in_channels) / placed.pes_per_block
-    converting = 1.0 - maximum(1.0 - rate, 0.0) ** inputs
+    converting = 1.0 - clipped(1.0 - as_scalar(rate), 0.0, 1.0) ** inputs
     if has_bias_row(layer, chip):  # The PE that has it converts in every cycle.
         converting = converting + (1.0 - converting) / placed.pes_per_block
     return rate, converting

@@ -103,3 +103,27 @@ def test_a_map_that_was_averaged_and_then_read_has_its_bits_and_an_or_has_not():
 def test_other_poolings_are_refused(as_users_run):
     with pytest.raises(ValueError, match="layer 'a': pooling must be 'average' or 'max', got 'min'"):
         workload(pooling="min")
+
+
+def dropping(side):
+    """Pooled by 4, whatever the side: 4, or 7, whose last three rows and columns no window reaches."""
+    first = Layer.conv("a", height=side, width=side, in_channels=2, out_channels=6, padding=1, pool=4)
+    last = Layer.linear("b", in_features=6, out_features=3, spiking=False)
+    return Workload((first, last), TIMESTEPS)
+
+
+@pytest.mark.parametrize("dataflow", ["sata", "os", "spinalflow", "ptb"])
+def test_values_that_a_pooling_drops_are_not_written_by_sata(dataflow):
+    chip = sata.Accelerator(dataflow=dataflow)
+    dropped, kept = (
+        chip.cost(dropping(side)).energy_by_layer_and_component_j["a"]["dram_ofmap"] for side in (7, 4)
+    )
+    assert dropped == pytest.approx(kept)
+
+
+def test_values_that_a_pooling_drops_are_not_written_by_spikeflow():
+    chip = spikeflow.Chip()
+    found = spikeflow.evaluate(dropping(7), chip).energy_by_layer_and_component_j["a"]["global_buffer"]
+    # The input is loaded once and read at each timestep; six means of 16 spikes have five bits each.
+    bits = (TIMESTEPS + 1) * 7 * 7 * 2 + TIMESTEPS * 6 * 5
+    assert found == pytest.approx(bits * chip.components.global_buffer_bit_j)

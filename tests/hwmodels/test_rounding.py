@@ -61,3 +61,11 @@ def test_the_slope_of_a_clipped_number_at_the_ends_is_that_between_them():
     np.testing.assert_array_equal(rounding.clipped(x, -1, 1), jnp.clip(x, -1, 1))
     np.testing.assert_array_equal(jax.grad(lambda x: rounding.clipped(x, -1, 1).sum())(x), [0, 1, 1, 1, 0])
     assert jnp.isnan(rounding.clipped(jnp.asarray(jnp.nan), 0, 1))
+    assert [rounding.clipped(x, 0, 1) for x in (-1, 0.5, 2)] == [0, 0.5, 1]
+
+
+@pytest.mark.parametrize(("a", "b"), [(64, 64), (65, 64), (4.3, 4), (8.4, 4), (8.0, 4), (65, 32.5)])
+def test_a_quotient_is_the_same_number_under_a_trace(a, b):
+    assert jax.jit(rounding.ceil_divide)(a, b) == rounding.ceil_divide(a, b)
+    if a == round(a) and b == round(b):
+        assert rounding.ceil_divide(a, b) == math.ceil(a / b)

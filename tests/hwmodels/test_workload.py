@@ -72,6 +72,10 @@ def test_another_kind_is_refused(as_users_run):
         ({"height": 8.5}, "height must be at least 1 and a whole number, got 8.5"),
         ({"out_channels": True}, "out_channels must be at least 1 and a whole number"),
         ({"kernel": 2.5}, "kernel must be an int or a pair of ints, got 2.5"),
+        ({"input_pool": 0}, "layer 'c': input_pool must be at least 1 and a whole number.* got 0"),
+        ({"input_pool": 1.5}, "layer 'c': input_pool must be at least 1 and a whole number.* got 1.5"),
+        ({"weight_bits": -3}, r"layer 'c': weight_bits must lie in \[1, 64\], got -3"),
+        ({"weight_bits": float("nan")}, r"layer 'c': weight_bits must lie in \[1, 64\], got nan"),
         ({"pool": 20, "padding": 1}, "pooling of side 20 does not fit its output map of 8 × 8"),
     ],
 )

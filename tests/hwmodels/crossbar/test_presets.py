@@ -186,6 +186,7 @@ def test_slopes_of_state_errors():
         (lambda: preset("rram-wan-2022").at(float("nan")), r"Relaxation\.time_s"),
         (lambda: StateDrift(Saturating(1.0, 1.0), Saturating(1.0, 1.0), read_s=0.0), r"StateDrift\.read_s"),
         (lambda: Relaxation((1.0, 1.0), (Saturating(1.0, 1.0),) * 2), r"Relaxation\.times_s"),
+        (lambda: Relaxation((1.0, np.nan), (Saturating(1.0, 1.0),) * 2), r"Relaxation\.times_s"),
         (lambda: Relaxation((0.0, 1.0), (Saturating(1.0, 1.0),) * 2), 'spacing="log"'),
         (lambda: Relaxation((1.0, 2.0), (Saturating(1.0, 1.0),)), "one spread"),
         (lambda: ProgrammingError(Saturating(1.0, 1.0), -1.0), r"ProgrammingError\.scale"),

@@ -427,3 +427,20 @@ def test_bad_input():
     with pytest.raises(ValueError, match=r"layer 'deep': kernel \(3, 3\) is larger"):
         sata.inference_energy(Workload(layers=(small,), timesteps=1), conventions="published")
     assert sata.inference_energy(Workload(layers=(small,), timesteps=1)).total_j > 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: sata.Accelerator(array=(16, 8)), r"array must be of type sata\.Array, got \(16, 8\)"),
+        (lambda: sata.Accelerator(buffers=None), r"buffers must be of type sata\.Buffers, got None"),
+        (lambda: sata.inference_energy(None), r"workload must be a hwmodels\.workload\.Workload, got None"),
+        (
+            lambda: sata.inference_energy(network(), "sata"),
+            r"accelerator must be a sata\.Accelerator, got 'sata'",
+        ),
+    ],
+)
+def test_parts_of_another_kind_are_refused(make, message, as_users_run):
+    with pytest.raises(TypeError, match=message):
+        make()

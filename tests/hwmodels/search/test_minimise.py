@@ -230,18 +230,33 @@ KIND = Enumerated("kind", ("a", "b"))
         ({"start": {"n": 1}}, "'n', which is no parameter; there are m, x"),
         ({"start": {"m": float("nan")}}, "start sets 'm' to nan; it must be a finite number"),
         ({"parameters": (*BOX, KIND), "start": {"kind": "c"}}, "'kind' to 'c'; it must be one of 'a', 'b'"),
-        ({"restarts": 0}, "restarts must be at least 1, got 0"),
-        ({"steps": -1}, "steps must be at least 0, got -1"),
-        ({"polished": -1}, "polished must be at least 0"),
-        ({"max_evaluations": 0}, "max_evaluations must be at least 1"),
+        ({"restarts": 0}, "restarts must be an integer of at least 1; got 0"),
+        ({"steps": -1}, "steps must be an integer of at least 0; got -1"),
+        ({"polished": -1}, "polished must be an integer of at least 0"),
+        ({"max_evaluations": 0}, "max_evaluations must be an integer of at least 1"),
+        ({"restarts": 2.5}, "restarts must be an integer of at least 1; got 2.5"),
+        ({"start": {"m": None}}, "start sets 'm' to None; it must be a finite number"),
         ({"objective": lambda d: jnp.ones(3) * d["x"]}, r"must be one number, got an array of shape \(3,\)"),
     ],
 )
-def test_bad_settings_say_what_is_allowed(change, message):
+def test_bad_settings_say_what_is_allowed(change, message, as_users_run):
     arguments = {"objective": bowl, "parameters": BOX} | change
     objective, parameters = arguments.pop("objective"), arguments.pop("parameters")
     with pytest.raises(ValueError, match=message):
         minimise(objective, as_dict, parameters, key=KEY, **arguments)
+
+
+def test_a_seed_is_no_key(as_users_run):
+    with pytest.raises(ValueError, match=r"key must be a key of JAX, such as jax\.random\.key\(0\), got 0"):
+        minimise(bowl, as_dict, BOX, key=0)
+
+
+def test_whole_numbers_that_float32_cannot_tell_apart_are_warned_of():
+    huge = (Integer("m", 100_000_001, 100_000_011),)
+    with jax.enable_x64(False), pytest.warns(UserWarning, match="'m': whole numbers beyond 16777216 cannot"):
+        minimise(lambda d: -1.0 * d["m"], as_dict, huge, key=jax.random.key(0), **FEW)
+    found = minimise(lambda d: -1.0 * d["m"], as_dict, huge, key=KEY, **FEW)
+    assert found.values == {"m": 100_000_011}
 
 
 NETWORK = Workload(

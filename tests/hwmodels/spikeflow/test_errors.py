@@ -51,6 +51,7 @@ from hwmodels.workload import Layer, Workload
         ("partition", "rows", "partition must be one of 'kernel-split', 'flatten', got 'rows'"),
         ("schedule", "lazy", "schedule must be one of 'overlapped', 'pipelined', 'sequential', got 'lazy'"),
         ("activity", "sparse", "activity must be one of 'dense', 'spikes', got 'sparse'"),
+        ("full_scale_percentile", 2.0, "full_scale_percentile is a fraction above 0 and at most 1, got 2.0"),
         ("neuron", "izhikevich", "neuron must be one of 'lif', 'relu', got 'izhikevich'"),
         ("mesh", spikeflow.Mesh(hop_bit_j=math.nan), r"mesh.hop_bit_j must lie in \[0, inf\], got nan"),
     ],
@@ -75,7 +76,8 @@ def test_unknown_conventions():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"adc": "sar"}, {"cell": "sram"}, {"adc_bits": "4"}, {"membrane_bits": None}]
+    "changes",
+    [{"settling": 1e-9}, {"adc": "sar"}, {"cell": "sram"}, {"adc_bits": "4"}, {"membrane_bits": None}],
 )
 def test_parameters_of_another_kind(changes):
     with pytest.raises((TypeError, ValueError), match=next(iter(changes))):

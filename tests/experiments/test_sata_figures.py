@@ -29,3 +29,7 @@ def test_stacks_show_the_whole_energy():
     cost = sata.inference_energy(NETWORK)
     whole = figures.layer_figure(cost).axes[1]
     assert sum(bar.get_height() for bar in whole.patches) == pytest.approx(cost.total_j * 1e6)
+
+
+def test_the_stored_page_is_what_is_written_today():
+    assert figures.PATH.read_text() == figures.page()

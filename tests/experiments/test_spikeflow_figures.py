@@ -6,6 +6,7 @@ import pytest
 
 from experiments.benchmarks import spikeflow_paper
 from experiments.figures import spikeflow as figures
+from experiments.figures import spikeflow_page
 from hwmodels import spikeflow
 
 
@@ -43,3 +44,7 @@ def test_printed_numbers():
         assert abs(rows[f"{work}, nJ"]["difference"]) < 0.025
     assert abs(rows["EDP, T = 4 over 1, corrected"]["difference"]) < 0.05
     assert all(row["why"] for row in rows.values())
+
+
+def test_the_stored_page_is_what_is_written_today():
+    assert spikeflow_page.PATH.read_text() == spikeflow_page.page()

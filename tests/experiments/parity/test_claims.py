@@ -92,6 +92,14 @@ def test_a_worse_ann_on_smaller_crossbars_counts_only_beyond_the_spread():
         assert judged(rows)["smaller crossbars help"] is holds
 
 
+def test_smaller_crossbars_that_help_one_network_alone_say_so():
+    def evidence(rows):
+        return next(claim.evidence for claim in claims(rows, SHOWN) if claim.says == "smaller crossbars help")
+
+    assert "alone" not in evidence(as_printed())
+    assert "by the surrogate row alone" in evidence(as_printed() | {"table_2_ann_32": row(0.9, 0.84)})
+
+
 def test_without_rows_nothing_that_needs_training_is_judged():
     found = judged({})
     assert {claim for claim, holds in found.items() if holds is not None} == {

@@ -80,7 +80,7 @@ class Graph(nnx.Module):
             out, states, _, records = self._run(signal, states, {}, start)
             return out, (states, None), records
         if state is None:
-            states, before = self._rest(signal)
+            states, before = self.at_rest(signal)
 
         def step(carry, now):
             states, before = carry
@@ -105,7 +105,7 @@ class Graph(nnx.Module):
         )
         return joined, (states, before), jax.tree.map(lambda rates: rates.mean(axis=0), records)
 
-    def _rest(self, signal: Signal) -> tuple[dict[str, Any], dict[str, Heard]]:
+    def at_rest(self, signal: Signal) -> tuple[dict[str, Any], dict[str, Heard]]:
         """The neurons at rest and silent, in the shapes that a timestep of the input gives them."""
         shapes: dict[str, Any] = {}
         first = signal.at(0)

@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
+from jaxsnn.codesign.listening import silent_at_rest
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import si
 from jaxsnn.data.batches import batch_starts
@@ -128,11 +129,13 @@ def metrics(
                 reach = partial(_reach, synapses[path], shape=active.shape[1:])
                 reached[path] = reach(used[path]), reach(np.ones_like(used[path]))
             effective, dense = reached[path]
-            # What is constant in time is multiplied once here, and at every timestep where it is counted.
-            operations = steps // len(active) * np.sum(active * effective, axis=tuple(range(1, active.ndim)))
+            # What is constant in time is multiplied once here, and at every timestep where it is counted. In
+            # a graph's circle weights may multiply twice a timestep: its spikes and those of the step before.
+            times = max(steps // len(active), 1)
+            operations = times * np.sum(active * effective, axis=tuple(range(1, active.ndim)))
             total["acs"] += int(operations[ternary].sum())
             total["macs"] += int(operations[~ternary].sum())
-            total["dense"] += samples * steps * int(dense.sum())
+            total["dense"] += samples * times * len(active) * int(dense.sum())
         for active, outputs, updates in fired:
             total.update(active=int(active), outputs=int(outputs), updates=int(updates))
     kept, weighed = (sum(int(count(mask)) for mask in used.values()) for count in (np.sum, np.size))
@@ -207,6 +210,7 @@ def _watched(graphdef, variables, examples, states, start, key, steps):
             module.product = nnx.static(_listening(module, len(examples), heard.setdefault(path, [])))
         elif not isinstance(module, Neuron) and isinstance(getattr(module, "neuron", None), Neuron):
             module.neuron = _Watched(module.neuron, fired, states is None)
+    silent_at_rest(network, nnx.merge(graphdef, variables))
     # Loops over time are unrolled, as what is seen inside of one could not leave it.
     with jax.disable_jit():
         _, states, _ = network.advance(inputs, states, start=start, steps=steps, key=key)

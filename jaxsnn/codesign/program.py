@@ -22,6 +22,7 @@ from hwmodels.crossbar import (
 )
 from hwmodels.crossbar.programming import Solve
 from jaxsnn.codesign.digital import in_digits
+from jaxsnn.codesign.listening import silent_at_rest
 from jaxsnn.codesign.synapses import entry_synapses
 from jaxsnn.convolution import convolve
 from jaxsnn.graph import Graph
@@ -243,13 +244,11 @@ def _calibrated_in_loops(chip: Network, images: jax.Array, timesteps: int | None
     if not looped:
         return {}
     tiles = {path: layer.product.tiles for path, layer in nnx.iter_graph(chip) if id(layer) in looped}
-    software = nnx.clone(chip)
     heard: dict[Any, list[Any]] = {path: [] for path in tiles}
-    for path, layer in nnx.iter_graph(software):
-        if isinstance(layer, Conv | Linear):
-            layer.product = nnx.static(_Gathering(heard.get(path)))
+    listening = _in_software(chip, heard)
+    silent_at_rest(listening, _in_software(chip, {}))
     with jax.disable_jit():
-        software(images, timesteps=timesteps)
+        listening(images, timesteps=timesteps)
     made = {}
     for path, calls in heard.items():
         _, geometry, special = calls[0]
@@ -258,6 +257,15 @@ def _calibrated_in_loops(chip: Network, images: jax.Array, timesteps: int | None
         inputs = jnp.concatenate([x for x, _, _ in calls])
         made[path] = OnTiles(tiles[path].calibrate(inputs, **settings))
     return made
+
+
+def _in_software(chip: Network, heard: dict[Any, list[Any]]) -> Network:
+    """The network that a chip was made of, some of whose weights keep what they are given."""
+    software = nnx.clone(chip)
+    for path, layer in nnx.iter_graph(software):
+        if isinstance(layer, Conv | Linear):
+            layer.product = nnx.static(_Gathering(heard.get(path)))
+    return software
 
 
 class _Gathering:

@@ -20,6 +20,7 @@ from jaxsnn.codesign import evaluate, metrics
 from jaxsnn.composite import Residual, SharedMembrane
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.encoding import Direct, Frames, Poisson
+from jaxsnn.graph import Graph
 from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.network import Network
 from jaxsnn.neuron import LIF, AdaptiveLIF, CubaLIF, Readout, ReLU, Reset
@@ -169,6 +170,48 @@ def test_recurrent_weights_hear_the_spikes_before():
     assert (found.effective_acs, found.effective_macs) == (3 * 12 + 2 * 16, 0)
     assert found.activation_sparsity == 0
     assert found.membrane_updates == 4  # Reset to zero every time; the adaptation beside it is no potential.
+
+
+def linear(inputs, outputs, seed=0):
+    return Linear(inputs, outputs, rngs=nnx.Rngs(seed))
+
+
+EVENTS = np.random.default_rng(0).integers(0, 3, (5, 10, 6)).astype(np.float32)
+
+
+def circle():
+    """Ten timesteps, which are looked at in two stretches, of a loop as a graph and as a layer."""
+    nodes = {"w": linear(6, 4), "n": LIF(threshold=0.3), "v": linear(4, 4, 1)}
+    edges = [("input", "w"), ("w", "n"), ("n", "v"), ("v", "n"), ("n", "output")]
+    loop = Recurrent(Block("w", linear(6, 4), LIF(threshold=0.3)), linear(4, 4, 1))
+    return [
+        Network([first, Block("o", linear(4, 3, 2), Readout())], Frames())
+        for first in (Graph(nodes, edges), loop)
+    ]
+
+
+def test_a_circle_of_a_graph_does_the_operations_of_a_recurrent_layer():
+    found, expected = (metrics(network, EVENTS, batch_size=3) for network in circle())
+    for name in ("dense_operations", "effective_acs", "effective_macs", "footprint_bytes"):
+        assert getattr(found, name) == getattr(expected, name) > 0
+
+
+def test_weights_that_multiply_twice_a_timestep_are_counted_twice():
+    """V brings a neuron its own spikes of the step before, and the output those of this one."""
+    ones = nnx.initializers.ones_init()
+    w, v = (Linear(size, 4, kernel_init=ones, rngs=nnx.Rngs(0)) for size in (3, 4))
+    edges = [("input", "w"), ("w", "n"), ("n", "v"), ("v", "n"), ("v", "output")]
+    network = Network([Graph({"w": w, "n": LIF(), "v": v}, edges)], Frames())
+    found = metrics(network, np.ones((2, 3, 3), np.float32))
+    assert found.dense_operations == 3 * (12 + 16 + 16)
+    assert found.effective_acs == 3 * 12 + (2 + 3) * 16  # No spikes are before the first step.
+
+
+def test_a_network_with_a_circle_is_evaluated():
+    data = Dataset.from_arrays(np.tile(EVENTS, (4, 1, 1)), np.arange(20) % 3, timed=True)
+    one, other = (evaluate(network, data, {"SATA": sata.Accelerator()}, draws=1) for network in circle())
+    assert one["SATA"].accuracies == other["SATA"].accuracies
+    assert one.metrics.effective_macs == other.metrics.effective_macs
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ from jaxsnn.codesign.folding import folded
 from jaxsnn.codesign.noise_aware import NoiseAware
 from jaxsnn.codesign.program import fix_converters
 from jaxsnn.codesign.sensitivity import kernels_of
-from jaxsnn.layers import Block, Linear
+from jaxsnn.encoding import Frames
+from jaxsnn.graph import Graph
+from jaxsnn.layers import Block, Linear, synapses
 from jaxsnn.learning.bit_widths import LearntBits, with_learnt_bits
 from jaxsnn.learning.quantization import settled, to_mint, uniform
 from jaxsnn.models.mlp import mlp
@@ -27,6 +29,7 @@ from jaxsnn.models.resnet import resnet
 from jaxsnn.network import Network
 from jaxsnn.neuron import IF, LIF, Readout, ReLU, Reset
 from jaxsnn.normalization import BNTT, BatchNorm
+from jaxsnn.recurrence import Recurrent
 from tests.helpers import finite_difference
 
 KEY = jax.random.key(5)
@@ -198,6 +201,32 @@ def test_biases_in_a_row_reach_the_logits_once(calibrated):
         return jnp.sum(logits**2)
 
     assert all(np.any(leaf) for leaf in jax.tree.leaves(slope(bias)))
+
+
+CALIBRATED = Converters(adc_bits=8, full_scale="calibrated", percentile=1.0)
+
+
+def full_scales(chip):
+    return np.array([layer.product.tiles.adc_full_scale for layer in synapses(chip).values()])
+
+
+def test_a_circle_of_a_graph_is_calibrated_as_a_recurrent_layer():
+    def linear(seed, inputs, outputs):
+        return Linear(inputs, outputs, rngs=nnx.Rngs(seed))
+
+    edges = [("input", "w"), ("w", "n"), ("n", "v"), ("v", "n"), ("n", "output")]
+    nodes = {"w": linear(0, 6, 4), "n": LIF(threshold=0.3), "v": linear(1, 4, 4)}
+    loop = Recurrent(Block("w", linear(0, 6, 4), LIF(threshold=0.3)), linear(1, 4, 4))
+    frames = jax.random.uniform(KEY, (5, 3, 6), jnp.float32)
+    found, expected = (
+        full_scales(program(network, Analog(IDEAL, CALIBRATED, CALIBRATED), KEY, images=frames, timesteps=5))
+        for network in (
+            Network([first, Block("o", linear(2, 4, 3), Readout())], Frames())
+            for first in (Graph(nodes, edges), loop)
+        )
+    )
+    np.testing.assert_allclose(np.sort(found), np.sort(expected), rtol=1e-6)
+    assert len(set(found)) == 3
 
 
 def facts(network, shape, timesteps=2, **options):

@@ -18,6 +18,7 @@ from jaxsnn.codesign.units import si
 from jaxsnn.data.batches import batch_starts
 from jaxsnn.data.pixels import check_images
 from jaxsnn.encoding import Frames, inputs_of
+from jaxsnn.graph import Graph
 from jaxsnn.layers import Conv, Linear, draws, weights
 from jaxsnn.learning.evaluation import check_finite
 from jaxsnn.network import Network
@@ -208,6 +209,11 @@ def _watched(graphdef, variables, examples, states, start, key, steps):
     for path, module in _parts(network):
         if isinstance(module, Conv | Linear):
             module.product = nnx.static(_listening(module, len(examples), heard.setdefault(path, [])))
+        elif isinstance(module, Graph):
+            module.modules = nnx.List(
+                _Watched(node, fired, states is None) if isinstance(node, Neuron) else node
+                for node in module.modules
+            )
         elif not isinstance(module, Neuron) and isinstance(getattr(module, "neuron", None), Neuron):
             module.neuron = _Watched(module.neuron, fired, states is None)
     silent_at_rest(network, nnx.merge(graphdef, variables))

@@ -61,9 +61,11 @@ def program(
       ideal converters.
     - `key`: of the devices, and of the read noise, whose every draw depends on the timestep, the image and
       the `key` that the network is called with, too.
-    - `images`: what the network will see, floats as it takes them. Their greatest magnitude is the full scale
-      of the pixels' converters, in place of 1, and they may then be negative. Converters whose full scale is
-      "calibrated" need them, and `timesteps`.
+    - `images`: what the network will see, floats as it takes them: (count, ...), and for a network of
+      [`jaxsnn.encoding.Frames`][] (timesteps, count, ...), which [`jaxsnn.encoding.inputs_of`][] makes of
+      what a data set has. Their greatest magnitude is the full scale of the pixels' converters, in place of
+      1, and they may then be negative. Converters whose full scale is "calibrated" need them, and
+      `timesteps`.
     - `extremes`: images that span the pixels to come, where `images` are too few to; by default `images`.
     - `solve`: as for [`hwmodels.crossbar.deploy`][].
 
@@ -171,7 +173,8 @@ def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) ->
 
 
 def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int | None) -> Network:
-    """The chip with the ADCs of each layer calibrated on what the layers before make of `images`.
+    """The chip with the ADCs of each layer calibrated on what the layers before make of `images`, which have
+    the axes that [`program`][] asks for.
 
     Weights in a loop over time, such as recurrent ones, are calibrated on the spikes of all timesteps in
     software.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hwmodels.checks import at_edge
@@ -11,6 +12,7 @@ from hwmodels.chip import Arithmetic, Chip, arithmetic
 from hwmodels.crossbar import Crossbar
 from jaxsnn.codesign.program import fix_converters, program
 from jaxsnn.data.dataset import Dataset
+from jaxsnn.encoding import inputs_of
 from jaxsnn.learning.evaluation import Evaluation, evaluate, evaluate_batch
 from jaxsnn.network import Network
 
@@ -90,7 +92,8 @@ def on_hardware(
     - `on_chip`: called after each chip, for a progress bar.
     """
     images = dataset.scale(dataset.test_images)
-    seen = dataset.scale(dataset.train_images[:_CALIBRATION_IMAGES])
+    few = jnp.asarray(dataset.scale(dataset.train_images[:_CALIBRATION_IMAGES]))
+    seen = inputs_of(network.encoding, few, timesteps)
     extremes = None
     if network.encoding.constant:
         train = dataset.train_images

@@ -25,6 +25,7 @@ from jaxsnn.codesign.digital import in_digits
 from jaxsnn.codesign.listening import silent_at_rest
 from jaxsnn.codesign.synapses import entry_synapses
 from jaxsnn.convolution import convolve
+from jaxsnn.encoding import Poisson
 from jaxsnn.graph import Graph
 from jaxsnn.layers import Conv, Linear
 from jaxsnn.learning.quantization import settled
@@ -40,6 +41,7 @@ def program(
     images: Any = None,
     timesteps: int | None = None,
     extremes: Any = None,
+    data_key: jax.Array | None = None,
     solve: Solve = effective_conductance,
 ) -> Network:
     """The network as a chip runs it; gradients flow to its weights, and to the chip's devices and wires.
@@ -67,6 +69,7 @@ def program(
       1, and they may then be negative. Converters whose full scale is "calibrated" need them, and
       `timesteps`.
     - `extremes`: images that span the pixels to come, where `images` are too few to; by default `images`.
+    - `data_key`: of the spikes that Poisson encoding draws of `images`; by default a stream of `key`.
     - `solve`: as for [`hwmodels.crossbar.deploy`][].
 
     **Returns:** a network.
@@ -97,7 +100,12 @@ def program(
             "converters whose full scale is calibrated need program(..., images=..., timesteps=...): some "
             'images that the network will see; or take full_scale="worst-case".'
         )
-    return calibrated(programmed, images, timesteps=timesteps)
+    if data_key is None:
+        # The streams before it are those of the leaves, the reads and the converters.
+        leaves = jax.tree.leaves(_split(settled_network, found.crossbar)[1])
+        data_key = jax.random.fold_in(key, len(leaves) + 2)
+    require_key(data_key)
+    return calibrated(programmed, images, timesteps=timesteps, key=data_key)
 
 
 def _greatest(images: Any) -> tuple[float, bool]:
@@ -172,9 +180,15 @@ def _on_tiles(network: Network, analog: Analog, key: jax.Array, solve: Solve) ->
     return chip
 
 
-def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int | None) -> Network:
+def calibrated(
+    chip: Network,
+    images: jax.Array | np.ndarray,
+    *,
+    timesteps: int | None,
+    key: jax.Array | None = None,
+) -> Network:
     """The chip with the ADCs of each layer calibrated on what the layers before make of `images`, which have
-    the axes that [`program`][] asks for.
+    the axes that [`program`][] asks for, and of which Poisson encoding draws spikes from `key`.
 
     Weights in a loop over time, such as recurrent ones, are calibrated on the spikes of all timesteps in
     software.
@@ -184,10 +198,12 @@ def calibrated(chip: Network, images: jax.Array | np.ndarray, *, timesteps: int 
     """
     chip = nnx.clone(chip)
     images = jnp.asarray(images)
+    # Reads of a chip draw from this key too, and calibration of other networks sees those without one.
+    key = key if isinstance(chip.encoding, Poisson) else None
     layers = {path: layer for path, layer in nnx.iter_graph(chip) if isinstance(layer, Conv | Linear)}
-    for path, product in _calibrated_in_loops(chip, images, timesteps).items():
+    for path, product in _calibrated_in_loops(chip, images, timesteps, key).items():
         layers.pop(path).product = nnx.data(product)
-    scales = _full_scales(*nnx.split(chip), images, tuple(layers), timesteps) if layers else []
+    scales = _full_scales(*nnx.split(chip), images, tuple(layers), timesteps, key) if layers else []
     for layer, scale in zip(layers.values(), scales, strict=True):
         layer.product = nnx.data(
             eqx.tree_at(_full_scale, layer.product, scale, is_leaf=lambda leaf: leaf is None)
@@ -212,7 +228,7 @@ def _full_scale(product: "OnTiles") -> Any:
 
 # One program: run layer by layer, each chip would compile the loops of its neurons anew.
 @partial(at_edge, static_argnames=("graphdef", "paths", "timesteps"))
-def _full_scales(graphdef, state, images, paths, timesteps):
+def _full_scales(graphdef, state, images, paths, timesteps, key):
     """The full scale of the ADCs of each of these layers, on what the layers before make of `images`."""
     chip = nnx.merge(graphdef, state)
     found = {}
@@ -232,11 +248,13 @@ def _full_scales(graphdef, state, images, paths, timesteps):
     for path, layer in nnx.iter_graph(chip):
         if path in paths:
             layer.product = nnx.static(Listening(path, layer.product))
-    chip(images, timesteps=timesteps)
+    chip(images, timesteps=timesteps, key=key)
     return [_full_scale(found[path]) for path in paths]
 
 
-def _calibrated_in_loops(chip: Network, images: jax.Array, timesteps: int | None) -> dict[Any, "OnTiles"]:
+def _calibrated_in_loops(
+    chip: Network, images: jax.Array, timesteps: int | None, key: jax.Array | None
+) -> dict[Any, "OnTiles"]:
     """The products of weights that run step by step: each call sees the inputs of one timestep alone."""
     looped: set[int] = set()
     for _, module in nnx.iter_graph(chip):
@@ -251,7 +269,7 @@ def _calibrated_in_loops(chip: Network, images: jax.Array, timesteps: int | None
     listening = _in_software(chip, heard)
     silent_at_rest(listening, _in_software(chip, {}))
     with jax.disable_jit():
-        listening(images, timesteps=timesteps)
+        listening(images, timesteps=timesteps, key=key)
     made = {}
     for path, calls in heard.items():
         _, geometry, special = calls[0]

@@ -14,7 +14,7 @@ from jaxsnn.codesign.program import fix_converters, program
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.encoding import inputs_of
 from jaxsnn.learning.evaluation import Evaluation, evaluate, evaluate_batch
-from jaxsnn.network import Network
+from jaxsnn.network import Network, batch_key
 
 
 def relative_drop(software: float, hardware: float) -> float:
@@ -87,7 +87,8 @@ def on_hardware(
       images. A design without anything random is programmed once.
     - `software`: the network's accuracy without hardware.
     - `keys`: of the devices and of their read noise.
-    - `data_key`: for Poisson encoding, the same for every chip.
+    - `data_key`: for Poisson encoding, the same for every chip: of the test, and of what converters are
+      calibrated on.
     - `batch_size`: of the test.
     - `on_chip`: called after each chip, for a progress bar.
     """
@@ -100,7 +101,15 @@ def on_hardware(
         extremes = dataset.scale(np.stack([train.min(axis=0), train.max(axis=0)]))
     chips = []
     for key in keys if arithmetic(chip).random else keys[:1]:
-        programmed = program(network, chip, key, images=seen, timesteps=timesteps, extremes=extremes)
+        programmed = program(
+            network,
+            chip,
+            key,
+            images=seen,
+            timesteps=timesteps,
+            extremes=extremes,
+            data_key=batch_key(network, data_key, 0),
+        )
         fix_converters(programmed)
         chips.append(
             evaluate(

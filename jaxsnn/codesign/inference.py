@@ -12,6 +12,7 @@ from flax import nnx
 from hwmodels.chip import Chip
 from jaxsnn.codesign.workload import inference_energy_j
 from jaxsnn.data.batches import batch_starts
+from jaxsnn.encoding import inputs_of
 from jaxsnn.learning.early_exit import accuracy_curve
 from jaxsnn.learning.evaluation import mean_spike_rate
 from jaxsnn.learning.training import evaluate
@@ -49,10 +50,15 @@ class Setting:
     def energy_j(self, record: Sequence[LayerRecord], timesteps: float) -> float:
         return float(inference_energy_j(record, timesteps, self.chip, self.conventions))
 
-    def measure(self, network: Network, images: Any, labels: Any) -> Inference:
-        """Exits are hard and bits whole. The rates are those of all T timesteps."""
-        record = evaluate(network, images, labels, timesteps=self.timesteps).record
-        outputs = _outputs(network, images, self.timesteps)
+    def measure(
+        self, network: Network, images: Any, labels: Any, *, key: jax.Array | None = None
+    ) -> Inference:
+        """Exits are hard and bits whole. The rates are those of all T timesteps.
+
+        **Arguments:** as for [`jaxsnn.learning.evaluation.evaluate`][].
+        """
+        record = evaluate(network, images, labels, timesteps=self.timesteps, key=key).record
+        outputs = _outputs(network, images, self.timesteps, key)
         _, mean, accuracy = accuracy_curve(outputs, labels, [self.entropy])[0]
         return Inference(accuracy, mean, record, self.energy_j(record, mean))
 
@@ -74,13 +80,15 @@ class Setting:
         return {lever: 1 - energy / before.energy_j for lever, energy in changed.items()}
 
 
-def _outputs(network: Network, images: Any, timesteps: int, batch_size: int = 256) -> jax.Array:
+def _outputs(
+    network: Network, images: Any, timesteps: int, key: jax.Array | None, batch_size: int = 256
+) -> jax.Array:
     starts = batch_starts(len(images), batch_size)
     parts = [
         _batch_outputs(
             network,
             jnp.asarray(images[start : start + batch_size]),
-            batch_key(network, None, number),
+            batch_key(network, key, number),
             timesteps,
         )
         for number, start in enumerate(starts)
@@ -90,4 +98,5 @@ def _outputs(network: Network, images: Any, timesteps: int, batch_size: int = 25
 
 @nnx.jit(static_argnames="timesteps")
 def _batch_outputs(network: Network, batch: jax.Array, key: jax.Array | None, timesteps: int) -> jax.Array:
-    return network.outputs(batch, timesteps=timesteps, key=key)[0]
+    inputs = inputs_of(network.encoding, batch, timesteps)
+    return network.outputs(inputs, timesteps=timesteps, key=key)[0]

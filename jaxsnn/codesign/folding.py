@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hwmodels.crossbar import Crossbar
-from jaxsnn.codesign.program import program
+from jaxsnn.codesign.program import program, realised
 from jaxsnn.layers import Block
 from jaxsnn.network import Network
 
@@ -39,7 +39,7 @@ def folded(network: Network, chip: Network) -> Network:
 
     **Arguments:** `network`: blocks of a bias-free synapse and LIF neurons without normalisation, and an
     output layer; left as it is. `chip`: the same network as [`program`][jaxsnn.codesign.program.program]
-    makes it.
+    makes it; what its converters and its read noise do has no part in a scale.
 
     **Raises:** `ValueError` that names a layer whose scale is not its threshold's, or not positive.
     """
@@ -51,7 +51,7 @@ def folded(network: Network, chip: Network) -> Network:
                 "stand for; fold those into its weights first."
             )
         kernel = layer.synapse.kernel
-        factor = scale(kernel[...], seen.synapse.kernel[...])
+        factor = scale(kernel[...], realised(seen.synapse))
         if not factor > 0:
             raise ValueError(
                 f"layer {layer.name!r}: its kernel's scale on the chip is {factor}, for which no threshold "

@@ -222,6 +222,12 @@ def fix_converters(chip: Network) -> None:
             layer.product = nnx.data(OnTiles(product.tiles.fixed()))
 
 
+def realised(synapse: Conv | Linear) -> jax.Array:
+    """The kernel that weights of a chip realise, be they a matrix or on tiles."""
+    product = synapse.product
+    return product.tiles.weights if isinstance(product, OnTiles) else synapse.kernel[...]
+
+
 def _full_scale(product: "OnTiles") -> Any:
     return product.tiles.adc_full_scale
 

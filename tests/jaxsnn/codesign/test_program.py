@@ -12,16 +12,26 @@ from flax import nnx
 
 from hwmodels import sata, spikeflow
 from hwmodels.chip import Analog, Digital
-from hwmodels.crossbar import Converters, Crossbar, Device, Drift, Faults, ReadNoise, Variation, Wires
+from hwmodels.crossbar import (
+    Converters,
+    Crossbar,
+    Device,
+    Drift,
+    Faults,
+    ReadNoise,
+    Sinh,
+    Variation,
+    Wires,
+)
 from jaxsnn.codesign import program, to_workload, undisturbed, workload_of
 from jaxsnn.codesign.digital import FixedPoint
 from jaxsnn.codesign.folding import folded
 from jaxsnn.codesign.noise_aware import NoiseAware
-from jaxsnn.codesign.program import fix_converters
+from jaxsnn.codesign.program import fix_converters, realised
 from jaxsnn.codesign.sensitivity import kernels_of
 from jaxsnn.encoding import Frames
 from jaxsnn.graph import Graph
-from jaxsnn.layers import Block, Linear, synapses
+from jaxsnn.layers import Block, Conv, Linear, synapses
 from jaxsnn.learning.bit_widths import LearntBits, with_learnt_bits
 from jaxsnn.learning.quantization import settled, to_mint, uniform
 from jaxsnn.models.mlp import mlp
@@ -167,6 +177,49 @@ def test_potentials_of_few_bits_cannot_be_folded():
     network = to_mint(dense(), 4)
     with pytest.raises(ValueError, match=r"layer 'fc1': a MintLIF has no plain threshold"):
         folded(network, program(network, IDEAL, KEY))
+
+
+TILED = Crossbar(8, 8, Wires(sense=1e3), Device(variation=0.1))
+
+
+@pytest.mark.parametrize(
+    ("layer", "change"),
+    [
+        ("linear", {}),
+        ("linear", {"signs": "offset"}),
+        ("linear", {"cell": Sinh(0.25)}),
+        ("conv", {"bias": "row"}),
+        ("groups", {"bias": "row"}),
+    ],
+)
+def test_tiles_realise_the_weights_of_the_matrix(layer, change):
+    """Behind converters with noise as alone, where they are the programmed kernel."""
+    options = {"use_bias": True, "rngs": nnx.Rngs(0)}
+    synapse = {
+        "linear": lambda: Linear(16, 10, **options),
+        "conv": lambda: Conv(4, 6, (3, 2), stride=2, **options),
+        "groups": lambda: Conv(4, 6, 3, groups=2, **options),
+    }[layer]()
+    synapse.bias[...] = jnp.arange(synapse.out_channels, dtype=jnp.float32)
+    network = Network([Block("only", synapse, Readout())])
+    matrix = program(network, dataclasses.replace(TILED, **change), KEY).layers[0].synapse
+    device = Device(variation=0.1, read_noise=ReadNoise(0.1))
+    noisy = dataclasses.replace(TILED, device=device, **change)
+    tiles = program(network, Analog(noisy, Converters(), Converters()), KEY).layers[0].synapse
+    np.testing.assert_allclose(realised(tiles), realised(matrix), rtol=1e-4, atol=1e-5)
+    assert np.max(np.abs(realised(tiles) - synapse.kernel[...])) > 0.01
+
+
+@pytest.mark.parametrize("converters", [Converters(), None])
+def test_chips_on_tiles_are_folded_as_matrices_are(converters):
+    """Every scale was 1: the kernel that was read is the software's, where tiles hold what they realise."""
+    network = dense()
+    expected = folded(network, program(network, TILED, KEY))
+    noisy = dataclasses.replace(TILED, device=Device(variation=0.1, read_noise=ReadNoise(0.1)))
+    found = folded(network, program(network, Analog(noisy, converters, converters), KEY))
+    for one, two in zip(found.layers[:-1], expected.layers[:-1], strict=True):
+        assert one.neuron.threshold == pytest.approx(two.neuron.threshold, rel=1e-5)
+        assert one.neuron.threshold > 0.51
 
 
 @pytest.mark.parametrize("calibrated", [False, True])

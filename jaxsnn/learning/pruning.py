@@ -25,6 +25,9 @@ def _kernels(params: Any) -> list[np.ndarray]:
 def magnitude_masks(params: Any, sparsity: float, *, scope: str = "global") -> Any:
     """Masks that keep the largest kernel weights: zeros and ones for kernels, ones for other parameters.
 
+    Exactly `round(sparsity · count)` weights are removed; of weights that tie, those that come first in the
+    pytree's order, and within a kernel in row-major order.
+
     **Arguments:**
 
     - `params`: as from [`jaxsnn.learning.training.split_parameters`][].
@@ -34,19 +37,26 @@ def magnitude_masks(params: Any, sparsity: float, *, scope: str = "global") -> A
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity is a fraction in [0, 1), got {sparsity}.")
     require_choice("scope", scope, ("global", "layer"))
-    everything = np.concatenate([np.abs(kernel).ravel() for kernel in _kernels(params)])
-
-    def cut(magnitudes):
-        removed = round(sparsity * magnitudes.size)
-        return -1.0 if removed == 0 else np.sort(magnitudes, axis=None)[removed - 1]
-
-    common = cut(everything)
+    magnitudes = [np.abs(kernel).ravel() for kernel in _kernels(params)]
+    if scope == "global":
+        kept = np.split(
+            _largest(np.concatenate(magnitudes), sparsity), np.cumsum([each.size for each in magnitudes])[:-1]
+        )
+    else:
+        kept = [_largest(each, sparsity) for each in magnitudes]
+    masks = iter(kept)
 
     def mask(kernel):
-        limit = common if scope == "global" else cut(np.abs(np.asarray(kernel)))
-        return (jnp.abs(kernel) > limit).astype(kernel.dtype)
+        return jnp.asarray(next(masks).reshape(kernel.shape), kernel.dtype)
 
     return map_kernels(mask, params, otherwise=jnp.ones_like)
+
+
+def _largest(magnitudes: np.ndarray, sparsity: float) -> np.ndarray:
+    """Which of the magnitudes stay when the smallest are removed, the first of those that tie."""
+    kept = np.ones(magnitudes.size, bool)
+    kept[np.argsort(magnitudes, kind="stable")[: round(sparsity * magnitudes.size)]] = False
+    return kept
 
 
 @dataclass(frozen=True)

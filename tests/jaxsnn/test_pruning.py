@@ -39,6 +39,29 @@ def test_masks_remove_the_smallest(scope):
     assert all(np.all(np.asarray(x) == 1) for x in others)
 
 
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_of_weights_that_tie_the_first_are_removed_and_no_more_than_asked(scope):
+    params = {
+        "a": {"kernel": np.full((2, 3), 0.5, np.float32)},
+        "b": {"kernel": np.float32([0.5, -0.5, 0.5, -0.5])},
+    }
+    kept = kernels(magnitude_masks(params, 0.5, scope=scope))
+    of_a, of_b = kept["['a']['kernel']"].ravel(), kept["['b']['kernel']"]
+    if scope == "global":
+        np.testing.assert_array_equal(np.concatenate([of_a, of_b]), 5 * [0] + 5 * [1])
+    else:
+        np.testing.assert_array_equal(of_a, 3 * [0] + 3 * [1])
+        np.testing.assert_array_equal(of_b, 2 * [0] + 2 * [1])
+
+
+def test_weights_of_few_levels_lose_the_share_that_was_asked_for():
+    levels = {"kernel": np.random.default_rng(0).integers(-3, 4, (40, 25)).astype(np.float32)}
+    mask = np.asarray(magnitude_masks(levels, 0.3)["kernel"])
+    assert mask.sum() == 700
+    magnitude = np.abs(levels["kernel"])
+    assert magnitude[mask == 0].max() <= magnitude[mask == 1].min()
+
+
 def test_no_sparsity_keeps_everything():
     params = split_parameters(network())[1]
     assert all(np.all(mask == 1) for mask in kernels(magnitude_masks(params, 0.0)).values())

@@ -1,9 +1,12 @@
-"""What options may be: counts, positive numbers, one of some words."""
+"""What options may be: counts, positive numbers, one of some words, keys."""
 
 import math
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 
 def is_whole(value: Any) -> bool:
@@ -34,3 +37,11 @@ def require_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     if value not in choices:
         *others, last = map(repr, choices)
         raise ValueError(f"{name} must be {', '.join(others)} or {last}, got {value!r}.")
+
+
+def require_key(key: Any) -> None:
+    """**Raises:** `ValueError` for what is no key of JAX, such as a seed."""
+    if hasattr(key, "dtype") and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return
+    if getattr(key, "dtype", None) != jnp.uint32 or jnp.ndim(key) != 1:
+        raise ValueError(f"key must be a key of JAX, such as jax.random.key(0), got {key!r}.")

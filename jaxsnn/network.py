@@ -8,11 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsnn.checks import is_count
+from jaxsnn.checks import is_count, require_key
 from jaxsnn.encoding import Direct, Encoding, Frames, check_frames
 from jaxsnn.layers import Block, draws
 from jaxsnn.neuron import Neuron
@@ -304,14 +303,6 @@ class Network(nnx.Module):
         return any(norm.across_time for norm in self._norms())
 
 
-def _require_key(key: Any) -> None:
-    """**Raises:** `ValueError` for what is no key of JAX, such as a seed."""
-    if hasattr(key, "dtype") and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
-        return
-    if getattr(key, "dtype", None) != jnp.uint32 or np.ndim(key) != 1:
-        raise ValueError(f"key must be a key of JAX, such as jax.random.key(0), got {key!r}.")
-
-
 def batch_key(network: Network, key: Array | None, number: int) -> Array | None:
     """The key of batch `number`, counted from 0; None where an encoding draws and there is no key.
 
@@ -321,7 +312,7 @@ def batch_key(network: Network, key: Array | None, number: int) -> Array | None:
         if not network.encoding.constant:
             return None
         key = jax.random.key(0)
-    _require_key(key)
+    require_key(key)
     return jax.random.fold_in(key, number)
 
 

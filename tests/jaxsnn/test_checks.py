@@ -2,10 +2,11 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
-from jaxsnn.checks import is_count, is_positive, require_choice, require_count
+from jaxsnn.checks import is_count, is_positive, require_choice, require_count, require_key
 from jaxsnn.learning.config import TrainConfig
 
 
@@ -46,6 +47,14 @@ def test_one_of_some_words(choices, message):
     require_choice("kind", "sum", choices)
     with pytest.raises(ValueError, match=message):
         require_choice("kind", "least", choices)
+
+
+def test_keys_of_jax_of_both_kinds():
+    require_key(jax.random.key(0))
+    require_key(jax.random.PRNGKey(0))
+    for seed in (0, None, np.uint32(0), np.zeros(2, int)):
+        with pytest.raises(ValueError, match=r"key must be a key of JAX, such as jax\.random\.key\(0\)"):
+            require_key(seed)
 
 
 def test_numpy_counts_are_told_apart_as_pythons_are(as_users_run):

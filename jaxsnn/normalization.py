@@ -1,5 +1,6 @@
 """Batch normalisation of currents over (time, batch, ...), and adaptation of its statistics."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -28,11 +29,14 @@ class Normalization(nnx.Module):
         raise NotImplementedError
 
 
-def _moments(current: Array, keep: int) -> tuple[Array, Array, int]:
-    """Mean and (biased) variance over all axes but the last and, with keep = 1, the first."""
+def _moments(current: Array, keep: int, steps: int) -> tuple[Array, Array, int]:
+    """Mean and (biased) variance over all axes but the last and, with keep = 1, the first; and of how many.
+
+    A current that stands for all `steps` counts as often.
+    """
     axes = tuple(range(keep, current.ndim - 1))
     wide = current.astype(jnp.float32) if current.dtype == jnp.bfloat16 else current
-    count = wide.size // (wide.shape[-1] * (wide.shape[0] if keep else 1))
+    count = math.prod(wide.shape[1:-1]) * (1 if keep else steps)
     return wide.mean(axes), wide.var(axes), count
 
 
@@ -69,7 +73,7 @@ class BatchNorm(Normalization):
 
     def __call__(self, current: Array, *, start: int | Array, steps: int, training: bool) -> Array:
         if training:
-            mean, variance, count = _moments(current, keep=0)
+            mean, variance, count = _moments(current, keep=0, steps=steps)
             self.mean[...] = _running(self.mean[...], mean, self.momentum)
             self.variance[...] = _running(self.variance[...], _unbiased(variance, count), self.momentum)
         else:
@@ -116,7 +120,7 @@ class BNTT(Normalization):
             raise ValueError(f"BNTT has {self.timesteps} timesteps and was run for {start + steps}.")
         take = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=steps)
         if training:
-            mean, variance, count = _moments(current, keep=1)
+            mean, variance, count = _moments(current, keep=1, steps=steps)
             mean, variance = (jnp.broadcast_to(x, (steps, x.shape[-1])) for x in (mean, variance))
             for stat, new in ((self.mean, mean), (self.variance, _unbiased(variance, count))):
                 updated = _running(take(stat[...]), new, self.momentum)

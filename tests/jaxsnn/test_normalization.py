@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxsnn.data.dataset import Dataset
+from jaxsnn.encoding import Direct, Frames
+from jaxsnn.learning.training import TrainConfig, fit
 from jaxsnn.models.mlp import mlp
 from jaxsnn.models.vgg import vgg
 from jaxsnn.normalization import BNTT, BatchNorm, TdBN, adapt_statistics
+from tests.jaxsnn.small_runs import dense, few_digits
 
 X = np.random.default_rng(0).normal(1.5, 2.0, (4, 3, 5, 2, 6)).astype(np.float32)
 EVAL = {"start": 0, "steps": 4, "training": False}
@@ -63,6 +67,33 @@ def test_bntt_gives_a_constant_current_a_time():
     out = norm(jnp.asarray(X[:1]), **TRAIN)
     assert out.shape == X.shape
     np.testing.assert_allclose(out[3], 4 * out[0], rtol=1e-6)
+
+
+def test_a_constant_current_counts_at_every_timestep():
+    constant, repeated = BatchNorm(6), BatchNorm(6)
+    one = jnp.asarray(X[:1, :, 0, 0])  # Of 3 values a channel, where it matters whether they count 4 times.
+    constant(one, **TRAIN)
+    repeated(jnp.repeat(one, 4, axis=0), **TRAIN)
+    np.testing.assert_allclose(constant.mean[...], repeated.mean[...], rtol=1e-5)
+    np.testing.assert_allclose(constant.variance[...], repeated.variance[...], rtol=1e-5)
+
+
+@pytest.mark.parametrize("microbatch", [None, 2])
+def test_statistics_of_an_image_are_those_of_its_frames(microbatch):
+    data = few_digits(16)
+    images, tests = np.float32(data.train_images) / 16, np.float32(data.test_images) / 16
+    config = TrainConfig(
+        epochs=1, timesteps=4, batch_size=4, optimizer="sgd", learning_rate=1e-6, microbatch=microbatch
+    )
+    found = []
+    for timed in (False, True):
+        x, held = ((np.repeat(a[:, None], 4, axis=1) if timed else a) for a in (images, tests))
+        split = Dataset("few", x, data.train_labels, held, data.test_labels, 10, timed=timed)
+        net = dense(norm=BatchNorm, encoding=Frames() if timed else Direct())
+        fit(net, split, config)
+        found.append(net.layers[0].norm)
+    np.testing.assert_allclose(found[0].mean[...], found[1].mean[...], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[0].variance[...], found[1].variance[...], rtol=1e-4)
 
 
 def test_bntt_refuses_more_timesteps_than_it_has():

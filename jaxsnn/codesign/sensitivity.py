@@ -97,22 +97,32 @@ def kernels_of(network: Network) -> dict[str, jax.Array]:
 
 
 def weight_errors(kernels: Mapping[str, jax.Array], crossbar: Crossbar, key: jax.Array) -> dict[str, Any]:
-    """Each layer's mean error of a weight on the chip, `Σ|w_chip − w| / Σ|w|`: a fraction."""
+    """Each layer's mean error of a weight on the chip, `Σ|w_chip − w| / Σ|w|`: a fraction; the sum of errors
+    itself where all weights are zero."""
     chip = deploy({name: {"kernel": kernel} for name, kernel in kernels.items()}, crossbar, key)
-    return {
-        name: jnp.sum(jnp.abs(chip[name]["kernel"] - kernel)) / jnp.sum(jnp.abs(kernel))
-        for name, kernel in kernels.items()
-    }
+    errors = {}
+    for name, kernel in kernels.items():
+        size = jnp.sum(jnp.abs(kernel))
+        errors[name] = jnp.sum(jnp.abs(chip[name]["kernel"] - kernel)) / jnp.where(size > 0, size, 1)
+    return errors
 
 
 def weight_error_sensitivities(
     kernels: Mapping[str, jax.Array], crossbar: Crossbar, key: jax.Array
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Each layer's weight error, and its elasticities to the numbers of the crossbar's wires and devices."""
+    """Each layer's weight error, and its elasticities to the numbers of the crossbar's wires and devices.
+
+    The elasticities of a layer without error are 0.
+
+    **Raises:** `ValueError` where no layer has an error.
+    """
     errors = {name: float(error) for name, error in jax.jit(weight_errors)(kernels, crossbar, key).items()}
     found = contributions(lambda crossbar: weight_errors(kernels, crossbar, key), crossbar)
     total = sum(errors.values())
     return errors, {
-        layer: {name: share * total / errors[layer] for name, share in named(tree).items()}
+        layer: {
+            name: share * total / errors[layer] if errors[layer] else 0.0
+            for name, share in named(tree).items()
+        }
         for layer, tree in found.items()
     }

@@ -93,6 +93,19 @@ def test_without_wires_and_variation_there_is_no_error():
         )
 
 
+def test_a_layer_of_zeros_has_no_error_and_spoils_no_other():
+    kernels = KERNELS | {"pruned": jnp.zeros((4, 3), jnp.float64)}
+    crossbar = Crossbar(8, 8, device=Device(variation=None))
+    errors, found = weight_error_sensitivities(kernels, crossbar, KEY)
+    alone, of_alone = weight_error_sensitivities(KERNELS, crossbar, KEY)
+    assert errors["pruned"] == 0
+    assert set(found["pruned"].values()) == {0.0}
+    assert alone["fc1"] > 0
+    for layer in KERNELS:
+        assert errors[layer] == pytest.approx(alone[layer], rel=1e-9)
+        assert found[layer] == pytest.approx(of_alone[layer], rel=1e-6, abs=1e-9)
+
+
 def test_a_mistake_is_one_sentence(tmp_path):
     process = run(tmp_path, "sensitivity.shown=0")
     assert process.returncode == 2

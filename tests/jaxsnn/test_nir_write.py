@@ -75,7 +75,18 @@ def recurrent():
     ]
 
 
-CASES = {make.__name__: make for make in (normalised, quantised, residual, recurrent)}
+def own_constants():
+    """What each neuron or channel may have of its own though r is 1."""
+    own = {"leak": np.linspace(0.3, 0.9, 5), "threshold": np.linspace(0.2, 0.6, 5), "rest": 0.1}
+    return [
+        Block("a", conv(2, 3), LIF(leak=0.8, threshold=np.array([0.3, 0.5, 0.9]), inclusive=True)),
+        Block("b", Linear(72, 5, **options()), LIF(integration=Integration.AVERAGE, **own)),
+        Block("c", Linear(5, 4, **options()), CubaLIF(leak=0.7, threshold=np.linspace(0.1, 0.4, 4))),
+        Block("d", Linear(4, 3, **options()), IF(threshold=np.array([0.1, 0.2, 0.3]))),
+    ]
+
+
+CASES = {make.__name__: make for make in (normalised, quantised, residual, recurrent, own_constants)}
 X = np.random.default_rng(3).uniform(0, 2, (10, 1, 6, 4, 2))
 
 
@@ -147,3 +158,16 @@ def test_a_kernel_that_is_no_square_gets_zeros():
     assert not np.any(a.weight[..., [0, 2]])
     assert b.weight.shape == (2, 4, 3, 3)
     assert tuple(graph.nodes["output"].output_type["output"]) == (2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("neuron", "shape", "message"),
+    [
+        (ParametricLIF(leak=np.linspace(0.2, 0.8, 4)), 4, "layer 'a': r = 1 needs one leak for all"),
+        (LIF(threshold=np.ones(3)), 4, r"layer 'a': its neurons do not fit .* v_threshold of shape \(3,\)"),
+    ],
+)
+def test_what_r_of_one_cannot_express_is_told_by_its_layer(neuron, shape, message):
+    network = Network([Block("a", Linear(6, shape, **options()), neuron)])
+    with pytest.raises(ValueError, match=message):
+        to_nir(network, (6,), resistance="unit")

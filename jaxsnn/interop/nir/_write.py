@@ -10,7 +10,7 @@ from jaxsnn.checks import require_choice
 from jaxsnn.composite import Residual
 from jaxsnn.graph import Graph
 from jaxsnn.interop.nir._flat import package
-from jaxsnn.interop.nir._neurons_out import neuron_node
+from jaxsnn.interop.nir._neurons_out import neuron_node, unit_factor
 from jaxsnn.layers import Block, Conv, Linear, Neurons, weights
 from jaxsnn.learning.conversion import fold_normalization
 from jaxsnn.network import Network
@@ -117,7 +117,7 @@ class _Writer:
         return name
 
     def _block(self, block: Block) -> None:
-        self._synapse(block.name, block.synapse, self._factor(block.neuron))
+        self._synapse(block.name, block.synapse, self._factor(block.neuron, block.name))
         self._pool(block, first=True)
         self._neuron(f"{block.name}_neuron", block.neuron, block.name)
         self._pool(block)
@@ -137,7 +137,7 @@ class _Writer:
             )
 
     def _recurrent(self, layer: Recurrent) -> None:
-        block, factor = layer.block, self._factor(layer.block.neuron)
+        block, factor = layer.block, self._factor(layer.block.neuron, layer.block.name)
         # A bias that acts from the first timestep on goes to the input's weights: no reader mistakes it.
         early = layer.recurrent.bias is not None and layer.bias_at_start
         self._synapse(block.name, block.synapse, factor, more=layer.recurrent.bias if early else None)
@@ -152,7 +152,7 @@ class _Writer:
     def _residual(self, layer: Residual) -> None:
         entry, shape, share = self.at, self.shape, self.share
         self._block(layer.first)
-        factor = self._factor(layer.second.neuron)
+        factor = self._factor(layer.second.neuron, layer.second.name)
         self._synapse(layer.second.name, layer.second.synapse, factor)
         summed, after = self.at, self.shape
         self.at, self.shape, self.share = entry, shape, share
@@ -193,7 +193,11 @@ class _Writer:
         gains: dict[str, Any] = {}
         for index, step in enumerate(layer.steps[:-1]):
             neuron = layer.modules[layer.names.index(step.name)]
-            if not self.unit or not isinstance(neuron, Neuron) or np.all(self._factor(neuron) == 1):
+            if (
+                not self.unit
+                or not isinstance(neuron, Neuron)
+                or np.all(self._factor(neuron, step.name) == 1)
+            ):
                 continue
             sources = [layer.steps[i] if i >= 0 else None for i in step.now]
             readers = {
@@ -209,7 +213,9 @@ class _Writer:
                     f"layer {step.name!r}: r = 1 needs neurons that hear nothing but weights of their own; "
                     "take resistance='timestep'."
                 )
-            gains |= {source.name: self._factor(neuron) for source in sources if source is not None}
+            gains |= {
+                source.name: self._factor(neuron, step.name) for source in sources if source is not None
+            }
         return gains
 
     def _graph(self, layer: Graph) -> None:
@@ -296,11 +302,11 @@ class _Writer:
         node = nir.Linear(kernel.T) if added is None else nir.Affine(kernel.T, added)
         self.at = [self._node(name, node, self.at)]
 
-    def _factor(self, neuron: Neuron) -> Any:
+    def _factor(self, neuron: Neuron, layer: str) -> Any:
         """What goes into the weights before neurons so that r is 1."""
         if not self.unit or isinstance(neuron, Identity):
             return np.ones(())
-        return neuron_node(neuron, (1,), self.dt, "", unit=True)[1]
+        return unit_factor(neuron, self.dt, layer)
 
     def _neuron(self, name: str, neuron: Neuron, layer: str) -> None:
         if isinstance(neuron, Identity):

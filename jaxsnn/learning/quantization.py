@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -14,6 +15,7 @@ from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.learning.transform import OnParameters
 from jaxsnn.network import Network
 from jaxsnn.neuron import IF, LIF, Neuron
+from jaxsnn.neuron._constants import Values
 
 
 def _round(x):
@@ -145,24 +147,34 @@ def settled(network: Network) -> Network:
     return result
 
 
+_LEAK = _THRESHOLD = 0.5
+"""Of the paper."""
+
+
 class MintLIF(LIF):
     """A [`LIF`][] that keeps its potential in few bits from one timestep to the next:
 
     ```
     u = v₋₁ + I                 (Integration.AVERAGE weighs the current by 1 − λ)
     o = 1 if u > θ else 0
-    v = q(λ·u⁺)                 (u⁺: u after the reset)
+    v = q(λ·u⁺ + (1 − λ)·u_rest)    (u⁺: u after the reset)
     ```
 
     The comparison sees the whole sum and the memory 2^b − 1 levels, whatever the reset (published code of Yin
-    et al., MINT, 2023). Its state is v.
+    et al., MINT, 2023, where u_rest = 0). Its state is v, and begins at q(u_rest). A rest counts in the steps
+    of q: one that draws by less than half of them does not move v.
 
     **Arguments:** `quantizer`: q, also of the weights before it; the others as for [`LIF`][].
     """
 
-    def __init__(self, quantizer: MintQuantizer, *, leak: float = 0.5, threshold: float = 0.5, **options):
+    def __init__(
+        self, quantizer: MintQuantizer, *, leak: Values = _LEAK, threshold: Values = _THRESHOLD, **options
+    ):
         super().__init__(leak=leak, threshold=threshold, **options)
         self.quantizer = quantizer
+
+    def initial_state(self, shape: tuple[int, ...], dtype=jnp.float32) -> Any:
+        return self.quantizer(super().initial_state(shape, dtype))
 
     def rescale(self, factor: float) -> None:
         Neuron.rescale(self, factor)  # The levels of q would have to scale along.
@@ -172,17 +184,17 @@ class MintLIF(LIF):
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         leak, threshold = self._constants(state.dtype)
         spikes, potential = self._fire(state + self._drive(leak, current, state.dtype), threshold)
-        return spikes.astype(current.dtype), self.quantizer(leak * potential)
+        return spikes.astype(current.dtype), self.quantizer(self._left(leak, potential))
 
 
 def to_mint(network: Network, bits: int) -> Network:
     """A copy of a network with MINT: weights, and membranes of spiking layers, of `bits` bits.
 
     Its neurons become [`MintLIF`][] with θ = λ = 0.5 as in the paper, and keep their reset, its gradient, the
-    integration and the surrogate.
+    integration, the surrogate, the rest and whether they fire at u = θ.
 
-    **Raises:** `ValueError` for layers that are not plain blocks, as their membranes are not their own, and
-    for spiking neurons other than [`LIF`][] and [`IF`][].
+    **Raises:** `ValueError` for layers that are not plain blocks, as their membranes are not their own, for
+    spiking neurons other than [`LIF`][] and [`IF`][], and for a rest that is not below the new θ.
     """
     result = nnx.clone(network)
     for layer in result.layers:
@@ -200,8 +212,18 @@ def _mint_neuron(name: str, neuron: Neuron, quantizer: MintQuantizer) -> MintLIF
         raise ValueError(
             f"layer {name!r}: a {type(neuron).__name__} has no counterpart in MINT; use LIF or IF neurons."
         )
+    rest = neuron.rest if isinstance(neuron.rest, float) else np.asarray(neuron.rest[...])
+    if np.max(rest) >= _THRESHOLD:
+        raise ValueError(
+            f"layer {name!r}: its rest of {np.max(rest):g} would fire by itself, as MINT has a threshold of "
+            f"{_THRESHOLD}; give it a rest below that."
+        )
     return MintLIF(
         quantizer,
+        leak=_LEAK,
+        threshold=_THRESHOLD,
+        rest=rest,
+        inclusive=neuron.inclusive,
         reset=neuron.reset,
         detach_reset=neuron.detach_reset,
         integration=neuron.integration,

@@ -136,6 +136,29 @@ def test_mint_keeps_what_a_neuron_was_set_to():
     assert to_mint(small(neuron=partial(IF, reset=Reset.NONE)), 4).layers[0].neuron.reset is Reset.NONE
 
 
+def test_mints_leak_draws_to_rest():
+    """To where q(λ·v + (1 − λ)·u_rest) = v: for eight bits within a level of tanh's own fixed point."""
+    neuron = MintLIF(MintQuantizer(8), rest=0.4, leak=0.5, threshold=0.9)
+    state, expected = neuron.initial_state((1,), jnp.float64), 0.4
+    np.testing.assert_allclose(state, np.round(127 * np.tanh(0.4)) / 127, rtol=1e-6)
+    for _ in range(100):
+        _, state = neuron(jnp.zeros(1), state)
+        expected = np.tanh(0.5 * expected + 0.2)
+    np.testing.assert_allclose(state, expected, atol=1.5 / 127)
+    assert state[0] == pytest.approx(0.4, abs=0.05)
+
+
+def test_mints_neurons_keep_rest_and_what_fires_at_the_threshold():
+    neuron = to_mint(small(neuron=partial(LIF, rest=-0.2, inclusive=True)), 4).layers[0].neuron
+    assert (neuron.rest, neuron.inclusive) == (-0.2, True)
+    each = np.linspace(-0.1, 0.3, 4)
+    network = small(neuron=LIF)
+    network.layers[0].neuron = LIF(rest=each)
+    np.testing.assert_array_equal(to_mint(network, 4).layers[0].neuron.rest[...], each)
+    with pytest.raises(ValueError, match=r"layer 'conv1': its rest of 0\.6 would fire by itself"):
+        to_mint(small(neuron=partial(LIF, rest=0.6)), 4)
+
+
 @pytest.mark.parametrize("neuron", [partial(SharedLIF, 2), CubaLIF, ParametricLIF])
 def test_mint_refuses_neurons_that_are_more_than_a_leak(neuron):
     name = getattr(neuron, "func", neuron).__name__

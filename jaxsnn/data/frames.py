@@ -43,10 +43,10 @@ class Binning:
             raise ValueError(f"timesteps is the number of frames, at least 1, got {self.timesteps!r}.")
         require_choice("by", self.by, ("time", "number"))
         require_choice("values", self.values, ("counts", "binary"))
-        if self.window_us is not None and (self.by != "time" or not self.window_us >= 1):
+        if self.window_us is not None and (self.by != "time" or not is_count(self.window_us)):
             raise ValueError(
-                f"window_us is the length of frames by time, 1 µs or more, got {self.window_us!r} with "
-                f"by={self.by!r}."
+                "window_us is the length of frames by time, a whole number of microseconds, 1 µs or more, "
+                f"got {self.window_us!r} with by={self.by!r}."
             )
 
     @property

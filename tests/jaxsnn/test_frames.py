@@ -103,6 +103,10 @@ def test_a_count_that_does_not_fit_is_refused():
         ({"by": "space"}, "by must be 'time' or 'number'"),
         ({"values": "float"}, "values must be 'counts' or 'binary'"),
         ({"window_us": 0}, "1 µs or more, got 0"),
+        ({"window_us": 1000.5}, r"a whole number of microseconds, 1 µs or more, got 1000\.5"),
+        ({"window_us": float("inf")}, "1 µs or more, got inf"),
+        ({"window_us": "1000"}, "1 µs or more, got '1000'"),
+        ({"window_us": True}, "1 µs or more, got True"),
         ({"window_us": 5, "by": "number"}, "window_us is the length of frames by time"),
     ],
 )

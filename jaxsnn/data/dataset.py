@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import jax
 import numpy as np
 
+from jaxsnn.checks import is_number, require_count
 from jaxsnn.data.pixels import check_images, class_numbers, is_float, unit_pixels
 
 Images = Any
@@ -52,6 +54,7 @@ class Dataset:
     class_names: tuple[str, ...] | None = None
 
     def __post_init__(self):
+        require_count(f"data set {self.name!r}: classes", self.classes)
         for split in ("train", "test"):
             images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
             where = f"data set {self.name!r}, {split} split"
@@ -63,6 +66,11 @@ class Dataset:
                 raise ValueError(f"{where}: images must be (count, {axes}), got shape {images.shape}.")
             if np.prod(images.shape[1:]) == 0:
                 raise ValueError(f"{where}: the images are empty, of shape {images.shape[1:]}.")
+            if not isinstance(labels, np.ndarray | jax.Array):
+                raise ValueError(
+                    f"{where}: labels must be an array of integers ({len(images)},), got a "
+                    f"{type(labels).__name__}; give numpy.asarray(labels), or take Dataset.from_arrays."
+                )
             if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
                 raise ValueError(
                     f"{where}: labels must be integers ({len(images)},), got {labels.dtype} {labels.shape}."
@@ -77,11 +85,15 @@ class Dataset:
                 f"images {self.test_images.dtype} {shapes[1]}; they must be alike."
             )
         for what in ("mean", "std"):
-            count = len(getattr(self, what))
-            if count not in (1, self.image_shape[-1]) or not np.isfinite(getattr(self, what)).all():
+            given = getattr(self, what)
+            if (
+                np.ndim(given) != 1
+                or len(given) not in (1, self.image_shape[-1])
+                or not all(map(is_number, given))
+            ):
                 raise ValueError(
                     f"data set {self.name!r}: {what} must be one finite number, or one for each of the "
-                    f"{self.image_shape[-1]} channels, got {getattr(self, what)}."
+                    f"{self.image_shape[-1]} channels, as a tuple; got {given!r}."
                 )
         if min(self.std) <= 0:
             raise ValueError(f"data set {self.name!r}: std must be positive, got {self.std}.")

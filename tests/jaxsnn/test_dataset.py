@@ -171,3 +171,26 @@ def test_bad_arrays_are_refused_in_a_sentence(arguments, message):
     with pytest.raises(ValueError, match=rf"data set 'arrays'.*{message}") as error:
         Dataset.from_arrays(**({"x": BYTES, "y": LABELS} | arguments))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train_labels": LABELS.tolist()}, r"train split: labels must be an array .* got a list; give"),
+        ({"test_labels": tuple(LABELS)}, "test split: labels must be an array .* got a tuple"),
+        ({"train_images": BYTES.tolist()}, "train split: images must be an array"),
+        ({"mean": 0.5}, r"mean must be one finite number, .* as a tuple; got 0\.5"),
+        ({"std": ("a",)}, "std must be one finite number"),
+        ({"classes": "4"}, "classes must be a whole number, got '4'"),
+    ],
+)
+def test_a_data_set_says_what_its_parts_must_be(as_users_run, change, message):
+    parts = {
+        "train_images": BYTES,
+        "train_labels": LABELS,
+        "test_images": BYTES,
+        "test_labels": LABELS,
+        "classes": 4,
+    }
+    with pytest.raises(ValueError, match=message):
+        Dataset("tiny", **(parts | change))

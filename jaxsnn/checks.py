@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def is_whole(value: Any) -> bool:
@@ -19,9 +20,21 @@ def is_count(value: Any, least: int = 1) -> bool:
     return is_whole(value) and int(value) >= least
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is one finite number, NumPy's and JAX's too, and no truth value."""
+    if isinstance(value, bool | np.bool_ | str) or not hasattr(value, "__float__") or np.ndim(value):
+        return False
+    return math.isfinite(value)
+
+
 def is_positive(value: Any) -> bool:
-    """Whether a number is above zero and finite."""
-    return math.isfinite(value) and value > 0
+    """Whether a value is a number above zero and finite."""
+    return is_number(value) and bool(value > 0)
+
+
+def is_fraction(value: Any) -> bool:
+    """Whether a value is a number in [0, 1)."""
+    return is_number(value) and bool(0 <= value < 1)
 
 
 def require_count(name: str, value: Any, least: int = 1) -> None:
@@ -30,6 +43,12 @@ def require_count(name: str, value: Any, least: int = 1) -> None:
         raise ValueError(f"{name} must be a whole number, got {value!r}.")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}.")
+
+
+def require_flag(name: str, value: Any) -> None:
+    """**Raises:** `ValueError` for what is neither True nor False."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
 
 
 def require_choice(name: str, value: Any, choices: Sequence[str]) -> None:

@@ -1,7 +1,6 @@
 """The settings of a training run."""
 
 import inspect
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -9,7 +8,7 @@ from typing import Any
 
 import optax
 
-from jaxsnn.checks import is_positive, require_choice, require_count
+from jaxsnn.checks import is_fraction, is_number, is_positive, require_choice, require_count, require_flag
 
 
 def without_addresses(text: str) -> str:
@@ -79,17 +78,20 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self):
-        counts = {"epochs": 1, "batch_size": 1, "timesteps": 1, "devices": 1, "crop": 0}
+        counts = {"epochs": 1, "batch_size": 1, "timesteps": 1, "devices": 1, "crop": 0, "seed": 0}
         optional = {name: 1 for name in ("chunk", "microbatch") if getattr(self, name) is not None}
         for name, least in (counts | optional).items():
             require_count(name, getattr(self, name), least)
-            # JSON, by which runs are told apart, takes none of NumPy's integers.
+            # JSON, by which runs are told apart, takes none of NumPy's numbers.
             object.__setattr__(self, name, int(getattr(self, name)))
+        for name in ("flip", "remat"):
+            require_flag(name, getattr(self, name))
+            object.__setattr__(self, name, bool(getattr(self, name)))
         for name in ("learning_rate", "decay_factor"):
             if not is_positive(getattr(self, name)):
-                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}.")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise ValueError(f"weight_decay must be zero or more and finite, got {self.weight_decay}.")
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)!r}.")
+        if not (is_number(self.weight_decay) and self.weight_decay >= 0):
+            raise ValueError(f"weight_decay must be zero or more and finite, got {self.weight_decay!r}.")
         if isinstance(self.optimizer, str) and not _takes_a_rate(getattr(optax, self.optimizer, None)):
             raise ValueError(
                 "optimizer must be 'adam', 'sgd', another optimiser of optax that takes a learning rate, or "
@@ -104,15 +106,31 @@ class TrainConfig:
             )
         require_choice("loss_at", self.loss_at, ("last", "every"))
         require_choice("schedule", self.schedule, ("step", "cosine"))
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing is a fraction in [0, 1), got {self.label_smoothing}.")
-        if not 0 <= self.drop < 1:
-            raise ValueError(f"drop is the fraction of events to lose, in [0, 1), got {self.drop}.")
-        if not 0 <= self.validation < 1:
-            raise ValueError(f"validation is a fraction of the images in [0, 1), got {self.validation}.")
+        if not is_fraction(self.label_smoothing):
+            raise ValueError(f"label_smoothing is a fraction in [0, 1), got {self.label_smoothing!r}.")
+        if not is_fraction(self.drop):
+            raise ValueError(f"drop is the fraction of events to lose, in [0, 1), got {self.drop!r}.")
+        if not is_fraction(self.validation):
+            raise ValueError(f"validation is a fraction of the images in [0, 1), got {self.validation!r}.")
         self.check_batch(self.batch_size)
-        if not all(0 < at < 1 for at in self.decay_at):
-            raise ValueError(f"decay_at are fractions of the epochs between 0 and 1, got {self.decay_at}.")
+        if not isinstance(self.decay_at, tuple | list) or not all(
+            is_fraction(at) and at > 0 for at in self.decay_at
+        ):
+            raise ValueError(
+                "decay_at are fractions of the epochs between 0 and 1 as a tuple, such as (0.5, 0.75), got "
+                f"{self.decay_at!r}."
+            )
+        object.__setattr__(self, "decay_at", tuple(map(float, self.decay_at)))
+        for name in (
+            "learning_rate",
+            "decay_factor",
+            "weight_decay",
+            "label_smoothing",
+            "drop",
+            "validation",
+        ):
+            if not isinstance(getattr(self, name), int):
+                object.__setattr__(self, name, float(getattr(self, name)))
 
     def check_batch(self, size: int) -> None:
         """**Raises:** `ValueError` if a batch of `size` images cannot be cut as this asks for."""

@@ -81,6 +81,17 @@ class TrainResult:
         return self.history[-1].test_accuracy
 
 
+def _check_validation(dataset: Dataset, config: TrainConfig) -> None:
+    count = len(dataset.train_images)
+    held = round(config.validation * count)
+    if config.validation and held in (0, count):
+        raise ValueError(
+            f"validation={config.validation} of {count} training images holds out {held}; it must hold out "
+            f"one at least and leave one at least: give a fraction from 1/{count} to {count - 1}/{count}, or 0 "
+            "to hold out none."
+        )
+
+
 def _check_outputs(network: Network, dataset: Dataset, timesteps: int) -> None:
     given = isinstance(network.encoding, Frames)
     if given != dataset.timed:
@@ -245,6 +256,7 @@ def _fit(
     graphdef, params, rest = split_parameters(network)
     check_finite(params)
     _check_outputs(network, dataset, config.timesteps)
+    _check_validation(dataset, config)
     training = dataset if config.validation == 0 else dataset.hold_out(config.validation, config.seed)
     batch_size = min(config.batch_size, len(training.train_images))
     config.check_batch(batch_size)

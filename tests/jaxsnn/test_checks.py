@@ -6,7 +6,16 @@ import jax
 import numpy as np
 import pytest
 
-from jaxsnn.checks import is_count, is_positive, require_choice, require_count, require_key
+from jaxsnn.checks import (
+    is_count,
+    is_fraction,
+    is_number,
+    is_positive,
+    require_choice,
+    require_count,
+    require_flag,
+    require_key,
+)
 from jaxsnn.learning.config import TrainConfig
 
 
@@ -36,6 +45,28 @@ def test_positive_numbers():
     assert [is_positive(x) for x in (1e-9, 0, -1.0, float("nan"), float("inf"))] == [True, *[False] * 4]
 
 
+@pytest.mark.parametrize("value", ["1", None, [1.0], np.ones(1), np.str_("1"), 1j, object(), np.bool_(1)])
+def test_what_is_no_number_is_neither_positive_nor_a_fraction(as_users_run, value):
+    assert not is_number(value)
+    assert not is_positive(value)
+    assert not is_fraction(value)
+
+
+def test_numbers_of_numpy_and_jax():
+    for value in (1, 0.5, np.float32(0.5), np.int64(1), np.array(0.5), jax.numpy.float32(0.5)):
+        assert is_number(value)
+        assert is_positive(value)
+    assert [is_fraction(x) for x in (0, 0.5, np.float32(0.5), 1, -0.1, float("nan"))] == 3 * [True] + 3 * [
+        False
+    ]
+
+
+def test_flags_are_true_or_false():
+    require_flag("flip", np.bool_(True))
+    with pytest.raises(ValueError, match="flip must be True or False, got 0"):
+        require_flag("flip", 0)
+
+
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
@@ -58,5 +89,13 @@ def test_keys_of_jax_of_both_kinds():
 
 
 def test_numpy_counts_are_told_apart_as_pythons_are(as_users_run):
-    given = TrainConfig(epochs=np.int64(3), chunk=np.int32(2)).facts()
-    assert json.dumps(given) == json.dumps(TrainConfig(epochs=3, chunk=2).facts())
+    given = TrainConfig(
+        epochs=np.int64(3),
+        chunk=np.int32(2),
+        drop=np.float32(0.5),
+        decay_at=[np.float32(0.5)],
+        flip=np.bool_(1),
+    )
+    assert hash(given) is not None
+    plain = TrainConfig(epochs=3, chunk=2, drop=0.5, decay_at=(0.5,), flip=True)
+    assert json.dumps(given.facts()) == json.dumps(plain.facts())

@@ -319,11 +319,36 @@ def test_outputs_that_are_not_the_classes_are_refused_before_training(tmp_path, 
         ({"chunk": 0}, "chunk must be at least 1, got 0"),
         ({"epochs": 1.5}, "epochs must be a whole number, got 1.5"),
         ({"chunk": 2.5}, "chunk must be a whole number, got 2.5"),
+        ({"seed": 1.5}, "seed must be a whole number, got 1.5"),
+        ({"seed": None}, "seed must be a whole number, got None"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"flip": "no"}, "flip must be True or False, got 'no'"),
+        ({"remat": 1}, "remat must be True or False, got 1"),
+        ({"learning_rate": "a"}, "learning_rate must be positive and finite, got 'a'"),
+        ({"learning_rate": None}, "learning_rate must be positive and finite, got None"),
+        ({"learning_rate": True}, "learning_rate must be positive and finite, got True"),
+        ({"decay_factor": "a"}, "decay_factor must be positive and finite, got 'a'"),
+        ({"weight_decay": "a"}, "weight_decay must be zero or more and finite, got 'a'"),
+        ({"label_smoothing": "a"}, r"label_smoothing is a fraction in \[0, 1\), got 'a'"),
+        ({"drop": None}, r"drop is the fraction of events to lose, in \[0, 1\), got None"),
+        ({"validation": "x"}, r"validation is a fraction of the images in \[0, 1\), got 'x'"),
+        ({"decay_at": 0.5}, r"decay_at are fractions .* as a tuple, such as \(0\.5, 0\.75\), got 0\.5"),
+        ({"decay_at": "ab"}, "decay_at are fractions of the epochs .* got 'ab'"),
+        ({"decay_at": ("a",)}, "decay_at are fractions of the epochs"),
+        ({"loss_at": None}, "loss_at must be 'last' or 'every', got None"),
     ],
 )
 def test_a_bad_configuration_is_refused(as_users_run, change, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**change)
+
+
+@pytest.mark.parametrize(("validation", "held"), [(0.01, 0), (0.99, 16)])
+def test_validation_that_leaves_a_side_empty_is_told_by_its_name(validation, held):
+    config = TrainConfig(epochs=1, timesteps=1, validation=validation)
+    message = f"validation={validation} of 16 training images holds out {held}; .* from 1/16 to 15/16, or 0"
+    with pytest.raises(ValueError, match=message):
+        fit(dense(), few_digits(16), config)
 
 
 def test_evaluating_nothing_is_refused():

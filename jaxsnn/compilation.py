@@ -2,7 +2,6 @@
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental.compilation_cache import compilation_cache
+
+from jaxsnn.cache import user_cache
 
 
 def remember_compiled(folder: str | Path | None = None) -> Path:
@@ -31,9 +32,7 @@ def remember_compiled(folder: str | Path | None = None) -> Path:
 
     **Returns:** the folder. It may be deleted at any time.
     """
-    folder = Path(
-        folder or os.environ.get("JAX_COMPILATION_CACHE_DIR") or _user_cache() / "spikechip" / "xla"
-    )
+    folder = Path(folder or os.environ.get("JAX_COMPILATION_CACHE_DIR") or user_cache("xla"))
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # Many small programs take as long together as a few large ones.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -94,10 +93,3 @@ def _known(option: str, value: Any) -> bool:
     except jax.errors.JaxRuntimeError:
         return False
     return True
-
-
-def _user_cache() -> Path:
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    default = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None
-    return Path(os.environ.get("XDG_CACHE_HOME") or default or Path.home() / ".cache")

@@ -1,18 +1,20 @@
 """Events as frames, and sets of recordings that are read when a batch asks for them."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from jaxsnn.cache import user_cache
 from jaxsnn.checks import is_count, require_choice
 from jaxsnn.data.events import Events
 
@@ -179,11 +181,13 @@ def recordings(
 
     - `cache`: a folder where the frames of all recordings are kept in one file, from which batches are read
       without holding the rest in memory; the same files and binning find them again. None and True take the
-      folder in the environment variable `JAXSNN_CACHE`, or `jaxsnn` in the user's cache folder. False keeps
-      nothing: every batch reads its recordings anew, and a damaged one is found when it is its turn.
+      folder in the environment variable `JAXSNN_CACHE`, or `spikechip/frames` in the user's cache folder.
+      False keeps nothing: every batch reads its recordings anew, and a damaged one is found when it is its
+      turn.
     - `progress`: show a bar while the frames are made; None does so on a terminal.
 
-    **Raises:** `ValueError` for a recording that cannot be read. Warns when the folder cannot be written.
+    **Raises:** `ValueError` for a recording that cannot be read. Warns when the folder cannot be written or
+    is full, and then reads anew as without a cache.
     """
 
     def one(index: int) -> np.ndarray:
@@ -212,13 +216,24 @@ def recordings(
 def cache_folder() -> Path:
     """Where frames are kept by default."""
     given = os.environ.get("JAXSNN_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxsnn"
+    return Path(given) if given else user_cache("frames")
 
 
 _FORMAT = 1
 """Of the cache; a change makes all frames anew."""
+
+
+class _Unkept(Exception):
+    """A folder does not take frames; its cause says why."""
+
+
+@contextlib.contextmanager
+def _keeping():
+    """Tells the errors of writing from those of reading recordings."""
+    try:
+        yield
+    except OSError as error:
+        raise _Unkept from error
 
 
 def _cached(folder, source, binning, one, shape, progress) -> tuple[np.ndarray, str] | None:
@@ -235,26 +250,47 @@ def _cached(folder, source, binning, one, shape, progress) -> tuple[np.ndarray, 
     # A name of its own, so that of two processes each writes a whole file.
     partial = folder / f".{key}.{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        frames = np.lib.format.open_memmap(partial, "w+", binning.dtype, whole)
-    except OSError as error:
+        fingerprint = _write(partial, whole, binning.dtype, map(one, _counted(len(source), progress)))
+        with _keeping():
+            facts.write_text(json.dumps({"sha256": fingerprint, "binning": repr(binning)}) + "\n")
+            os.replace(partial, place)
+            return np.load(place, mmap_mode="r", allow_pickle=False), fingerprint
+    except _Unkept as unkept:
         warnings.warn(
-            f"event frames cannot be kept in {folder} ({error}) and are made anew for every batch; name a "
-            "folder with cache=... or JAXSNN_CACHE.",
+            f"event frames cannot be kept in {folder} ({unkept.__cause__}) and are made anew for every "
+            "batch; name a folder with cache=... or JAXSNN_CACHE.",
             stacklevel=5,
         )
         return None
-    digest = hashlib.sha256()
-    try:
-        for index in _counted(len(source), progress):
-            frames[index] = one(index)
-            digest.update(frames[index].tobytes())
-        frames.flush()
-        facts.write_text(json.dumps({"sha256": digest.hexdigest(), "binning": repr(binning)}) + "\n")
-        os.replace(partial, place)
     finally:
-        partial.unlink(missing_ok=True)
-    return np.load(place, mmap_mode="r", allow_pickle=False), digest.hexdigest()
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _write(path: Path, shape: tuple[int, ...], dtype: np.dtype, rows: Iterable[np.ndarray]) -> str:
+    """An `.npy` file of rows that are written as they come, and the SHA-256 of its numbers.
+
+    Not through a memory map: there a full disk is no error but a signal, which ends the process.
+    """
+    digest = hashlib.sha256()
+    with _keeping():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("wb")
+    try:
+        with _keeping():
+            head = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, head)
+        for row in rows:
+            content = row.tobytes()
+            digest.update(content)
+            with _keeping():
+                file.write(content)
+        with _keeping():
+            file.close()
+    finally:
+        with contextlib.suppress(OSError):  # What could not be written fails here once more.
+            file.close()
+    return digest.hexdigest()
 
 
 def _counted(count: int, progress: bool | None):

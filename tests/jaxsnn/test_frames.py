@@ -1,12 +1,15 @@
 """Frames of events: against tonic's, against a count by hand; kept on disk, and read as they are needed."""
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from jaxsnn.cache import user_cache
 from jaxsnn.data.events import Events, SpikeFile, read_nmnist
-from jaxsnn.data.frames import Binning, Recordings, Source, recordings
+from jaxsnn.data.frames import Binning, Recordings, Source, cache_folder, recordings
 from tests.jaxsnn import event_files
 
 SHAPE = (34, 34, 2)
@@ -185,6 +188,50 @@ def test_a_folder_that_cannot_be_written_is_warned_about(tmp_path):
     with pytest.warns(UserWarning, match=r"cannot be kept in .* made anew for every batch; name a folder"):
         frames = made(Counting(), tmp_path / "file" / "inside")
     assert len(frames[:2]) == 2
+
+
+def test_a_folder_that_fills_up_is_warned_about(tmp_path):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    right, counting = made(Counting(), False), Counting()
+    source = counting.source()
+
+    def filling(index):
+        if index == 3:  # No file may grow beyond what three recordings take.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (3 * right[0].nbytes, before[1]))
+        return source.read(index)
+
+    try:
+        with pytest.warns(
+            UserWarning, match=r"cannot be kept in .*File too large.* made anew for every batch"
+        ):
+            frames = recordings(replace(source, read=filling), Binning(4), cache=tmp_path, progress=False)
+        found = frames[:]  # They are read anew, and so is the limit set.
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+    np.testing.assert_array_equal(found, right[:])
+
+
+def test_a_recording_that_is_gone_is_no_fault_of_the_folder(tmp_path):
+    def gone(index):
+        raise FileNotFoundError("b.bin")
+
+    source = Source(gone, np.zeros(2, np.int32), SHAPE, str, "a")
+    with pytest.raises(FileNotFoundError, match=r"b\.bin"):
+        recordings(source, Binning(4), cache=tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_and_programs_lie_in_one_folder_of_the_users(tmp_path, monkeypatch):
+    for name in ("JAXSNN_CACHE", "JAX_COMPILATION_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    if sys.platform != "darwin":
+        assert user_cache("xla") == tmp_path / "spikechip" / "xla"
+    assert cache_folder() == user_cache("frames")
+    monkeypatch.setenv("JAXSNN_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
 
 
 def test_parts_and_what_is_made_of_them():

@@ -31,7 +31,7 @@ from experiments.figures.png import png
 from experiments.pieces import Paused, Piece
 from jaxsnn.codesign import cli
 from jaxsnn.codesign.page import render
-from jaxsnn.codesign.provenance import all_or_nothing, machine, write_csv, write_json
+from jaxsnn.codesign.provenance import all_or_nothing, machine, require_room, write_csv, write_json
 from jaxsnn.codesign.report import CSV, chip_rows, has_chips
 from jaxsnn.codesign.table import show
 from jaxsnn.compilation import remember_compiled
@@ -129,7 +129,9 @@ def run_experiment(options: argparse.Namespace, console: Console) -> None:
     registry.load(chosen, options.bindings, options.config)
     folder = options.out or default_folder(options.name, options.bindings, options.config)
     registry.rehearse(lambda: chosen.function(output.Run(folder=folder, console=console)))
-    with locked(folder, "give another folder with --out"):
+    remedy = "give another folder with --out"
+    with locked(folder, remedy):
+        require_room(folder, f"a run of {chosen.name}", remedy)
         _run_in(folder, chosen, options, console, piece)
 
 

@@ -5,15 +5,15 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from jaxsnn.checks import require_count
-from jaxsnn.codesign.sources import CHIPS, MODELS, ChipReader
+from jaxsnn.codesign.sources import CHIPS, MODELS, ChipReader, read_chips, read_data, read_network
 from jaxsnn.codesign.table import console as terminal
 from jaxsnn.codesign.table import show
 
@@ -171,17 +171,37 @@ def sentence(error: Exception) -> str:
 
 
 def _evaluate(options: argparse.Namespace, console: Console, read_chip_file: ChipReader | None) -> None:
-    from jaxsnn.codesign.sources import read_chips, read_data, read_network
-
     # What is cheap to refuse is refused before anything is read or trained.
     for name in ("draws", "timesteps", "epochs"):
         value = getattr(options, name)
         if value is not None:
             require_count(f"--{name}", value)
-    if options.out is not None and options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"--out {options.out} is a file; give a folder, which may be new.")
     chips = read_chips(options.chip, read_chip_file)
+    with _saving(options.out, "an evaluation") as scratch:
+        report = _evaluated(options, chips)
+        if scratch is not None:
+            report.write(scratch)
+    if options.json:
+        _print_json(report.result())
+        return
+    show(console, report.verdict, report.tables())
+    if options.out is not None:
+        console.print(f"Report: {options.out / 'report.html'}", soft_wrap=True)
+    else:
+        console.print("Add --out DIR for report.html, result.json and result.csv.", soft_wrap=True)
 
+
+_REMEDY = "give another folder with --out"
+
+
+def _saving(folder: Path | None, kind: str) -> AbstractContextManager[Path | None]:
+    """The folder is checked, and held, before there is any work to lose."""
+    from jaxsnn.codesign.provenance import saving
+
+    return nullcontext() if folder is None else saving(folder, kind, _REMEDY)
+
+
+def _evaluated(options: argparse.Namespace, chips: Mapping[str, Any]) -> Any:
     import jax
 
     from jaxsnn.codesign.evaluate import evaluate
@@ -202,7 +222,7 @@ def _evaluate(options: argparse.Namespace, console: Console, read_chip_file: Chi
             config = TrainConfig(epochs=options.epochs, timesteps=timesteps, seed=options.seed)
             fit(network, data, config, progress=quiet.is_terminal)
         with _progress(quiet) as progress:
-            report = evaluate(
+            return evaluate(
                 network,
                 data,
                 chips,
@@ -212,24 +232,17 @@ def _evaluate(options: argparse.Namespace, console: Console, read_chip_file: Chi
                 conventions=options.conventions,
                 progress=progress,
             )
-    if options.out is not None:
-        report.save(options.out)
-    if options.json:
-        _print_json(report.result())
-        return
-    show(console, report.verdict, report.tables())
-    if options.out is not None:
-        console.print(f"Report: {options.out / 'report.html'}", soft_wrap=True)
-    else:
-        console.print("Add --out DIR for report.html, result.json and result.csv.", soft_wrap=True)
 
 
 def _compare(options: argparse.Namespace, console: Console) -> None:
-    from jaxsnn.codesign.compare import compare
+    from jaxsnn.codesign.compare import compare, require_not_compared
 
-    found = compare(options.folders)
     if options.out is not None:
-        found.save(options.out)
+        require_not_compared(options.out, options.folders, _REMEDY)
+    with _saving(options.out, "a comparison") as scratch:
+        found = compare(options.folders)
+        if scratch is not None:
+            found.write(scratch)
     if options.json:
         _print_json({"compared": list(found.results), **found.numbers()})
         return

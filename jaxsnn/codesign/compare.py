@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxsnn.codesign import page
 from jaxsnn.codesign.charts import Chart, Point, scatter
-from jaxsnn.codesign.provenance import all_or_nothing, machine, write_csv, write_json
+from jaxsnn.codesign.provenance import machine, saving, write_csv, write_json
 from jaxsnn.codesign.report import CSV, chip_rows, has_chips
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import si
@@ -23,9 +23,13 @@ _APART = ("date", "wall_time_s", "numbers")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results by the name of their folder, the first of which the others are compared with."""
+    """Results by the name of their folder, the first of which the others are compared with.
+
+    - `folders`: where they were read, in which no comparison is written.
+    """
 
     results: Mapping[str, Mapping[str, Any]]
+    folders: Sequence[Path] = ()
 
     @property
     def verdict(self) -> str:
@@ -60,29 +64,42 @@ class Comparison:
         }
 
     def save(self, folder: str | PathLike) -> Path:
-        """Writes `report.html` and `result.json`, and `result.csv` where results have chips: all or none."""
+        """Writes `report.html` and `result.json`, and `result.csv` where results have chips: all or none.
+
+        **Arguments:** `folder`: a new one, or one that holds a comparison, which is replaced.
+
+        **Returns:** the folder.
+
+        **Raises:** `OSError` for a folder that cannot be written to, or that another process writes into;
+        `ValueError` for one that holds a result of another kind, or one of those compared.
+        """
         folder = Path(folder)
+        require_not_compared(folder, self.folders)
+        with saving(folder, "a comparison") as scratch:
+            self.write(scratch)
+        return folder
+
+    def write(self, folder: Path) -> None:
+        """What [`Comparison.save`][] writes, right into the folder."""
         rows = [
             {"result": run, **row}
             for run, result in self.results.items()
             if has_chips(result["numbers"])
             for row in chip_rows(result["numbers"])
         ]
-        with all_or_nothing(folder) as scratch:
-            made = machine()
-            text = page.render(
-                " and ".join(self.results),
-                self.tables(),
-                made,
-                charts=self.charts(),
-                verdict=self.verdict,
-                links=("result.json", *([CSV] if rows else [])),
-            )
-            (scratch / "report.html").write_text(text, encoding="utf-8")
-            if rows:
-                write_csv(scratch / CSV, rows)
-            write_json(scratch / "result.json", {"compared": list(self.results), **made, **self.numbers()})
-        return folder
+        made = machine()
+        text = page.render(
+            " and ".join(self.results),
+            self.tables(),
+            made,
+            charts=self.charts(),
+            verdict=self.verdict,
+            links=("result.json", *([CSV] if rows else [])),
+        )
+        (folder / "report.html").write_text(text, encoding="utf-8")
+        if rows:
+            write_csv(folder / CSV, rows)
+        write_json(folder / "result.json", {"compared": list(self.results), **made, **self.numbers()})
 
     def _chips(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         for run, result in self.results.items():
@@ -151,7 +168,19 @@ def compare(folders: Sequence[str | PathLike]) -> Comparison:
         names = [str(path) for path in paths]
     if len(set(names)) < len(names):
         raise ValueError(f"compare needs different folders, got {', '.join(names)}.")
-    return Comparison({name: _read(path) for name, path in zip(names, paths, strict=True)})
+    return Comparison({name: _read(path) for name, path in zip(names, paths, strict=True)}, paths)
+
+
+def require_not_compared(
+    folder: Path, compared: Sequence[str | PathLike], remedy: str = "give another folder"
+) -> None:
+    """**Raises:** `ValueError` for a folder that is among those compared, whose result would be lost."""
+    for path in map(Path, compared):
+        held = path.parent if path.is_file() else path
+        if folder.resolve() == held.resolve():
+            raise ValueError(
+                f"{folder} is one of the results compared, and the comparison would replace it; {remedy}."
+            )
 
 
 def differences(first: Mapping[str, Any], other: Mapping[str, Any], *, inputs: bool) -> list[str]:

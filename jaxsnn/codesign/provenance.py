@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from jaxsnn import __version__
+from jaxsnn.learning.lock import locked
 
 PACKAGES = (
     "jax",
@@ -103,18 +104,69 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
+_FILES = ("result.json", "result.csv", "report.html")
+"""What a result consists of, first what vouches for the others."""
+
+
 @contextlib.contextmanager
 def all_or_nothing(folder: Path):
     """A scratch folder whose files move to `folder` when the block ends well, and vanish when it does not.
 
-    `result.json` moves last, so that its presence says that the rest is there.
+    An older `result.json` goes first and the new one moves last, so that its presence says that the rest is
+    there and belongs to it.
     """
     scratch = folder / ".partial"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
         yield scratch
+        for name in _FILES:
+            (folder / name).unlink(missing_ok=True)
         for path in sorted(scratch.iterdir(), key=lambda path: path.name == "result.json"):
             path.replace(folder / path.name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def saving(folder: Path, kind: str, remedy: str = "give another folder") -> Iterator[Path]:
+    """[`all_or_nothing`][], for this process alone, in a folder that holds no result of another kind.
+
+    **Arguments:** `kind`: what is written, as [`require_room`][] has it. `remedy`: what errors advise.
+
+    **Raises:** `OSError` for a folder that another process writes into, or that cannot be written to;
+    `ValueError` for one that holds another kind of result.
+    """
+    with locked(folder, remedy):
+        require_room(folder, kind, remedy)
+        with all_or_nothing(folder) as scratch:
+            yield scratch
+
+
+def require_room(folder: Path, kind: str, remedy: str) -> None:
+    """**Raises:** `ValueError` for a folder with a result that is not of the kind, e.g. "an evaluation",
+    "a comparison" or "a run of digits": its other files would stay, and seem to belong to the new one."""
+    path = folder / "result.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        found = None
+    held = _kind_of(found)
+    if held != kind:
+        raise ValueError(
+            f"{folder} holds {held}, and {kind} would mix with it; {remedy}, or remove this one."
+        )
+
+
+def _kind_of(result: Any) -> str:
+    """By what each kind alone has."""
+    if not isinstance(result, dict):
+        return "a result.json that cannot be read"
+    if "experiment" in result:
+        return f"a run of {result['experiment']}"
+    if "compared" in result:
+        return "a comparison"
+    numbers = result.get("numbers")
+    return "an evaluation" if isinstance(numbers, dict) and "chips" in numbers else "another program's result"

@@ -15,7 +15,7 @@ from hwmodels.chip import Cost
 from jaxsnn.codesign import page
 from jaxsnn.codesign.charts import Chart, Point, breakdown, scatter
 from jaxsnn.codesign.metrics import Metrics
-from jaxsnn.codesign.provenance import all_or_nothing, write_csv, write_json
+from jaxsnn.codesign.provenance import saving, write_csv, write_json
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import si
 from jaxsnn.learning.evaluation import Evaluation
@@ -235,22 +235,31 @@ class Report:
     def save(self, folder: str | PathLike) -> Path:
         """Writes `report.html`, `result.json` and `result.csv`, one row a chip: all or none.
 
+        **Arguments:** `folder`: a new one, or one that holds an evaluation, which is replaced.
+
         **Returns:** the folder.
+
+        **Raises:** `OSError` for a folder that cannot be written to, or that another process writes into;
+        `ValueError` for one that holds a result of another kind.
         """
         folder = Path(folder)
-        with all_or_nothing(folder) as scratch:
-            text = page.render(
-                "A network on chips",
-                self.tables(),
-                {"inputs": dict(self.inputs), **self.provenance},
-                charts=self.charts(),
-                verdict=self.verdict,
-                links=("result.json", CSV),
-            )
-            (scratch / "report.html").write_text(text, encoding="utf-8")
-            write_csv(scratch / CSV, chip_rows(self.numbers()))
-            write_json(scratch / "result.json", self.result())
+        with saving(folder, "an evaluation") as scratch:
+            self.write(scratch)
         return folder
+
+    def write(self, folder: Path) -> None:
+        """What [`Report.save`][] writes, right into the folder."""
+        text = page.render(
+            "A network on chips",
+            self.tables(),
+            {"inputs": dict(self.inputs), **self.provenance},
+            charts=self.charts(),
+            verdict=self.verdict,
+            links=("result.json", CSV),
+        )
+        (folder / "report.html").write_text(text, encoding="utf-8")
+        write_csv(folder / CSV, chip_rows(self.numbers()))
+        write_json(folder / "result.json", self.result())
 
     def __str__(self) -> str:
         text = io.StringIO()

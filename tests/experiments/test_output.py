@@ -2,6 +2,9 @@
 
 import io
 import json
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from rich.console import Console
 
 from experiments.figures.png import png
 from jaxsnn.codesign import page
-from jaxsnn.codesign.provenance import all_or_nothing, write_json
+from jaxsnn.codesign.provenance import all_or_nothing, saving, write_json
 from jaxsnn.codesign.table import Table
 from jaxsnn.learning.lock import locked
 
@@ -35,6 +38,81 @@ def test_a_failure_leaves_the_earlier_result_alone(tmp_path):
         fail_halfway()
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
     assert (tmp_path / "result.json").read_text() == "earlier"
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from jaxsnn.codesign.provenance import all_or_nothing
+
+replace, left = pathlib.Path.replace, int(sys.argv[2])
+
+def replace_and_die(path, target):
+    global left
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+    return replace(path, target)
+
+pathlib.Path.replace = replace_and_die
+with all_or_nothing(pathlib.Path(sys.argv[1])) as scratch:
+    for name in ("report.html", "result.csv", "result.json"):
+        (scratch / name).write_text("new")
+"""
+
+
+@pytest.mark.parametrize("moved", [0, 2])
+def test_killed_over_an_older_result_no_result_vouches_for_files_of_another(tmp_path, moved):
+    for name in ("report.html", "result.csv", "result.json"):
+        (tmp_path / name).write_text("old")
+    process = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), str(moved)])
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "result.json").exists()
+    with all_or_nothing(tmp_path) as scratch:
+        (scratch / "result.json").write_text("newer")
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_of_two_processes_that_save_into_one_folder_the_second_is_refused(tmp_path):
+    second = (
+        "import pathlib, sys; from jaxsnn.codesign.provenance import saving\n"
+        "saving(pathlib.Path(sys.argv[1]), 'an evaluation').__enter__()"
+    )
+    with saving(tmp_path / "out", "an evaluation") as scratch:
+        (scratch / "result.json").write_text('{"numbers": {"chips": {}}}')
+        process = subprocess.run(
+            [sys.executable, "-c", second, str(tmp_path / "out")], capture_output=True, text=True
+        )
+        assert process.returncode == 1
+        assert "another run is writing into" in process.stderr.splitlines()[-1]
+        assert process.stderr.splitlines()[-1].endswith("wait for it, or give another folder.")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["result.json"]
+
+
+@pytest.mark.parametrize(
+    ("held", "kind", "message"),
+    [
+        (
+            '{"experiment": "digits", "numbers": {"chips": {}}}',
+            "an evaluation",
+            "holds a run of digits, and an",
+        ),
+        (
+            '{"experiment": "digits", "numbers": {}}',
+            "a run of search",
+            "holds a run of digits, and a run of s",
+        ),
+        ('{"numbers": {"chips": {}}}', "a comparison", "holds an evaluation, and a comparison would mix"),
+        ('{"compared": ["a", "b"], "numbers": {}}', "an evaluation", "holds a comparison"),
+        ("{", "an evaluation", "holds a result.json that cannot be read"),
+        ('{"numbers": {}}', "an evaluation", "holds another program's result, .*; give another folder"),
+    ],
+)
+def test_a_folder_keeps_a_result_of_another_kind(tmp_path, held, kind, message):
+    (tmp_path / "result.json").write_text(held)
+    with pytest.raises(ValueError, match=message):
+        saving(tmp_path, kind).__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+    assert (tmp_path / "result.json").read_text() == held
 
 
 def test_json_takes_arrays_and_refuses_nan(tmp_path):
@@ -81,8 +159,21 @@ def test_a_folder_belongs_to_one_run_at_a_time(tmp_path):
         pass
 
 
+def test_a_lock_that_was_removed_keeps_nobody_out(tmp_path):
+    """As when the folder's last holder ends between the opening of its lock and the locking."""
+    with locked(tmp_path, "use --out"):
+        (tmp_path / ".lock").unlink()
+        with locked(tmp_path, "use --out"):
+            again = locked(tmp_path, "use --out")
+            with pytest.raises(OSError, match="another run"):
+                again.__enter__()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_written_to_is_noticed_at_once(tmp_path):
     (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file cannot be written to \(it is a file\); use --out"):
+        locked(tmp_path / "file", "use --out").__enter__()
     folder = locked(tmp_path / "file" / "out", "use --out")
     with pytest.raises(OSError, match=r"cannot be written to .*; use --out"):
         folder.__enter__()

@@ -135,6 +135,59 @@ def test_compare_names_what_differs_and_only_that(results, capsys, tmp_path):
     assert "-50.0%" in page
 
 
+def kept(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_comparison_replaces_none_of_what_it_compares(results, capsys):
+    first, second = results / "first", results / "second"
+    before = kept(first)
+    assert "is one of the results compared" in refused(capsys, "compare", first, second, "--out", first)
+    found = compare.compare([first / "result.json", second])
+    with pytest.raises(ValueError, match=r"one of the results compared, .*; give another folder"):
+        found.save(first)
+    assert kept(first) == before
+
+
+def test_a_comparison_without_chips_leaves_none_of_one_with_chips(results, tmp_path):
+    out = compare.compare([results / "first", results / "second"]).save(tmp_path / "out")
+    assert (out / "result.csv").exists()
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(json.dumps({"numbers": {"x": name}}))
+    compare.compare([tmp_path / "a", tmp_path / "b"]).save(out)
+    assert sorted(path.name for path in out.iterdir()) == ["report.html", "result.json"]
+
+
+def test_an_evaluation_replaces_an_evaluation_alone(results, tmp_path):
+    report().save(tmp_path / "out")
+    report().save(tmp_path / "out")
+    assert sorted(kept(tmp_path / "out")) == ["report.html", "result.csv", "result.json"]
+    out = compare.compare([results / "first", results / "second"]).save(tmp_path / "other")
+    with pytest.raises(ValueError, match="holds a comparison, and an evaluation would mix with it; give"):
+        report().save(out)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file cannot be written to \(it is a file\); give another folder"):
+        report().save(tmp_path / "file")
+
+
+@pytest.mark.parametrize("out", ["file", "file/sub", "comparison"])
+def test_where_nothing_can_be_written_nothing_is_read_or_trained(
+    results, tmp_path, arrays, capsys, monkeypatch, out
+):
+    (tmp_path / "file").write_text("")
+    folders = [str(results / "first"), str(results / "second")]
+    compare.compare(folders).save(tmp_path / "comparison")
+    monkeypatch.setattr(cli, "read_data", lambda *_, **__: pytest.fail("read"))
+    words = f"evaluate --network mlp --data {arrays} --chip sata --out {tmp_path / out}"
+    assert "give another folder with --out" in refused(capsys, *words.split())
+    if out != "comparison":
+        monkeypatch.setattr(compare, "compare", lambda *_: pytest.fail("read"))
+        assert "give another folder with --out" in refused(
+            capsys, "compare", *folders, "--out", tmp_path / out
+        )
+
+
 def test_compare_takes_three_and_refuses_one(results, capsys):
     three = compare.compare([results / "first", results / "second", results / "first" / "result.json"])
     assert len(three.tables()[1].columns) == 4

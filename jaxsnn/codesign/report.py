@@ -140,7 +140,7 @@ class Report:
     - `software`: the evaluation of each network without hardware.
     - `record`: one per weighted layer, with software's rates.
     - `timesteps`: T.
-    - `estimated_energy_j`: what a FLOP count claims, `FLOPs · T · (1 − sparsity) · E_AC`.
+    - `estimated_energy_j`: what a FLOP count claims, `FLOPs · T · (1 − sparsity) · E_AC`; 0 for blank inputs.
     - `chips`: an [`OnChip`][] each.
     - `metrics`: NeuroBench's, of the first network in software, on up to 256 test inputs.
     - `inputs`, `provenance`: what the numbers were made from, and with.
@@ -181,9 +181,11 @@ class Report:
         )
         text = (
             f"Of {self.software_accuracy:.1%} in software, {best.accuracy:.1%} survive on {best.name}, where "
-            f"an inference takes {si(best.energy_j, 'J')}, "
-            f"{best.energy_j / self.estimated_energy_j:.0f} times what a FLOP count claims."
+            f"an inference takes {si(best.energy_j, 'J')}"
         )
+        if self.estimated_energy_j > 0:
+            text += f", {best.energy_j / self.estimated_energy_j:.0f} times what a FLOP count claims"
+        text += "."
         if frugal is not best:
             text += f" {frugal.name} keeps {frugal.accuracy:.1%} for {si(frugal.energy_j, 'J')}."
         if leanest is not frugal:
@@ -320,7 +322,16 @@ def chip_table(report: Report) -> Table:
             "–",
             *none,
         ],
-        ["FLOP estimate", "", "", si(report.estimated_energy_j, "J"), "1×", "–", "–", *none],
+        [
+            "FLOP estimate",
+            "",
+            "",
+            si(report.estimated_energy_j, "J"),
+            _times(report.estimated_energy_j, report.estimated_energy_j),
+            "–",
+            "–",
+            *none,
+        ],
     ]
     for chip in report.chips.values():
         rows.append(
@@ -329,7 +340,7 @@ def chip_table(report: Report) -> Table:
                 _accuracy(chip.accuracy, chip.spread),
                 f"{chip.drop:.2%}",
                 si(chip.energy_j, "J"),
-                f"{chip.energy_j / report.estimated_energy_j:.0f}×",
+                _times(chip.energy_j, report.estimated_energy_j),
                 si(chip.latency_s, "s"),
                 f"{chip.area_mm2:.3g} mm²",
                 *(chip.facts.get(name, "–") for name in _FACTS),
@@ -460,6 +471,11 @@ def _free(report: Report) -> str:
             f"are in none of a crossbar chip's numbers, and a SATA array beside it would take {listed}."
         )
     return " ".join(said)
+
+
+def _times(energy_j: float, estimated_j: float) -> str:
+    """Nothing is claimed of blank inputs, and no energy is so many times nothing."""
+    return f"{energy_j / estimated_j:.0f}×" if estimated_j > 0 else "–"
 
 
 def _accuracy(mean: float, spread: float | None) -> str:

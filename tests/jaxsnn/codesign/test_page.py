@@ -79,6 +79,15 @@ def test_the_verdict_names_the_best_chip_and_what_needs_less():
     assert toy.verdict == best + "a FLOP count claims." + " ten <b> keeps 94.0% for 10.00 nJ." + least
 
 
+def test_of_blank_inputs_nothing_is_claimed_and_the_report_is_written(tmp_path):
+    blank = dataclasses.replace(report(), estimated_energy_j=0.0)
+    assert blank.verdict.startswith("Of 96.0% in software, 95.0% survive on two, where an inference takes 2.")
+    assert "µJ. one needs least" in blank.verdict
+    over = [row[4] for row in blank.tables()[0].rows]
+    assert over == ["–"] * 5
+    assert (blank.save(tmp_path) / "result.json").exists()
+
+
 def test_labels_of_neighbours_do_not_overlap_and_lead_to_their_points():
     chips = [Point(name, 1e-7, 0.9) for name in ("first", "second", "third", "fourth")]
     heights = [

@@ -169,7 +169,7 @@ def network_table(results: Mapping[str, Measured]) -> Table:
                 f"{found.as_trained:.2%}",
                 f"{found.at_scale:.2%}",
                 f"{found.chips.mean:.2%}",
-                f"± {found.chips.spread:.2%}",
+                f"± {found.chips.spread:.2%}" if len(found.chips.chips) > 1 else "± –",
                 f"{found.drop(plain):.2%}",
                 f"{found.chips.drop:.2%}",
             ]

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from experiments.pieces import Piece
 from jaxsnn.codesign.charts import Chart
+from jaxsnn.codesign.report import with_spread
 from jaxsnn.codesign.table import Table
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.learning.identity import identity
@@ -127,6 +128,6 @@ def inputs(dataset: Dataset, seed: int | Sequence[int], **trainings: TrainConfig
 
 
 def mean_and_spread(accuracies: Any) -> str:
-    """Mean ± standard deviation over chips, as tables have it."""
-    spread = np.std(accuracies, ddof=1) if len(accuracies) > 1 else 0.0
-    return f"{np.mean(accuracies):.2%} ± {spread:.2%}"
+    """Mean ± standard deviation over chips, as tables have it; one chip shows none."""
+    spread = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None
+    return with_spread(float(np.mean(accuracies)), spread)

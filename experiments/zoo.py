@@ -15,7 +15,7 @@ from hwmodels import spikeflow
 from hwmodels.chip import require_chip
 from jaxsnn.codesign import evaluate
 from jaxsnn.codesign.noise_aware import Between, NoiseAware
-from jaxsnn.codesign.report import Report
+from jaxsnn.codesign.report import Report, with_spread
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import si
 from jaxsnn.data.dataset import Dataset
@@ -103,7 +103,7 @@ def _facts(library: Library, name: str, dataset: Dataset, report: Report) -> dic
         "chips": {
             chip.name: {
                 "accuracy": float(chip.accuracy),
-                "spread": float(chip.spread),
+                "spread": chip.measured_spread,
                 "energy_j": float(chip.energy_j),
                 "latency_s": float(chip.latency_s),
             }
@@ -122,6 +122,6 @@ def zoo_table(facts: Mapping[str, Mapping[str, Any]]) -> Table:
         row = [name, each["data"], str(each["timesteps"]), f"{each['software_accuracy']:.2%}"]
         for chip in chips:
             found = each["chips"][chip]
-            row.append(f"{found['accuracy']:.2%} ± {found['spread']:.2%}, {si(found['energy_j'], 'J')}")
+            row.append(f"{with_spread(found['accuracy'], found['spread'])}, {si(found['energy_j'], 'J')}")
         cells.append(row)
     return Table("Networks on chips", ["network", "data", "T", "software", *chips], cells)

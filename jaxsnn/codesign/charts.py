@@ -23,12 +23,13 @@ class Chart:
 
 @dataclass(frozen=True)
 class Point:
-    """One chip: accuracy and its standard deviation as fractions, energy in joule."""
+    """One chip: accuracy and its standard deviation as fractions, None where none was measured, and energy in
+    joule."""
 
     name: str
     energy_j: float
     accuracy: float
-    spread: float = 0.0
+    spread: float | None = None
 
 
 def scatter(points: Sequence[Point], software: float | None = None) -> Chart:
@@ -39,7 +40,7 @@ def scatter(points: Sequence[Point], software: float | None = None) -> Chart:
     width, height, left, right, top, bottom = 640, 340, 58, 24, 16, 46
     powers = [math.log10(point.energy_j) for point in points]
     low, high = math.floor(min(powers) * 2 - 0.2) / 2, math.ceil(max(powers) * 2 + 0.2) / 2
-    lowest = min([point.accuracy - point.spread for point in points])
+    lowest = min([point.accuracy - (point.spread or 0.0) for point in points])
     bottom_value = 0.0 if lowest < 0.5 else math.floor(lowest * 20 - 0.5) / 20
     top_value = 1.0
 
@@ -78,7 +79,8 @@ def scatter(points: Sequence[Point], software: float | None = None) -> Chart:
     taken: list[tuple[float, float]] = []
     for index, (point, power) in enumerate(zip(points, powers, strict=True)):
         at_x, at_y = x(power), y(point.accuracy)
-        said = f"{point.name}: {point.accuracy:.2%} ± {point.spread:.2%}, {si(point.energy_j, 'J')}"
+        spread = "–" if point.spread is None else f"{point.spread:.2%}"
+        said = f"{point.name}: {point.accuracy:.2%} ± {spread}, {si(point.energy_j, 'J')}"
         bar = ""
         if point.spread:
             high_y, low_y = y(min(point.accuracy + point.spread, 1)), y(point.accuracy - point.spread)

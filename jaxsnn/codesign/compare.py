@@ -10,7 +10,7 @@ from typing import Any
 from jaxsnn.codesign import page
 from jaxsnn.codesign.charts import Chart, Point, scatter
 from jaxsnn.codesign.provenance import machine, saving, write_csv, write_json
-from jaxsnn.codesign.report import CSV, chip_rows, has_chips
+from jaxsnn.codesign.report import CSV, chip_rows, has_chips, measured_spread, with_spread
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import si
 
@@ -51,7 +51,7 @@ class Comparison:
     def charts(self) -> list[Chart]:
         """Accuracy against energy of all chips of all results."""
         points = [
-            Point(f"{run}: {name}", chip["energy_j"], chip["accuracy"], chip["spread"])
+            Point(f"{run}: {name}", chip["energy_j"], chip["accuracy"], measured_spread(chip))
             for run, name, chip in self._chips()
         ]
         return [scatter(points)] if points else []
@@ -115,7 +115,7 @@ class Comparison:
             rows.append(
                 [
                     f"{run}: {name}",
-                    f"{chip['accuracy']:.2%} ± {chip['spread']:.2%}",
+                    with_spread(chip["accuracy"], measured_spread(chip)),
                     "–" if first is chip else f"{100 * (chip['accuracy'] - first['accuracy']):+.2f} points",
                     *(
                         text

@@ -59,10 +59,18 @@ class OnChip:
 
     @property
     def spread(self) -> float:
-        """Standard deviation between programmed chips of one network (0 for one chip): what devices vary."""
+        """Standard deviation between programmed chips of one network: what devices vary.
+
+        0 for one draw, which measures none: tables and figures show it as "–".
+        """
         if np.all(self.by_network == self.by_network[:, :1]):
             return 0.0  # To the bit, where nothing is drawn.
         return float(np.sqrt(np.mean(self.by_network.var(axis=1, ddof=1))))
+
+    @property
+    def measured_spread(self) -> float | None:
+        """`spread` of two draws or more; None for one."""
+        return self.spread if self.by_network.shape[1] > 1 else None
 
     @property
     def training_spread(self) -> float | None:
@@ -218,7 +226,9 @@ class Report:
 
     def charts(self) -> list[Chart]:
         """Accuracy against energy, and what takes energy and area on each chip."""
-        points = [Point(one.name, one.energy_j, one.accuracy, one.spread) for one in self.chips.values()]
+        points = [
+            Point(one.name, one.energy_j, one.accuracy, one.measured_spread) for one in self.chips.values()
+        ]
         costs = {name: chip.cost for name, chip in self.chips.items()}
         return [
             scatter(points, self.software_accuracy),
@@ -284,6 +294,12 @@ def has_chips(numbers: Mapping[str, Any]) -> bool:
     )
 
 
+def measured_spread(chip: Mapping[str, Any]) -> float | None:
+    """[`OnChip.measured_spread`][] of what [`OnChip.numbers`][] gives."""
+    draws = np.shape(chip["accuracies"])[-1] if "accuracies" in chip else None
+    return None if draws == 1 else chip["spread"]
+
+
 def chip_rows(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row a chip of what [`Report.numbers`][] gives: the columns of `result.csv`."""
     columns = (
@@ -314,7 +330,7 @@ def chip_table(report: Report) -> Table:
     rows = [
         [
             "software",
-            _accuracy(report.software_accuracy, report.software_spread),
+            with_spread(report.software_accuracy, report.software_spread),
             "",
             "–",
             "–",
@@ -337,7 +353,7 @@ def chip_table(report: Report) -> Table:
         rows.append(
             [
                 chip.name,
-                _accuracy(chip.accuracy, chip.spread),
+                with_spread(chip.accuracy, chip.measured_spread),
                 f"{chip.drop:.2%}",
                 si(chip.energy_j, "J"),
                 _times(chip.energy_j, report.estimated_energy_j),
@@ -347,7 +363,9 @@ def chip_table(report: Report) -> Table:
             ]
         )
     draws = next(iter(report.chips.values())).by_network.shape[1]
-    note = f"T = {report.timesteps}; {draws} programmed chips of each design, ± their standard deviation."
+    count = f"{draws} programmed chips" if draws > 1 else "one programmed chip"
+    spread = "± their standard deviation" if draws > 1 else "which shows no spread"
+    note = f"T = {report.timesteps}; {count} of each design, {spread}."
     if len(report.software) > 1:
         spreads = ", ".join(f"{chip.name} ± {chip.training_spread:.2%}" for chip in report.chips.values())
         note += (
@@ -478,8 +496,9 @@ def _times(energy_j: float, estimated_j: float) -> str:
     return f"{energy_j / estimated_j:.0f}×" if estimated_j > 0 else "–"
 
 
-def _accuracy(mean: float, spread: float | None) -> str:
-    return f"{mean:.2%}" if spread is None else f"{mean:.2%} ± {spread:.2%}"
+def with_spread(mean: float, spread: float | None) -> str:
+    """Fractions as tables have them; "–" for a spread that was not measured."""
+    return f"{mean:.2%} ± " + ("–" if spread is None else f"{spread:.2%}")
 
 
 def _floats(parts: Mapping[str, Any]) -> dict[str, float]:

@@ -13,6 +13,7 @@ import pytest
 
 from jaxsnn.codesign import page
 from jaxsnn.codesign.charts import Point, scatter
+from jaxsnn.codesign.compare import compare
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import number_in
 from tests.jaxsnn.codesign.reports import report
@@ -86,6 +87,22 @@ def test_of_blank_inputs_nothing_is_claimed_and_the_report_is_written(tmp_path):
     over = [row[4] for row in blank.tables()[0].rows]
     assert over == ["–"] * 5
     assert (blank.save(tmp_path) / "result.json").exists()
+
+
+def test_a_spread_that_was_not_measured_is_a_dash(tmp_path):
+    drawn = report()
+    once = dataclasses.replace(drawn["two"], by_network=np.array([[0.95]]))
+    single = dataclasses.replace(drawn, chips={"two": once})
+    saved = [each.save(tmp_path / name) for name, each in (("drawn", drawn), ("single", single))]
+    chips = [row[1] for row in single.tables()[0].rows]
+    assert chips == ["96.00% ± –", "", "95.00% ± –"]
+    assert "one programmed chip of each design, which shows no spread." in single.tables()[0].note
+    assert drawn.tables()[0].rows[3][1] == "95.00% ± 0.00%"
+    assert "two: 95.00% ± –, 2.00 µJ" in (saved[1] / "report.html").read_text()
+    assert json.loads((saved[1] / "result.json").read_text())["numbers"]["chips"]["two"]["spread"] == 0
+    rows = compare(saved).tables()[0].rows
+    assert [row[1] for row in rows if row[0].endswith("two")] == ["95.00% ± 0.00%", "95.00% ± –"]
+    assert "single: two: 95.00% ± –" in compare(saved).charts()[0].svg
 
 
 def test_labels_of_neighbours_do_not_overlap_and_lead_to_their_points():

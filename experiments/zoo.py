@@ -121,7 +121,11 @@ def zoo_table(facts: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, each in facts.items():
         row = [name, each["data"], str(each["timesteps"]), f"{each['software_accuracy']:.2%}"]
         for chip in chips:
-            found = each["chips"][chip]
-            row.append(f"{with_spread(found['accuracy'], found['spread'])}, {si(found['energy_j'], 'J')}")
+            found = each["chips"].get(chip)
+            row.append(
+                "–"
+                if found is None
+                else f"{with_spread(found['accuracy'], found['spread'])}, {si(found['energy_j'], 'J')}"
+            )
         cells.append(row)
     return Table("Networks on chips", ["network", "data", "T", "software", *chips], cells)

@@ -12,6 +12,7 @@ It may have `facts`, texts by name ("node", "size", "bits"), which tables show i
 third and needs no registration.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -144,3 +145,72 @@ def require_chip(name: str, chip: Any) -> None:
             f"chips[{name!r}] must answer `label`, `arithmetic()` and `cost(workload, conventions)` as "
             f"spikeflow.Chip() does; {chip!r} " + ("is a class." if not missing else f"lacks {missing[0]}.")
         )
+    if not isinstance(chip.label, str):
+        raise TypeError(f"chips[{name!r}].label must be text, as tables call the chip; got {chip.label!r}.")
+
+
+def require_answers(name: str, chip: Chip, workload: Workload, conventions: Any = "corrected") -> None:
+    """**Raises:** `TypeError` and `ValueError`, naming the chip and the attribute, for an arithmetic that is
+    none, and for a cost that [`require_cost`][] refuses."""
+    made = chip.arithmetic()
+    if not isinstance(made, Analog | Digital):
+        raise TypeError(
+            f"chips[{name!r}].arithmetic() must be an Analog or a Digital of hwmodels.chip, got {made!r}."
+        )
+    require_cost(name, chip.cost(workload, conventions))
+
+
+_BREAKDOWNS = {
+    "energy_j": ("energy_by_component_j", "energy_by_layer_j"),
+    "latency_s": ("latency_by_layer_s",),
+    "area_mm2": ("area_by_component_mm2",),
+}
+_ROUNDING = 1e-4
+"""Relative: of sums in float32 of many parts."""
+
+
+def require_cost(name: str, cost: Any) -> None:
+    """**Raises:** `TypeError` for a cost that lacks an attribute of [`Cost`][] or has one of another kind;
+    `ValueError` for totals that are not finite and above zero, for parts that are not finite or are negative,
+    and for parts that do not add up to their total. Errors name the chip and the attribute."""
+    for total, breakdowns in _BREAKDOWNS.items():
+        value = _cost_number(name, total, _cost_part(name, cost, total))
+        if not 0 < value < math.inf:
+            raise ValueError(f"{_said(name, total)} must be finite and above zero, got {value:g}.")
+        for breakdown in breakdowns:
+            parts = _cost_part(name, cost, breakdown)
+            if not isinstance(parts, Mapping):
+                raise TypeError(f"{_said(name, breakdown)} must map names to numbers, got {parts!r}.")
+            numbers = {
+                part: _cost_number(name, f"{breakdown}[{part!r}]", each) for part, each in parts.items()
+            }
+            for part, each in numbers.items():
+                if not 0 <= each < math.inf:
+                    said = _said(name, f"{breakdown}[{part!r}]")
+                    raise ValueError(f"{said} must be finite and zero or more, got {each:g}.")
+            added = sum(numbers.values())
+            if not math.isclose(added, value, rel_tol=_ROUNDING):
+                raise ValueError(
+                    f"{_said(name, breakdown)} adds up to {added:g}, and {total} is {value:g}; a breakdown "
+                    "must hold all of its total."
+                )
+
+
+def _said(name: str, attribute: str) -> str:
+    return f"chips[{name!r}].cost(workload, conventions).{attribute}"
+
+
+def _cost_part(name: str, cost: Any, attribute: str) -> Any:
+    if not hasattr(cost, attribute):
+        raise TypeError(
+            f"{_said(name, attribute)} is missing; a cost has "
+            f"{', '.join(each for total, parts in _BREAKDOWNS.items() for each in (total, *parts))}."
+        )
+    return getattr(cost, attribute)
+
+
+def _cost_number(name: str, attribute: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{_said(name, attribute)} must be a number, got {value!r}.") from None

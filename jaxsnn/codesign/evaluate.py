@@ -12,7 +12,7 @@ import numpy as np
 
 from hwmodels import sata
 from hwmodels.checks import require_key
-from hwmodels.chip import Chip, arithmetic, require_chip
+from hwmodels.chip import Chip, arithmetic, require_answers, require_chip, require_cost
 from hwmodels.flops import estimated_energy
 from jaxsnn.checks import is_count
 from jaxsnn.codesign.attention import (
@@ -83,9 +83,11 @@ def evaluate(
     - `batch_size`: of the test.
     - `progress`: called as `progress(chip, done, total)` after each programmed chip.
 
-    **Returns:** a [`Report`][jaxsnn.codesign.report.Report].
+    **Returns:** a [`Report`][jaxsnn.codesign.report.Report]. A chip on which the network cannot be tested,
+    since its converters find nothing to be calibrated on, is under `failed`, with the reason.
 
-    **Raises:** `ValueError` for no chips, fewer draws than one, and data that do not fit the network;
+    **Raises:** `ValueError` for no chips, fewer draws than one, data that do not fit the network, a chip's
+    costs that are not finite, above zero and the sum of their parts, and where no chip can be tested;
     `TypeError` for what is no chip, network or data set.
     """
     networks = [network] if isinstance(network, Network) else list(network)
@@ -97,31 +99,44 @@ def evaluate(
     fixed: dict[str, Any] = {"timesteps": timesteps, "batch_size": batch_size}
     software = [test(one, inputs, dataset.test_labels, key=data_key, **fixed) for one in networks]
     chip_keys = list(jax.random.split(jax.random.fold_in(key, _CHIPS), draws))
-    found = {}
+    record = _mean([one.record for one in software])
+    # What a chip of one's own answers is looked at before any is programmed.
+    workload = to_workload(record, timesteps, attention="apart")
+    for name, chip in chips.items():
+        require_answers(name, chip, workload, conventions)
+    found, failed = {}, {}
     for name, chip in chips.items():
         total = len(networks) * (draws if arithmetic(chip).random else 1)
         on_chip = _counter(progress, name, total)
-        runs = [
-            on_hardware(
-                one,
-                chip,
-                dataset,
-                software=alone.accuracy,
-                keys=chip_keys,
-                data_key=data_key,
-                on_chip=on_chip,
-                **fixed,
-            ).chips
-            for one, alone in zip(networks, software, strict=True)
-        ]
-        found[name] = _on_chip(name, chip, software, runs, timesteps, draws, conventions)
-    record = _mean([one.record for one in software])
+        try:
+            runs = [
+                on_hardware(
+                    one,
+                    chip,
+                    dataset,
+                    software=alone.accuracy,
+                    keys=chip_keys,
+                    data_key=data_key,
+                    on_chip=on_chip,
+                    **fixed,
+                ).chips
+                for one, alone in zip(networks, software, strict=True)
+            ]
+            found[name] = _on_chip(name, chip, software, runs, timesteps, draws, conventions)
+        except ValueError as error:
+            # The others' results are not lost, such as by a network that is too silent to calibrate this one.
+            failed[name] = f"{error}{_silent(software)}"
+            if len(failed) == len(chips):
+                raise ValueError(f"chip {_listed(failed)}") from error
+    if failed:
+        warnings.warn(f"the report is without chip {_listed(failed)}", stacklevel=2)
     return Report(
         software=tuple(software),
         record=record,
         timesteps=timesteps,
         estimated_energy_j=_estimated_j(record, timesteps),
         chips=found,
+        failed=failed,
         metrics=metrics(
             networks[0], inputs[:_COUNTED], **fixed | {"batch_size": min(batch_size, _COUNTED)}, key=data_key
         ),
@@ -146,6 +161,22 @@ def _estimated_j(record: Sequence[LayerRecord], timesteps: int) -> float:
     products = attention_workloads(record, timesteps)
     beside = sum(heads[name.rsplit(": ", 1)[0]] * estimated_energy(each) for name, each in products.items())
     return float(estimated_energy(to_workload(record, timesteps, attention="apart")) + beside)
+
+
+def _silent(software: Sequence[Evaluation]) -> str:
+    """A sentence on layers in which nothing fires, where there are any."""
+    layers = [layer for one in software for layer in one.record if layer.spiking]
+    names = dict.fromkeys(layer.name for layer in layers if float(layer.spike_rate) == 0)
+    if not names:
+        return ""
+    return (
+        f" The network is silent: no neuron of {', '.join(names)} fires in software; train it longer, or "
+        "lower its thresholds."
+    )
+
+
+def _listed(failed: Mapping[str, str]) -> str:
+    return "; chip ".join(f"{name!r}: {reason}" for name, reason in failed.items())
 
 
 def _counter(progress: Progress | None, name: str, total: int) -> Callable[[], None]:
@@ -174,6 +205,9 @@ def _on_chip(
     # No crossbar holds spikes as its weights: beside one, attention's products are those of a SATA array.
     digital = multiplies_spikes(chip)
     products = attention_costs(asked, timesteps, chip if digital else sata.Accelerator(), conventions)
+    whole = WithProducts(cost, products) if digital and products else cost
+    # At the rates on the chip, where a network may be silent.
+    require_cost(name, whole)
     return OnChip(
         name=name,
         label=chip.label,
@@ -181,7 +215,7 @@ def _on_chip(
         by_network=accuracies,
         software=np.array([one.accuracy for one in software]),
         record=record,
-        cost=WithProducts(cost, products) if digital and products else cost,
+        cost=whole,
         beside_j={} if digital else {name: float(each.energy_j) for name, each in products.items()},
     )
 

@@ -152,6 +152,7 @@ class Report:
     - `chips`: an [`OnChip`][] each.
     - `metrics`: NeuroBench's, of the first network in software, on up to 256 test inputs.
     - `inputs`, `provenance`: what the numbers were made from, and with.
+    - `failed`: why, of chips on which the network could not be tested; they are not in `chips`.
     """
 
     software: tuple[Evaluation, ...]
@@ -162,8 +163,11 @@ class Report:
     metrics: Metrics
     inputs: Mapping[str, Any]
     provenance: Mapping[str, Any]
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> OnChip:
+        if name in self.failed:
+            raise KeyError(f"on chip {name!r} the network could not be tested: {self.failed[name]}")
         if name not in self.chips:
             raise KeyError(f"there is no chip {name!r} in this report; there are {', '.join(self.chips)}.")
         return self.chips[name]
@@ -200,6 +204,8 @@ class Report:
             text += (
                 f" {leanest.name} needs least, {si(leanest.energy_j, 'J')}, and keeps {leanest.accuracy:.1%}."
             )
+        if self.failed:
+            text += f" The network could not be tested on {', '.join(self.failed)}."
         return text
 
     def numbers(self) -> dict[str, Any]:
@@ -214,6 +220,7 @@ class Report:
             "estimated_energy_j": self.estimated_energy_j,
             "metrics": self.metrics.numbers(),
             "chips": {name: chip.numbers() for name, chip in self.chips.items()},
+            **({"failed": dict(self.failed)} if self.failed else {}),
         }
 
     def result(self) -> dict[str, Any]:
@@ -362,6 +369,7 @@ def chip_table(report: Report) -> Table:
                 *(chip.facts.get(name, "–") for name in _FACTS),
             ]
         )
+    rows += [[name, *["–"] * 6, *none] for name in report.failed]
     draws = next(iter(report.chips.values())).by_network.shape[1]
     count = f"{draws} programmed chips" if draws > 1 else "one programmed chip"
     spread = "± their standard deviation" if draws > 1 else "which shows no spread"
@@ -373,6 +381,8 @@ def chip_table(report: Report) -> Table:
         )
     else:
         note += " Training varies too, which one network cannot show."
+    for name, reason in report.failed.items():
+        note += f" {name} could not be tested: {reason}"
     labels = "; ".join(f"{chip.name}: {chip.label}" for chip in report.chips.values())
     return Table(
         "One chip a row",

@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import math
+import sys
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import equinox as eqx
@@ -19,6 +22,7 @@ from jaxsnn.codesign import EnergyPenalty, evaluate, find_chip, to_workload, wor
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.learning.evaluation import evaluate as alone_on
 from jaxsnn.learning.training import TrainConfig, fit
+from jaxsnn.neuron import LIF
 from tests.jaxsnn.small_runs import dense, few_digits
 
 KEY = jax.random.key(4)
@@ -226,6 +230,93 @@ def bad(own, **changes):
 def test_what_does_not_fit_gets_one_sentence(network, changes, error, message, as_users_run):
     with pytest.raises(error, match=message):
         bad(network, **changes)
+
+
+class Other(Toy):
+    """A chip with an answer of its own."""
+
+    answers: dict[str, Any] = eqx.field(default_factory=dict)
+
+    def cost(self, workload, conventions="corrected"):
+        given = super().cost(workload, conventions)
+        parts = (*_PARTS, "energy_j", "latency_s", "area_mm2")
+        said = {name: getattr(given, name) for name in parts} | self.answers
+        return SimpleNamespace(**{name: value for name, value in said.items() if value is not None})
+
+
+_PARTS = ("energy_by_component_j", "energy_by_layer_j", "latency_by_layer_s", "area_by_component_mm2")
+
+
+@pytest.mark.parametrize(
+    ("answers", "error", "message"),
+    [
+        ({"energy_j": math.nan}, ValueError, "energy_j must be finite and above zero, got nan"),
+        ({"energy_j": math.inf}, ValueError, "energy_j must be finite and above zero, got inf"),
+        ({"energy_j": 0.0}, ValueError, "energy_j must be finite and above zero, got 0"),
+        ({"latency_s": 0.0}, ValueError, "latency_s must be finite and above zero, got 0"),
+        ({"latency_s": -1.0}, ValueError, "latency_s must be finite and above zero, got -1"),
+        ({"area_mm2": None}, TypeError, "area_mm2 is missing; a cost has energy_j, energy_by_component_j"),
+        ({"energy_j": "much"}, TypeError, "energy_j must be a number, got 'much'"),
+        ({"energy_j": np.ones(2)}, TypeError, "energy_j must be a number, got array"),
+        (
+            {"energy_by_component_j": {"a": 5.0}},
+            ValueError,
+            "energy_by_component_j adds up to 5, and energy_j is",
+        ),
+        (
+            {"area_by_component_mm2": {"a": 0.1}},
+            ValueError,
+            "area_by_component_mm2 adds up to 0.1, and area_mm2",
+        ),
+        (
+            {"area_by_component_mm2": {"a": -1, "b": 1.4}},
+            ValueError,
+            r"\['a'\] must be finite and zero or more",
+        ),
+        ({"latency_by_layer_s": [1.0]}, TypeError, "latency_by_layer_s must map names to numbers"),
+    ],
+)
+def test_what_a_chip_of_ones_own_answers_is_looked_at_once(network, monkeypatch, answers, error, message):
+    monkeypatch.setattr(
+        sys.modules["jaxsnn.codesign.evaluate"], "on_hardware", lambda *_, **__: pytest.fail("programmed")
+    )
+    with pytest.raises(error, match=rf"chips\['mine'\]\.cost\(workload, conventions\)\..*{message}"):
+        bad(network, chips={"Toy": Toy(), "mine": Other(answers=answers)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arithmetic": lambda _: None}, r"chips\['mine'\].arithmetic\(\) must be an Analog or a Digital"),
+        ({"label": None}, r"chips\['mine'\].label must be text, as tables call the chip; got None"),
+    ],
+)
+def test_a_chip_without_arithmetic_or_label_is_named(network, changes, message):
+    mine = type("Mine", (), {"label": "Mine", "arithmetic": Toy().arithmetic, "cost": Toy().cost} | changes)
+    with pytest.raises(TypeError, match=message):
+        bad(network, chips={"mine": mine()})
+
+
+def test_a_network_too_silent_for_one_chip_keeps_the_others(tmp_path):
+    """Converters find nothing to be calibrated on; adders need nothing."""
+    silent = dense(neuron=partial(LIF, threshold=1e6))
+    crossbars = spikeflow.Chip(calibration="column", full_scale="calibrated")
+    with pytest.warns(UserWarning, match=r"report is without chip 'crossbars': .*full scale is zero"):
+        report = bad(silent, chips={"crossbars": crossbars, "SATA": sata.Accelerator()})
+    assert list(report.chips) == ["SATA"]
+    assert (
+        "The network is silent: no neuron of fc1 fires in software; train it longer"
+        in report.failed["crossbars"]
+    )
+    assert "could not be tested on crossbars." in report.verdict
+    assert ["crossbars", *["–"] * 9] in report.tables()[0].rows
+    assert report.failed["crossbars"] in report.tables()[0].note
+    numbers = json.loads((report.save(tmp_path) / "result.json").read_text())["numbers"]
+    assert numbers["failed"] == report.failed
+    with pytest.raises(KeyError, match="could not be tested"):
+        report["crossbars"]
+    with pytest.raises(ValueError, match=r"chip 'crossbars': .*full scale is zero.* The network is silent"):
+        bad(silent, chips={"crossbars": crossbars})
 
 
 def test_nan_pixels_are_refused():

@@ -97,7 +97,9 @@ def digits(
         )
     return Result(
         title=f"An SNN on {dataset.name}, and on chips",
-        inputs=inputs(dataset, seeds, training=training) | {"chips": dict(report.inputs["chips"])},
+        # Their parameters are in the config.
+        inputs=inputs(dataset, seeds, training=training)
+        | {"chips": {name: chip.label for name, chip in chips.items()}},
         numbers=report.numbers()
         | {
             "resumed_epochs": {str(seed): result.resumed_epochs for seed, result in trained.items()},

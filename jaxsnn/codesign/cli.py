@@ -1,12 +1,14 @@
 """The command line: evaluate a network on chips, compare results, describe parameters."""
 
 import argparse
+import hashlib
 import json
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -214,15 +216,17 @@ def _evaluated(options: argparse.Namespace, chips: Mapping[str, Any]) -> Any:
     network, trained = read_network(
         options.network, data, leak=options.leak, threshold=options.threshold, seed=options.seed
     )
+    inputs = {"network": _origin(options)}
     with _one_line_warnings():
         if not trained:
             quiet.print(
                 f"training {options.network} on {data.name} for {options.epochs} epochs", soft_wrap=True
             )
             config = TrainConfig(epochs=options.epochs, timesteps=timesteps, seed=options.seed)
+            inputs["training"] = config.facts()
             fit(network, data, config, progress=quiet.is_terminal)
         with _progress(quiet) as progress:
-            return evaluate(
+            report = evaluate(
                 network,
                 data,
                 chips,
@@ -232,6 +236,21 @@ def _evaluated(options: argparse.Namespace, chips: Mapping[str, Any]) -> Any:
                 conventions=options.conventions,
                 progress=progress,
             )
+    return replace(report, inputs={**report.inputs, **inputs})
+
+
+def _origin(options: argparse.Namespace) -> dict[str, Any]:
+    """Where the network came from: a file by its content, or a name and what it was made with."""
+    path = Path(options.network)
+    origin: dict[str, Any] = {"name": path.name}
+    if path.is_file():
+        origin["file_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    else:
+        origin["seed"] = options.seed
+    # A graph tells its neurons itself.
+    return (
+        origin if path.suffix == ".nir" else origin | {"leak": options.leak, "threshold": options.threshold}
+    )
 
 
 def _compare(options: argparse.Namespace, console: Console) -> None:

@@ -22,13 +22,14 @@ from jaxsnn.codesign.attention import (
     multiplies_spikes,
 )
 from jaxsnn.codesign.metrics import metrics
-from jaxsnn.codesign.provenance import machine
+from jaxsnn.codesign.provenance import machine, parameters
 from jaxsnn.codesign.report import OnChip, Report
 from jaxsnn.codesign.robustness import on_hardware
 from jaxsnn.codesign.workload import Conventions, to_workload
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.learning.evaluation import Evaluation
 from jaxsnn.learning.evaluation import evaluate as test
+from jaxsnn.learning.identity import fingerprint
 from jaxsnn.network import LayerRecord, Network
 
 Progress = Callable[[str, int, int], None]
@@ -145,11 +146,13 @@ def evaluate(
             "dataset_sha256": dataset.fingerprint,
             "test_images": len(dataset.test_labels),
             "networks": len(networks),
+            "network_fingerprints": [fingerprint(one) for one in networks],
             "timesteps": timesteps,
             "draws": draws,
             "key": np.asarray(jax.random.key_data(key)).tolist(),
             "conventions": conventions,
-            "chips": {name: chip.label for name, chip in chips.items()},
+            "batch_size": batch_size,
+            "chips": {name: _described(chip) for name, chip in chips.items()},
         },
         provenance=machine(),
     )
@@ -161,6 +164,13 @@ def _estimated_j(record: Sequence[LayerRecord], timesteps: int) -> float:
     products = attention_workloads(record, timesteps)
     beside = sum(heads[name.rsplit(": ", 1)[0]] * estimated_energy(each) for name, each in products.items())
     return float(estimated_energy(to_workload(record, timesteps, attention="apart")) + beside)
+
+
+def _described(chip: Chip) -> dict[str, Any]:
+    """Its label and parameters; of a class without declared ones, what the object holds."""
+    held = {name: value for name, value in getattr(chip, "__dict__", {}).items() if name[0] != "_"}
+    given = parameters(chip if dataclasses.is_dataclass(chip) else held)
+    return {"label": chip.label, "class": type(chip).__name__} | given
 
 
 def _silent(software: Sequence[Evaluation]) -> str:

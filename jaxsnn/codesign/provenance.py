@@ -4,11 +4,14 @@ import contextlib
 import csv
 import datetime
 import json
+import math
 import os
 import platform
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import jax
 import numpy as np
 
 from jaxsnn import __version__
+from jaxsnn.learning.identity import described
 from jaxsnn.learning.lock import locked
 
 PACKAGES = (
@@ -82,6 +86,28 @@ def commit() -> str | None:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def parameters(design: Any) -> Any:
+    """Every parameter of a chip and of its parts by name, as JSON; a part says its class under "class"."""
+    if is_dataclass(design) and not isinstance(design, type):
+        found = {each.name: getattr(design, each.name) for each in fields(design) if each.init}
+        return {"class": type(design).__name__} | parameters(found)
+    if isinstance(design, Mapping):
+        return {str(name): parameters(part) for name, part in design.items()}
+    if isinstance(design, list | tuple):
+        return [parameters(part) for part in design]
+    if isinstance(design, Enum):
+        return design.value
+    if isinstance(design, np.generic | np.ndarray | jax.Array) and design.size <= _MOST_NUMBERS:
+        return parameters(plain(design))
+    if isinstance(design, float) and not math.isfinite(design):
+        return str(design)  # JSON has no such numbers.
+    return design if design is None or isinstance(design, bool | int | float | str) else described(design)
+
+
+_MOST_NUMBERS = 64
+"""Of an array that is written out; a larger one is known by its hash."""
 
 
 def plain(value: Any) -> Any:

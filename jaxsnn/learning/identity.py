@@ -28,29 +28,35 @@ def identity(
 
     **Arguments:** as for [`fit`][jaxsnn.learning.training.fit]; `network` before the training.
     """
+    found = fingerprint(network)
+    facts = config.facts() | {
+        "network": found["structure"],
+        "initial_weights": found["weights"],
+        "transform": described(transform),
+        "penalty": described(penalty),
+        "dataset": f"{dataset.name} {dataset.fingerprint[:16]}",
+        "jaxsnn": __version__,
+        "jax": jax.__version__,
+    }
+    return json.loads(json.dumps(facts))
+
+
+def fingerprint(network: Network) -> dict[str, str]:
+    """What tells one network from another: a hash of its `structure`, and one of its `weights`."""
     graphdef, state = nnx.split(network)
     shapes = [
         (jax.tree_util.keystr(path), str(leaf.dtype), leaf.shape)
         for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]
     ]
-    described = without_addresses(f"{shapes} {graphdef}")
-    found = config.facts() | {
-        "network": hashlib.sha256(described.encode()).hexdigest()[:16],
-        "initial_weights": digest(state)[:16],
-        "transform": _described(transform),
-        "penalty": _described(penalty),
-        "dataset": f"{dataset.name} {dataset.fingerprint[:16]}",
-        "jaxsnn": __version__,
-        "jax": jax.__version__,
-    }
-    return json.loads(json.dumps(found))
+    said = without_addresses(f"{shapes} {graphdef}")
+    return {"structure": hashlib.sha256(said.encode()).hexdigest()[:16], "weights": digest(state)[:16]}
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
     """Text by which two values can be told apart, the same in every process."""
     if is_dataclass(value) and not isinstance(value, type):
         parts = ", ".join(
-            f"{each.name}={_described(getattr(value, each.name))}" for each in fields(value) if each.repr
+            f"{each.name}={described(getattr(value, each.name))}" for each in fields(value) if each.repr
         )
         return f"{type(value).__name__}({parts})"
     if type(value) in (tuple, list):

@@ -135,6 +135,51 @@ def test_compare_names_what_differs_and_only_that(results, capsys, tmp_path):
     assert "-50.0%" in page
 
 
+def test_compare_lists_every_input_that_differed(tmp_path, arrays, capsys):
+    common = f"evaluate --data {arrays} --chip sata --draws 1 --timesteps 1 --json --network mlp"
+    words = {
+        "base": "--epochs 1",
+        "same": "--epochs 1",
+        "longer": "--epochs 2",
+        "leaky": "--epochs 1 --leak 0.5 --threshold 0.75",
+    }
+    for name, more in words.items():
+        assert cli.main([*common.split(), *more.split(), "--out", str(tmp_path / name)]) == 0
+    capsys.readouterr()
+
+    def differing(other):
+        return compare.compare([tmp_path / "base", tmp_path / other]).numbers()["inputs"]
+
+    assert differing("same") == {}
+    longer = differing("longer")
+    assert longer.pop("inputs.network_fingerprints[0].weights")
+    assert longer == {"inputs.training.epochs": [1, 2]}
+    leaky = differing("leaky")
+    assert leaky["inputs.network.leak"] == [0.9, 0.5]
+    assert leaky["inputs.network.threshold"] == [1.0, 0.75]
+    assert "inputs.network_fingerprints[0].structure" in leaky
+
+
+def test_a_network_of_a_file_is_known_by_its_content(tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    data = tmp_path / "toy.npz"
+    np.savez(data, x=np.eye(2, dtype=np.float32)[np.arange(20) % 2], y=np.arange(20) % 2)
+    path, found = tmp_path / "weights.safetensors", []
+    for scale in (1, 2):
+        weights = scale * np.eye(2, dtype=np.float32)
+        safetensors.save_file({"fc1.weight": weights, "fc2.weight": weights}, path)
+        words = f"evaluate --network {path} --data {data} --chip sata --draws 1 --timesteps 1"
+        assert cli.main([*words.split(), "--out", str(tmp_path / str(scale))]) == 0
+        found.append(json.loads((tmp_path / str(scale) / "result.json").read_text())["inputs"])
+    differ = [name for name in found[0] if found[0][name] != found[1][name]]
+    assert sorted(differ) == ["network", "network_fingerprints"]
+    assert {
+        name for name in found[0]["network"] if found[0]["network"][name] != found[1]["network"][name]
+    } == {"file_sha256"}
+    assert found[0]["network"]["name"] == "weights.safetensors"
+    assert "training" not in found[0]
+
+
 def kept(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 

@@ -17,8 +17,10 @@ from flax import nnx
 
 from hwmodels import sata, spikeflow
 from hwmodels.chip import Chip, Cost, Digital
+from hwmodels.crossbar import Wires
 from hwmodels.search import Choice
 from jaxsnn.codesign import EnergyPenalty, evaluate, find_chip, to_workload, workload_of
+from jaxsnn.codesign.compare import compare
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.learning.evaluation import evaluate as alone_on
 from jaxsnn.learning.training import TrainConfig, fit
@@ -140,6 +142,35 @@ def test_a_report_is_saved_whole(report, tmp_path):
     assert {"date", "commit", "device", "versions"} <= numbers.keys()
     assert "SATA" in (folder / "report.html").read_text(encoding="utf-8")
     assert not (folder / ".partial").exists()
+
+
+def test_every_parameter_of_a_chip_is_an_input(network, tmp_path):
+    chip = spikeflow.Chip(crossbar_rows=16, crossbar_columns=16)
+    worse = dataclasses.replace(
+        chip, wires=Wires(row=500.0), device=dataclasses.replace(chip.device, variation=None)
+    )
+    folders = [
+        bad(network, chips={"X": each, "Toy": Toy(bits=bits)}).save(tmp_path / name)
+        for name, each, bits in (("one", chip, 4.0), ("two", worse, 5.0))
+    ]
+    found = compare(folders)
+    inputs = found.numbers()["inputs"]
+    assert inputs["inputs.chips.X.wires.row"] == [chip.wires.row, 500.0]
+    assert inputs["inputs.chips.X.device.variation.class"] == ["Variation", None]
+    assert inputs["inputs.chips.Toy.bits"] == [4.0, 5.0]
+    assert not [path for path in inputs if "crossbar_rows" in path or "network" in path]
+    assert ["inputs.chips.Toy.bits", "4", "5"] in found.tables()[1].rows
+
+
+def test_an_older_result_which_knew_chips_by_their_labels_alone_is_compared(report, tmp_path):
+    folders = [report.save(tmp_path / name) for name in ("new", "old")]
+    older = json.loads((folders[1] / "result.json").read_text())
+    older["inputs"]["chips"] = {name: chip["label"] for name, chip in older["inputs"]["chips"].items()}
+    del older["inputs"]["network_fingerprints"]
+    (folders[1] / "result.json").write_text(json.dumps(older))
+    rows = compare(folders).tables()[1].rows
+    assert ["inputs.chips.Toy.bits", "4", "–"] in rows
+    assert ["inputs.chips.Toy", "–", "Toy"] in rows
 
 
 def test_crossbars_are_drawn_from_the_key_and_priced_at_their_own_rates(network):

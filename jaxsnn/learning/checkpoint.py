@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 from flax import nnx
 
 from jaxsnn.checks import require_choice
+from jaxsnn.learning.digest import digest_of, is_key, named
 from jaxsnn.learning.evaluation import split_parameters
 from jaxsnn.network import Network
 
@@ -24,42 +25,13 @@ _FILE_BYTES, _CHUNK_BYTES = 12 * 2**20, 4 * 2**20
 """A file ends with the chunk that passes its size, and so stays below 16 MiB, which any transport takes."""
 
 
-def _named(tree: Any) -> dict[str, np.ndarray]:
-    """Each leaf by its path."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    # NumPy arrays: Orbax refuses one process's JAX arrays when there are several.
-    return {jax.tree_util.keystr(path): np.asarray(_plain(leaf)) for path, leaf in leaves}
-
-
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _plain(leaf: Any) -> Any:
-    """Keys, such as those of `nnx.Dropout`, as the numbers they are."""
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
-
-
 def _like(leaf: Any, array: np.ndarray) -> Any:
     """What was stored for `leaf`, as the leaf is."""
     return (
         jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
-        if _is_key(leaf)
+        if is_key(leaf)
         else array
     )
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    sha = hashlib.sha256()
-    for name, array in arrays.items():
-        sha.update(f"{name} {array.dtype} {array.shape}".encode())
-        sha.update(array.tobytes())
-    return sha.hexdigest()
-
-
-def digest(tree: Any) -> str:
-    """SHA-256 of every leaf's path, dtype, shape and bytes."""
-    return _digest(_named(tree))
 
 
 def _checkpointer() -> ocp.Checkpointer:
@@ -96,12 +68,12 @@ class Checkpoints:
 
     def save(self, kind: str, tree: Any, facts: dict[str, Any]) -> None:
         """Write `tree` (arrays) and `facts` (JSON) as the newest checkpoint of a `kind` ("last", "best")."""
-        arrays = _named(tree)
+        arrays = named(tree)
         envelope = {
             "format": _FORMAT,
             "identity": self.identity,
             "names": list(arrays),
-            "digest": _digest(arrays),
+            "digest": digest_of(arrays),
             "facts": facts,
         }
         envelope["seal"] = _seal(envelope)
@@ -163,7 +135,7 @@ class Checkpoints:
                 f"the checkpoint in {self.directory} belongs to another run: {difference}; "
                 "use another folder, or delete this one to start again."
             )
-        arrays = _arrays(path, envelope, _numbered(_named(like)))
+        arrays = _arrays(path, envelope, _numbered(named(like)))
         leaves, structure = jax.tree.flatten(like)
         found = [_like(leaf, array) for leaf, array in zip(leaves, arrays.values(), strict=True)]
         return jax.tree.unflatten(structure, found), envelope["facts"]
@@ -191,7 +163,7 @@ def load_checkpoint(network: Network, directory: str | PathLike, which: str = "b
     envelope = _envelope(path)
     stored = _arrays(path, envelope)
     ours = split_parameters(network)[1:]  # What a run's checkpoint begins with.
-    wanted = _named(ours)
+    wanted = named(ours)
     found = {name: array for name, array in stored.items() if name.startswith(("[0]", "[1]"))}
     for name in sorted(wanted.keys() | found.keys()):
         there, here = (_kind(arrays.get(name)) for arrays in (found, wanted))
@@ -262,7 +234,7 @@ def _arrays(
                 path, ocp.args.Composite(arrays=ocp.args.StandardRestore(like))
             ).arrays
         arrays = dict(zip(envelope["names"], (numbered[key] for key in sorted(numbered)), strict=True))
-        if _digest(arrays) != envelope["digest"]:
+        if digest_of(arrays) != envelope["digest"]:
             raise ValueError("its arrays do not match their checksum")
     except Exception as error:
         raise ValueError(_corrupt(path, error)) from error

@@ -11,8 +11,8 @@ from flax import nnx
 
 from jaxsnn import __version__
 from jaxsnn.data.dataset import Dataset
-from jaxsnn.learning.checkpoint import digest
 from jaxsnn.learning.config import TrainConfig, without_addresses
+from jaxsnn.learning.digest import digest
 from jaxsnn.learning.transform import Transform
 from jaxsnn.network import Network
 
@@ -60,7 +60,7 @@ def described(value: Any) -> str:
         )
         return f"{type(value).__name__}({parts})"
     if type(value) in (tuple, list):
-        return f"({', '.join(map(_described, value))})"
+        return f"({', '.join(map(described, value))})"
     if isinstance(value, np.ndarray | jax.Array):
         return f"array {digest(value)[:16]}"
     return without_addresses(repr(value))

@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxsnn.checks import require_choice, require_count
 from jaxsnn.data.datasets import Dataset
-from jaxsnn.learning.checkpoint import digest
+from jaxsnn.learning.digest import digest
 from jaxsnn.learning.quantization import is_kernel, map_kernels
 from jaxsnn.learning.training import TrainConfig, fit, split_parameters
 from jaxsnn.learning.transform import OnParameters

@@ -14,7 +14,7 @@ from jaxsnn.codesign.penalties import EnergyPenalty, SpikePenalty
 from jaxsnn.codesign.workload import inference_energy_j, to_workload
 from jaxsnn.layers import Block, Conv, Linear
 from jaxsnn.learning.bit_widths import LearntBits, with_learnt_bits
-from jaxsnn.learning.checkpoint import digest
+from jaxsnn.learning.digest import digest
 from jaxsnn.learning.early_exit import soft_exit_fractions
 from jaxsnn.learning.evaluation import mean_spike_rate
 from jaxsnn.learning.training import TrainConfig, fit

@@ -5,7 +5,7 @@ from functools import partial
 from flax import nnx
 
 from jaxsnn.data.datasets import Dataset, load
-from jaxsnn.learning.checkpoint import digest
+from jaxsnn.learning.digest import digest
 from jaxsnn.models.digits import digits_convnet
 from jaxsnn.models.mlp import mlp
 from jaxsnn.neuron import LIF

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxsnn.checks import is_number, require_count
-from jaxsnn.data.pixels import check_images, class_numbers, is_float, unit_pixels
+from jaxsnn.data.pixels import FULL_SCALE, check_images, class_numbers, is_float, unit_pixels
 
 Images = Any
 """A NumPy array (count, ...), or what answers `len`, `shape`, `dtype` and `[indices]` like one and reads its
@@ -115,8 +115,8 @@ class Dataset:
         """A data set of arrays that you have.
 
         Pixels: uint8 becomes x/255, uint16 x/65535, bool 0 and 1; **floats are used as they are**; integers
-        of other types must lie in 0 to 255 and count as uint8. Then `mean` is subtracted and `std` divides.
-        With `timed`, numbers of every type are used as they are.
+        of other types, which do not say what white is, are refused. Then `mean` is subtracted and `std`
+        divides. With `timed`, numbers of every type are used as they are.
 
         ```python
         data = Dataset.from_arrays(images, labels, test=0.2)
@@ -131,28 +131,31 @@ class Dataset:
           their sorted order and kept as `class_names`.
         - `test`: the fraction of the images that is held out, as nearly as can be of every class; or
           `(x, y)` of a test split.
-        - `classes`: their number; by default one more than the greatest label.
+        - `classes`: their number; by default one more than the greatest label, with a warning where numbers
+          below it label no image.
         - `mean`, `std`: one number, or one for each channel.
         - `seed`: of the split.
 
         **Raises:** `ValueError` for arrays of different lengths, NaN or infinite pixels, integers that say no
-        scale, labels that are not whole, negative or beyond `classes`, a single class, and a split that
-        leaves a side empty. Warns about floats that look like pixels from 0 to 255.
+        scale, negative counts of `timed`, labels that are not whole, negative or beyond `classes`, a single
+        class, and a split that leaves a side empty. Warns about floats that look like pixels from 0 to 255,
+        about uint8 and uint16 that look like 0 and 1, and about classes without an image.
         """
         where = f"data set {name!r}"
         given = isinstance(test, tuple | list)
         if given and len(test) != 2:
             raise ValueError(f"{where}: test must be a fraction or a pair (x, y), got {len(test)} parts.")
         pairs = [(x, y), tuple(test)] if given else [(x, y)]
-        images = [_images(one, where, timed) for one, _ in pairs]
-        labels, names = _labels([one for _, one in pairs], where)
-        for some, numbers in zip(images, labels, strict=True):
+        splits = [f"{where}, train split", f"{where}, test split"] if given else [where]
+        images = [_images(one, split, timed) for (one, _), split in zip(pairs, splits, strict=True)]
+        labels, names = _labels([one for _, one in pairs], splits, where)
+        for split, some, numbers in zip(splits, images, labels, strict=True):
             if len(some) != len(numbers):
                 raise ValueError(
-                    f"{where}: there are {len(some)} images and {len(numbers)} labels; every image needs one."
+                    f"{split}: there are {len(some)} images and {len(numbers)} labels; every image needs one."
                 )
             if len(some) == 0:
-                raise ValueError(f"{where}: it is empty.")
+                raise ValueError(f"{split}: it is empty.")
         if not given:
             train, held = random_split(labels[0], test, seed, where)
             images = [images[0][train], images[0][held]]
@@ -164,6 +167,7 @@ class Dataset:
             )
         if classes is None:
             classes = 1 + int(max(numbers.max() for numbers in labels))
+            _warn_of_gaps(np.unique(np.concatenate(labels)), classes, where)
         return cls(
             name=name,
             train_images=images[0],
@@ -273,21 +277,25 @@ def _images(x: Any, where: str, timed: bool) -> np.ndarray:
         images = np.asarray(x)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}: the images are no array of one shape ({error}).") from error
-    if images.dtype.kind in "iu" and images.dtype not in (np.uint8, np.uint16):
-        low, high = (int(images.min()), int(images.max())) if images.size else (0, 0)
-        if timed:
-            images = images.astype(np.float32)
-        elif low < 0 or high > 255:
+    if images.dtype.kind in "iu" and images.dtype not in FULL_SCALE:
+        if not timed:
             raise ValueError(
-                f"{where}: images of {images.dtype} count as pixels of 0 to 255 and go from {low} to {high}; "
-                "pass uint16 for 0 to 65535, or floats, which are used as they are."
+                f"{where}: images of {images.dtype} do not say which number is white{_range(images)}; pass "
+                "images.astype(np.uint8) for pixels of 0 to 255, images.astype(np.uint16) for 0 to 65535, "
+                "images.astype(bool) for 0 and 1, or floats, which are used as they are."
             )
-        else:
-            images = images.astype(np.uint8)
+        if images.size and images.min() < 0:
+            raise ValueError(
+                f"{where}: with timed, integers are counts of events or spikes{_range(images)}; count from "
+                "0, and give each polarity a channel of its own."
+            )
+        images = images.astype(np.float32)
     check_images(images, where)
     if is_float(images.dtype):
         images = images.astype(np.float32)
         _warn_if_8_bit(images, where)
+    elif not timed:
+        _warn_if_dark(images, where)
     if images.ndim == 3 and not timed:
         images = images[..., None]
     return images
@@ -303,11 +311,41 @@ def _warn_if_8_bit(images: np.ndarray, where: str) -> None:
         )
 
 
-def _labels(given: list[Any], where: str) -> tuple[list[np.ndarray], tuple[str, ...] | None]:
+def _warn_if_dark(images: np.ndarray, where: str) -> None:
+    """0 and 1 as uint8, or 8 bits as uint16, are next to nothing of the full scale."""
+    highest = {np.dtype(np.uint8): 1, np.dtype(np.uint16): 255}.get(images.dtype, 0)
+    if images.size and 0 < images.max() <= highest:
+        narrower = "bool" if images.max() == 1 else "np.uint8"
+        warnings.warn(
+            f"{where}: the images are {images.dtype}, of which {FULL_SCALE[images.dtype]:.0f} is white, and "
+            f"go up to no more than {images.max()}; if that is white, pass images.astype({narrower}).",
+            stacklevel=4,
+        )
+
+
+def _range(numbers: np.ndarray) -> str:
+    return f", and go from {numbers.min()} to {numbers.max()}" if numbers.size else ""
+
+
+def _warn_of_gaps(used: np.ndarray, classes: int, where: str) -> None:
+    missing = classes - len(used)
+    if missing:
+        first = int(np.argmax(used != np.arange(len(used))))
+        warnings.warn(
+            f"{where}: labels go up to {used[-1]}, which makes {classes} classes, and {missing} of them "
+            f"label no image, such as {first}; number the classes with "
+            "np.unique(labels, return_inverse=True)[1], or say classes=... where some have no image here.",
+            stacklevel=3,
+        )
+
+
+def _labels(
+    given: list[Any], splits: list[str], where: str
+) -> tuple[list[np.ndarray], tuple[str, ...] | None]:
     arrays = [np.asarray(labels) for labels in given]
     strings = [array.dtype.kind in "UST" or _all_strings(array) for array in arrays]
     if not any(strings):
-        return [class_numbers(array, where) for array in arrays], None
+        return [class_numbers(array, split) for array, split in zip(arrays, splits, strict=True)], None
     if not all(strings):
         raise ValueError(f"{where}: one split has names as labels and the other numbers.")
     flat = [array.ravel().astype(str) for array in arrays]

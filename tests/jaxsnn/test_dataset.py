@@ -21,15 +21,14 @@ def both(data):
     ("images", "seen"),
     [
         (BYTES, BYTES / 255),
-        (BYTES.astype(np.int64), BYTES / 255),
         (BYTES.astype(np.uint16) * 257, BYTES / 255),
         (BYTES > 100, (BYTES > 100) * 1.0),
         (BYTES / 7 - 3, BYTES / 7 - 3),
         ((BYTES / 255).astype(np.float16), (BYTES / 255).astype(np.float16)),
         (jnp.asarray(BYTES / 255, jnp.bfloat16), np.asarray(jnp.asarray(BYTES / 255, jnp.bfloat16), float)),
-        (BYTES.tolist(), BYTES / 255),
+        ((BYTES / 255).tolist(), BYTES / 255),
     ],
-    ids=["uint8", "int64", "uint16", "bool", "float64", "float16", "bfloat16", "list"],
+    ids=["uint8", "uint16", "bool", "float64", "float16", "bfloat16", "list"],
 )
 def test_what_the_network_sees_of_each_type(images, seen):
     data = Dataset.from_arrays(images, LABELS, test=(images, LABELS), mean=(0.5, 0.25, 0), std=2)
@@ -125,6 +124,47 @@ def test_floats_that_look_like_bytes_are_warned_about():
         Dataset.from_arrays(BYTES.astype(float) - 1, LABELS)
 
 
+@pytest.mark.parametrize(
+    ("images", "remedy"),
+    [
+        (
+            (BYTES > 100).astype(np.uint8),
+            r"of which 255 is white, .* no more than 1; .* images.astype\(bool\)",
+        ),
+        (BYTES.astype(np.uint16), r"of which 65535 is white, .* no more than 255; .*astype\(np.uint8\)"),
+    ],
+    ids=["0 and 1", "8 bits in 16"],
+)
+def test_integers_that_fill_little_of_their_scale_are_warned_about(images, remedy):
+    with pytest.warns(UserWarning, match=remedy):
+        Dataset.from_arrays(images, LABELS)
+
+
+def test_neither_bytes_nor_darkness_nor_counts_are_warned_about():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Dataset.from_arrays(BYTES, LABELS)
+        Dataset.from_arrays(BYTES * 0, LABELS)
+        Dataset.from_arrays(BYTES > 100, LABELS)
+        Dataset.from_arrays((BYTES > 100).astype(np.uint8), LABELS, timed=True)
+
+
+@pytest.mark.parametrize(("step", "classes", "missing", "first"), [(1000, 3001, 2997, 1), (2, 7, 3, 1)])
+def test_classes_that_label_no_image_are_warned_about(step, classes, missing, first):
+    words = (
+        f"makes {classes} classes, and {missing} of them label no image, such as {first}; .*return_inverse"
+    )
+    with pytest.warns(UserWarning, match=words):
+        assert Dataset.from_arrays(BYTES, LABELS * step).classes == classes
+    with pytest.warns(UserWarning, match="1 of them label no image, such as 0;"):
+        Dataset.from_arrays(BYTES, LABELS + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Dataset.from_arrays(BYTES, LABELS * step, classes=classes).classes == classes
+        assert Dataset.from_arrays(BYTES, np.unique(LABELS * step, return_inverse=True)[1]).classes == 4
+        Dataset.from_arrays(BYTES[:3], LABELS[:3], test=(BYTES, LABELS))
+
+
 def broken(value):
     images = BYTES / 255
     images[13, 0, 0, 0] = value
@@ -140,8 +180,16 @@ def broken(value):
         ({"x": BYTES[:19]}, "19 images and 20 labels"),
         ({"x": BYTES[:0], "y": LABELS[:0]}, "it is empty"),
         ({"x": BYTES[:1], "y": LABELS[:1]}, "needs two images or more, got 1"),
-        ({"x": BYTES.astype(int) * 2}, "0 to 255 and go from 0 to 510; pass uint16"),
-        ({"x": BYTES.astype(int) - 9}, "count as pixels of 0 to 255 and go from -9"),
+        (
+            {"x": (BYTES > 100).astype(int)},
+            r"int64 do not say .* from 0 to 1; pass images.astype\(np.uint8\) .* images.astype\(bool\) for 0",
+        ),
+        (
+            {"x": BYTES.astype(np.int32)},
+            r"int32 do not say which number is white, and go from 0 to 255; pass",
+        ),
+        ({"x": BYTES.tolist()}, "int64 do not say which number is white"),
+        ({"x": BYTES.astype(np.int8), "timed": True}, "counts of events or spikes, and go from -128 to 127;"),
         ({"x": BYTES * 1j}, "got complex128"),
         ({"x": np.full((20, 2), "a")}, "floats, uint8, uint16 or bool, got <U1"),
         ({"x": [[1], [1, 2]], "y": [0, 1]}, "no array of one shape"),
@@ -160,14 +208,18 @@ def broken(value):
         ({"test": (BYTES,)}, r"a pair \(x, y\), got 1 parts"),
         ({"test": (BYTES[:, :4], LABELS)}, "they must be alike"),
         ({"test": (BYTES / 255, LABELS)}, "uint8 .* float32 .* they must be alike"),
-        ({"test": (BYTES, LABELS + 0.5)}, "label 0 is 0.5"),
+        ({"test": (BYTES, LABELS + 0.5)}, "test split: label 0 is 0.5"),
+        ({"test": (BYTES[:0], LABELS[:0])}, "test split: it is empty"),
+        ({"test": (BYTES[:3], LABELS)}, "test split: there are 3 images and 20 labels"),
+        ({"test": (BYTES.astype(int), LABELS)}, "test split: images of int64"),
+        ({"classes": 5.5}, "classes must be a whole number, got 5.5"),
         ({"test": (BYTES, ["a"] * 20)}, "one split has names"),
         ({"y": ["a", "b"] * 10, "test": (BYTES, ["c"] * 20)}, "class 'c' that training has not"),
         ({"std": 0}, "std must be positive"),
         ({"mean": np.nan}, "mean must be one finite number"),
     ],
 )
-def test_bad_arrays_are_refused_in_a_sentence(arguments, message):
+def test_bad_arrays_are_refused_in_a_sentence(arguments, message, as_users_run):
     with pytest.raises(ValueError, match=rf"data set 'arrays'.*{message}") as error:
         Dataset.from_arrays(**({"x": BYTES, "y": LABELS} | arguments))
     assert "\n" not in str(error.value)

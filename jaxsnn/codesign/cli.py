@@ -45,8 +45,9 @@ def add_commands(commands: Any, prog: str, read_chip_file: ChipReader | None = N
   {prog} evaluate --network weights.safetensors --data ./mnist --chip sata --timesteps 4 --json
   {prog} evaluate --network digits_convnet --data digits --chip spikeflow --chip sata --draws 2
 
-FILE.npz holds arrays x (images) and y (labels), and x_test and y_test if the test split is given. FOLDER is
-called like its data set (mnist, cifar10, ...). A network by NAME is trained first.
+FILE.npz holds arrays x (images) and y (labels), and x_test and y_test if the test split is given; five axes
+of x are (count, timesteps, height, width, channels). FOLDER is called like its data set (mnist, cifar10,
+...). A network by NAME is trained first.
 """,
         formatter_class=raw,
     )
@@ -72,7 +73,14 @@ called like its data set (mnist, cifar10, ...). A network by NAME is trained fir
     command.add_argument(
         "--timesteps",
         type=int,
-        help="T (default: 5 for images, all that there are for data with a time axis)",
+        help="T (default: 5 for images, all that FILE.npz has where x has a time axis; event sets need it)",
+    )
+    command.add_argument(
+        "--dt",
+        type=_step,
+        default="auto",
+        metavar="SECONDS",
+        help="a timestep of FILE.nir, in the unit of its time constants (default: what the file tells)",
     )
     command.add_argument("--epochs", type=int, default=10, help="of training a network by NAME (default: 10)")
     command.add_argument(
@@ -81,7 +89,9 @@ called like its data set (mnist, cifar10, ...). A network by NAME is trained fir
     command.add_argument(
         "--threshold", type=float, default=1.0, help="θ of neurons that no file tells (default: 1)"
     )
-    command.add_argument("--seed", type=int, default=0, help="of devices, and of training (default: 0)")
+    command.add_argument(
+        "--seed", type=_seed, default=0, help="of devices, and of training, below 2**32 (default: 0)"
+    )
     command.add_argument(
         "--conventions", choices=("corrected", "published"), default="corrected", help="of the cost models"
     )
@@ -123,6 +133,20 @@ called like its data set (mnist, cifar10, ...). A network by NAME is trained fir
         command.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error came from"
         )
+
+
+def _seed(text: str) -> int:
+    """A key keeps 32 bits of a seed: others would name a chip that another number names too."""
+    if not (text.isascii() and text.isdigit() and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {2**32 - 1}, got {text}")
+    return int(text)
+
+
+def _step(text: str) -> float | str:
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds or auto, got {text}") from error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -211,10 +235,16 @@ def _evaluated(options: argparse.Namespace, chips: Mapping[str, Any]) -> Any:
     from jaxsnn.learning.training import fit
 
     quiet = Console(stderr=True)
-    data = read_data(options.data, timesteps=options.timesteps)
-    timesteps = data.event_shape[0] if data.timed else options.timesteps or 5
+    with _one_line_warnings():
+        data = read_data(options.data, timesteps=options.timesteps)
+    timesteps = options.timesteps or (data.event_shape[0] if data.timed else 5)
     network, trained = read_network(
-        options.network, data, leak=options.leak, threshold=options.threshold, seed=options.seed
+        options.network,
+        data,
+        leak=options.leak,
+        threshold=options.threshold,
+        seed=options.seed,
+        dt=options.dt,
     )
     inputs = {"network": _origin(options)}
     with _one_line_warnings():

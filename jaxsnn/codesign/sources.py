@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from flax import nnx
@@ -11,7 +11,7 @@ from flax import nnx
 from hwmodels import sata, spikeflow
 from hwmodels.chip import Chip
 from jaxsnn.data.dataset import Dataset
-from jaxsnn.data.datasets import load
+from jaxsnn.data.datasets import NAMES, load
 from jaxsnn.data.event_sets import FINDERS
 from jaxsnn.encoding import Direct, Frames
 from jaxsnn.interop.torch import load_weights, read_state_dict
@@ -65,17 +65,44 @@ def read_chips(words: list[str], from_file: ChipReader | None = None) -> dict[st
 def read_data(word: str, *, timesteps: int | None = None) -> Dataset:
     """A data set from a name, a folder that is called like one, or an .npz file of arrays x and y.
 
+    Five axes of x are (count, timesteps, height, width, channels): counts of spikes, as they are.
+
+    **Arguments:** `timesteps`: the frames of an event set.
+
     **Raises:** `ValueError` for what is none of these.
     """
     path = Path(word)
     if path.suffix == ".npz":
         return _read_npz(path)
-    if path.is_dir():
-        name = path.resolve().name.lower().replace("-", "_").removesuffix("_small")
-        options: dict[str, Any] = {} if timesteps is None or name not in FINDERS else {"timesteps": timesteps}
-        return load(name, path=path, **options)
-    options = {} if timesteps is None or word not in FINDERS else {"timesteps": timesteps}
-    return load(word, **options)
+    folder = path.is_dir()
+    name = path.resolve().name.lower().replace("-", "_").removesuffix("_small") if folder else word
+    if name not in NAMES:
+        _refuse_path(word, folder)
+    options: dict[str, Any] = {"path": path} if folder else {}
+    if name in FINDERS:
+        if timesteps is None:
+            raise ValueError(f"data set {name!r} holds events: give --timesteps, the number of frames.")
+        options["timesteps"] = timesteps
+    return load(name, **options)
+
+
+_ARRAYS = "arrays x (images) and y (labels), and may hold x_test and y_test"
+
+
+def _refuse_path(word: str, folder: bool) -> None:
+    """**Raises:** `ValueError` for what is a path, and leaves words to [`load`][]."""
+    if folder:
+        raise ValueError(
+            f"folder {word} is not called like a data set; give one that holds a data set's own files and is "
+            f"called {', '.join(name for name in NAMES if name != 'digits')}, or FILE.npz."
+        )
+    if Path(word).suffix or Path(word).is_file():
+        raise ValueError(
+            f"{word}: a file of data must be an .npz that holds {_ARRAYS}, as numpy.savez(FILE, x=x, y=y) "
+            f"writes it; or give a name, of {', '.join(NAMES)}."
+        )
+    if Path(word).name != word:
+        raise ValueError(f"there is no folder {word}.")
 
 
 def _read_npz(path: Path) -> Dataset:
@@ -84,26 +111,42 @@ def _read_npz(path: Path) -> Dataset:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+    # NumPy's own words advise to unpickle, which runs what a stranger's file says.
     except Exception as error:
-        raise ValueError(f"{path} is damaged, no .npz file, or holds Python objects ({error}).") from error
+        raise ValueError(
+            f"{path} is damaged, no .npz file, or holds Python objects, which are never unpickled; it must "
+            f"hold {_ARRAYS}, as numpy.savez(FILE, x=x, y=y) writes arrays of numbers or text."
+        ) from error
     missing = [name for name in ("x", "y") if name not in arrays]
     if missing:
+        raise ValueError(f"{path} must hold {_ARRAYS}; it holds {', '.join(arrays) or 'nothing'}.")
+    given = [name for name in ("x_test", "y_test") if name in arrays]
+    if len(given) == 1:
+        (lacking,) = {"x_test", "y_test"} - {*given}
         raise ValueError(
-            f"{path} must hold arrays x (images) and y (labels), and may hold x_test and y_test; it holds "
-            f"{', '.join(arrays) or 'nothing'}."
+            f"{path} holds {given[0]} without {lacking}; a test split needs both, and without both a fifth "
+            "of the images is held out."
         )
-    test: Any = 0.2
-    if "x_test" in arrays and "y_test" in arrays:
-        test = (arrays["x_test"], arrays["y_test"])
-    return Dataset.from_arrays(arrays["x"], arrays["y"], test=test, name=path.stem)
+    test = (arrays["x_test"], arrays["y_test"]) if given else 0.2
+    timed = arrays["x"].ndim == 5
+    return Dataset.from_arrays(arrays["x"], arrays["y"], test=test, name=path.stem, timed=timed)
 
 
 def read_network(
-    word: str, data: Dataset, *, leak: float = 0.9, threshold: float = 1.0, seed: int = 0
+    word: str,
+    data: Dataset,
+    *,
+    leak: float = 0.9,
+    threshold: float = 1.0,
+    seed: int = 0,
+    dt: float | Literal["auto"] = "auto",
 ) -> tuple[Network, bool]:
     """A network from a NIR file, from weights in a .safetensors file, or untrained by a name.
 
-    **Arguments:** `leak`, `threshold`: of the neurons, which a file of weights does not hold.
+    **Arguments:**
+
+    - `leak`, `threshold`: of the neurons, which a file of weights does not hold.
+    - `dt`: what a timestep of a NIR file stands for, as [`jaxsnn.interop.nir.from_nir`][] has it.
 
     **Returns:** the network, and whether it is trained.
 
@@ -112,7 +155,9 @@ def read_network(
     path = Path(word)
     neuron = partial(LIF, leak=leak, threshold=threshold)
     if path.suffix == ".nir":
-        return _read_nir(path, data), True
+        return _read_nir(path, data, dt), True
+    if dt != "auto":
+        raise ValueError(f"--dt {dt:g} is for networks of FILE.nir, and {word} has no unit of time.")
     if path.suffix == ".safetensors":
         if not path.is_file():
             raise ValueError(f"there is no file {path}.")
@@ -128,7 +173,7 @@ def read_network(
     return _named(word, data, neuron, nnx.Rngs(seed)), False
 
 
-def _read_nir(path: Path, data: Dataset) -> Network:
+def _read_nir(path: Path, data: Dataset, dt: float | Literal["auto"]) -> Network:
     from jaxsnn.interop.nir import from_nir
 
     try:
@@ -141,7 +186,7 @@ def _read_nir(path: Path, data: Dataset) -> Network:
         graph = nir.read(path)
     except Exception as error:
         raise ValueError(f"{path} is damaged or no NIR file ({error}).") from error
-    return from_nir(graph, dt="auto", encoding=_encoding(data))
+    return from_nir(graph, dt=dt, encoding=_encoding(data))
 
 
 def _encoding(data: Dataset) -> Any:

@@ -175,6 +175,10 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
 }
 
 
+NAMES = tuple(sorted(_LOADERS))
+"""Every name that [`load`][] knows."""
+
+
 def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset:
     """A data set by name: digits, mnist, fashion_mnist, cifar10, cifar100, tiny_imagenet; or as frames of
     events nmnist, dvs_gesture, cifar10_dvs, shd, ssc.
@@ -205,8 +209,8 @@ def load(name: str, *, path: str | PathLike | None = None, **options) -> Dataset
 
 def loader_of(name: str, *, path: str | PathLike | None = None, **options) -> Callable[[], Dataset]:
     """[`load`][] in two steps: names are checked now, files are read by the call of what is returned."""
-    if name not in _LOADERS:
-        raise ValueError(f"unknown data set {name!r}; known are {', '.join(sorted(_LOADERS))}.")
+    if name not in NAMES:
+        raise ValueError(f"unknown data set {name!r}; known are {', '.join(NAMES)}.")
     if path is not None:
         if name == "digits":
             raise ValueError("the digits are bundled with scikit-learn and take no path.")

@@ -87,8 +87,8 @@ def _check_validation(dataset: Dataset, config: TrainConfig) -> None:
     if config.validation and held in (0, count):
         raise ValueError(
             f"validation={config.validation} of {count} training images holds out {held}; it must hold out "
-            f"one at least and leave one at least: give a fraction from 1/{count} to {count - 1}/{count}, or 0 "
-            "to hold out none."
+            f"one at least and leave one at least: give a fraction from 1/{count} to {count - 1}/{count}, or "
+            "0 to hold out none."
         )
 
 

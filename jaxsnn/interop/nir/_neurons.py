@@ -169,15 +169,16 @@ def step_of(graph: Flat) -> float:
     if not found:
         raise ValueError(
             f"the file does not tell its timestep: {held} and r is 1 throughout, which any dt reads exactly; "
-            "give the dt that the network was trained with, in the unit of its time constants."
+            "give dt (on the command line --dt), the step that the network was trained with, in the unit of "
+            "its time constants."
         )
     steps = np.array([step for step, _ in found])
     if not np.allclose(steps, steps[0], rtol=1e-4, atol=0):
         low, high = int(steps.argmin()), int(steps.argmax())
         raise ValueError(
             f"the file tells no single timestep: {found[low][1]} is for dt = {steps[low]:.4g} and "
-            f"{found[high][1]} for dt = {steps[high]:.4g}, and {held}; give dt, and factors go into the "
-            "weights."
+            f"{found[high][1]} for dt = {steps[high]:.4g}, and {held}; give dt (on the command line "
+            "--dt), and factors go into the weights."
         )
     return _rounded(float(np.median(steps)))
 

@@ -1,12 +1,14 @@
 """The console script in this process: what it prints and writes, and how it refuses."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from jaxsnn.codesign import cli, compare, sources
 from jaxsnn.data.dataset import Dataset
+from jaxsnn.encoding import Frames
 from tests.jaxsnn.codesign.reports import report
 
 
@@ -48,6 +50,13 @@ def refused(capsys, *arguments):
         ({"--chip": "spikeflw"}, "there is no chip 'spikeflw'; choose spikeflow or sata."),
         ({"--chip": "my.gin"}, "chips from gin files are for `python -m experiments evaluate`"),
         ({"--data": "mnits"}, "unknown data set 'mnits'"),
+        (
+            {"--data": "missing.csv"},
+            "missing.csv: a file of data must be an .npz that holds arrays x (images)",
+        ),
+        ({"--data": "./missing"}, "there is no folder ./missing."),
+        ({"--data": "nmnist"}, "data set 'nmnist' holds events: give --timesteps, the number of frames."),
+        ({"--dt": "0.001"}, "--dt 0.001 is for networks of FILE.nir"),
         ({"--data": "missing.npz"}, "there is no file missing.npz"),
         ({"--network": "lenet"}, "there is no network 'lenet'; give a .nir or .safetensors file"),
         ({"--network": "missing.nir"}, "there is no file missing.nir"),
@@ -76,6 +85,15 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(
     [
         ({"x": np.ones((4, 2))}, "must hold arrays x (images) and y (labels)"),
         ({"x": np.array([{}] * 4), "y": np.arange(4)}, "holds Python objects"),
+        (
+            {"x": np.eye(4), "y": np.arange(4), "x_test": np.eye(4)},
+            "holds x_test without y_test; a test split",
+        ),
+        ({"x": np.eye(4), "y": np.arange(4), "y_test": np.arange(4)}, "holds y_test without x_test; a test"),
+        (
+            {"x": np.eye(4), "y": np.arange(4), "x_test": np.eye(4)[:0], "y_test": np.arange(0)},
+            "test split: it is empty",
+        ),
         ({"x": np.full((4, 2), np.nan), "y": np.arange(4) % 2}, "NaN"),
     ],
 )
@@ -88,7 +106,79 @@ def test_a_wrong_npz_is_refused(tmp_path, capsys, held, message):
 def test_a_file_that_is_no_npz_is_refused(tmp_path, capsys):
     path = tmp_path / "wrong.npz"
     path.write_bytes(b"no archive")
-    assert "damaged" in refused(capsys, "evaluate", "--network", "mlp", "--data", path, "--chip", "sata")
+    words = refused(capsys, "evaluate", "--network", "mlp", "--data", path, "--chip", "sata")
+    assert "damaged" in words
+    assert "never unpickled" in words
+    assert "allow_pickle" not in words
+    other = tmp_path / "array.npy"
+    np.save(other, np.eye(2))
+    assert "array.npy: a file of data must be an .npz" in refused(
+        capsys, "evaluate", "--network", "mlp", "--data", other, "--chip", "sata"
+    )
+
+
+def test_a_folder_of_data_is_called_like_its_set(tmp_path, capsys):
+    words = refused(capsys, "evaluate", "--network", "mlp", "--data", tmp_path, "--chip", "sata")
+    assert "is not called like a data set; give one that holds a data set's own files and is called" in words
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "99999999999999999999", "1.5", "one"])
+def test_a_seed_that_a_key_does_not_hold_is_refused(seed, capsys):
+    words = ["evaluate", "--network", "mlp", "--data", "digits", "--chip", "sata", "--seed", seed]
+    with pytest.raises(SystemExit):
+        cli.main(words)
+    assert f"--seed: must be a whole number from 0 to 4294967295, got {seed}" in capsys.readouterr().err
+    assert cli.parser().parse_args([*words[:-1], "4294967295"]).seed == 2**32 - 1
+
+
+def test_gaps_in_labels_are_a_warning_of_one_line(tmp_path, capsys):
+    path = tmp_path / "gaps.npz"
+    np.savez(path, x=np.eye(4)[[0, 1] * 4], y=[0, 4] * 4)
+    words = f"evaluate --network mlp --data {path} --chip sata --draws 1 --timesteps 1 --epochs 1 --json"
+    assert cli.main(words.split()) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith(
+        "warning: data set 'gaps': labels go up to 4, which makes 5 classes, and 3"
+    )
+    assert json.loads(captured.out)["inputs"]["dataset"] == "gaps"
+
+
+@pytest.mark.parametrize(("given", "timesteps"), [([], 3), (["--timesteps", "2"], 2)])
+def test_five_axes_are_frames_for_named_networks_too(tmp_path, capsys, given, timesteps):
+    labels = np.arange(12) % 2
+    path = tmp_path / "frames.npz"
+    np.savez(path, x=np.ones((12, 3, 2, 2, 1), int) * labels[:, None, None, None, None], y=labels)
+    data = sources.read_data(str(path))
+    assert (data.event_shape, data.image_shape) == ((3, 2, 2, 1), (2, 2, 1))
+    assert sources.read_network("mlp", data)[0].encoding == Frames()
+    words = f"evaluate --network mlp --data {path} --chip sata --draws 1 --epochs 1 --json".split()
+    assert cli.main([*words, *given]) == 0
+    assert json.loads(capsys.readouterr().out)["inputs"]["timesteps"] == timesteps
+
+
+def test_a_nir_file_that_tells_no_timestep_takes_it_from_the_command_line(tmp_path):
+    nir = pytest.importorskip("nir")
+    ones = np.ones(2, np.float32)
+    lif = nir.LIF(tau=0.01 * ones, r=ones, v_leak=0 * ones, v_threshold=ones, v_reset=0 * ones)
+    nodes = {
+        "input": nir.Input({"input": np.array([2])}),
+        "weights": nir.Linear(np.eye(2, dtype=np.float32)),
+        "neurons": lif,
+        "output": nir.Output({"output": np.array([2])}),
+    }
+    names = list(nodes)
+    path = tmp_path / "network.nir"
+    nir.write(path, nir.NIRGraph(nodes, list(pairwise(names))))
+    data = Dataset.from_arrays(np.eye(2, dtype=np.float32)[[0, 1, 0, 1]], [0, 1, 0, 1], test=0.5)
+    with pytest.raises(ValueError, match=r"does not tell its timestep.*on the command line --dt"):
+        sources.read_network(str(path), data)
+    leaks = {
+        float(np.ravel(sources.read_network(str(path), data, dt=dt)[0].layers[0].neuron.leak)[0])
+        for dt in (0.001, 0.002)
+    }
+    np.testing.assert_allclose(sorted(leaks), [0.8, 0.9], rtol=1e-6)
+    words = ["evaluate", "--network", str(path), "--data", "digits", "--chip", "sata"]
+    assert [cli.parser().parse_args([*words, *dt]).dt for dt in ([], ["--dt", "1e-3"])] == ["auto", 1e-3]
 
 
 def test_evaluate_trains_by_name_and_writes_what_it_prints(tmp_path, arrays, capsys):

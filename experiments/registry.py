@@ -10,9 +10,11 @@ import difflib
 import enum
 import inspect
 import json
+import logging
 import re
+import tokenize
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,8 +56,9 @@ class Experiment:
 
 EXPERIMENTS: dict[str, Experiment] = {}
 _PARAMETERS: dict[str, list[str]] = {}
-_GIVEN_UP: set[tuple[str, str]] = set()
-"""Scopes and names that need not be used."""
+_CONSTANTS: list[str] = []
+_GIVEN_UP: set[tuple[str, str, str]] = set()
+"""Scopes, names and parameters that need not be used."""
 _REHEARSING: contextvars.ContextVar[bool] = contextvars.ContextVar("_REHEARSING", default=False)
 _ORIGINS: dict[str, tuple[str, str]] = globals().get("_ORIGINS", {})  # kept when this module is reloaded
 """By name, the module and the qualified name of what is registered."""
@@ -74,7 +77,8 @@ def experiment(name: str, summary: str) -> Callable[[Callable[..., Any]], Callab
 def register(target: Callable[..., Any], name: str | None = None) -> Callable[..., Any]:
     """Make a class or function bindable; returns a constructor whose arguments gin fills in and we check."""
     name = name or target.__name__
-    _PARAMETERS[name] = list(inspect.signature(target).parameters)
+    signature = _signature(target)
+    _PARAMETERS[name] = list(signature.parameters)
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
 
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -90,7 +94,7 @@ def register(target: Callable[..., Any], name: str | None = None) -> Callable[..
 
     checked.__name__ = checked.__qualname__ = name
     checked.__doc__ = target.__doc__
-    checked.__signature__ = inspect.signature(target)  # type: ignore[attr-defined]  # A function may have one.
+    checked.__signature__ = signature  # type: ignore[attr-defined]  # A function may have one.
     origin = (target.__module__, target.__qualname__)
     # A module that is loaded again, as notebooks do, registers its own anew.
     again = _ORIGINS.get(name) == origin
@@ -101,8 +105,17 @@ def register(target: Callable[..., Any], name: str | None = None) -> Callable[..
     return gin.get_configurable(name)
 
 
+def _signature(target: Callable[..., Any]) -> inspect.Signature:
+    """Of what a call takes; a metaclass's own `__call__`, as Flax has one, takes all and tells nothing."""
+    if inspect.isclass(target) and inspect.isfunction(target.__init__):
+        found = inspect.signature(target.__init__)
+        return found.replace(parameters=list(found.parameters.values())[1:])
+    return inspect.signature(target)
+
+
 def constant(name: str, value: Any) -> None:
     """Make a value bindable as `%NAME`."""
+    _CONSTANTS.append(name)
     gin.constant(name, value)
 
 
@@ -115,27 +128,51 @@ def find_experiment(name: str) -> Experiment:
 
 def load(chosen: Experiment, bindings: Iterable[str] = (), config: Path | None = None) -> None:
     """Read an experiment's config (or the one given), then the bindings, and lock it."""
-    load_file(config or chosen.config, bindings, own=config is None)
+    load_file(config or chosen.config, bindings)
 
 
-def load_file(path: Path, bindings: Iterable[str] = (), *, own: bool = False) -> None:
+def load_file(path: Path, bindings: Iterable[str] = ()) -> None:
     """Read a gin file, then the bindings, and lock the config.
 
-    Of the scopes in an experiment's `own` file, bindings may leave some without use.
+    Bindings may leave some of a file of [`CONFIGS`][] without use, which a user did not write.
     """
+    lines = list(map(quoted, bindings))
     gin.clear_config()
     if not path.is_file():
         raise ConfigError(f"there is no config file {path}.")
     gin.add_config_file_search_path(str(path.resolve().parent))
+    _GIVEN_UP.clear()
     try:
-        gin.parse_config_file(str(path))
-        _GIVEN_UP.clear()
-        if own:
-            _GIVEN_UP.update(key for key in gin.config._CONFIG if key[0])
-        gin.parse_config(list(map(quoted, bindings)))
-        gin.finalize()
-    except (ValueError, SyntaxError, RuntimeError, OSError) as error:
+        with _silence():
+            gin.parse_config_file(str(path))
+            if lines and path.resolve().is_relative_to(CONFIGS.resolve()):
+                _GIVEN_UP.update(_bound())
+                gin.clear_config()
+                gin.parse_config(lines)
+                _GIVEN_UP.difference_update(_bound())
+                gin.clear_config()
+                gin.parse_config_file(str(path))
+            gin.parse_config(lines)
+            gin.finalize()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}, or a file that it includes, is no text; give a gin file.") from error
+    except (ValueError, SyntaxError, RuntimeError, OSError, ImportError, tokenize.TokenError) as error:
         raise ConfigError(_explain(error)) from error
+
+
+def _bound() -> set[tuple[str, str, str]]:
+    return {(*key, parameter) for key, given in gin.config._CONFIG.items() for parameter in given}
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """gin logs, as an error, each place where a file is not, also of a file that it then finds."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 _WORD = re.compile(r"\s*([\w./]+)\s*=\s*([A-Za-z_~/.][\w./~+-]*)\s*")
@@ -187,15 +224,38 @@ def require_all_used() -> None:
         )
 
     unused = [
-        f"{scope + '/' if scope else ''}{selector.split('.')[-1]}.{parameter}"
+        (scope, selector, parameter)
         for (scope, selector), parameters in bound.items()
         for parameter in parameters
-        if (scope, selector) not in _GIVEN_UP and not is_used(scope, selector, parameter)
+        if (scope, selector, parameter) not in _GIVEN_UP and not is_used(scope, selector, parameter)
     ]
     if unused:
-        raise ConfigError(f"nothing uses the binding {', '.join(unused)}; check its scope, or leave it out.")
+        named = ", ".join(_written(*binding) for binding in unused)
+        raise ConfigError(f"nothing uses the binding {named}; {_use_of(unused[0], used)}")
     if rehearsing():
         raise _Rehearsed
+
+
+_MACRO = "gin.macro"
+
+
+def _written(scope: str, selector: str, parameter: str) -> str:
+    """A binding's left side, as a config has it."""
+    if selector == _MACRO:
+        return scope
+    return f"{scope + '/' if scope else ''}{selector.split('.')[-1]}.{parameter}"
+
+
+def _use_of(unused: tuple[str, str, str], used: Iterable[tuple[str, str]]) -> str:
+    scope, selector, _ = unused
+    names = sorted({name.split(".")[-1] for _, name in used})
+    meant = [f"{name}.{scope}" for name in names if scope in _PARAMETERS.get(name, ())]
+    if selector == _MACRO and meant:
+        return f"did you mean {' or '.join(map(repr, meant))}?"
+    return f"say %{scope} where it is meant, or leave it out." if selector == _MACRO else _ELSE
+
+
+_ELSE = "check its scope, or leave it out."
 
 
 def _within(inner: str, scope: str) -> bool:
@@ -233,7 +293,22 @@ def _explain(error: Exception) -> str:
     if misspelt:
         name, parameter = misspelt.groups()
         return f"{name} has no parameter {parameter!r}; {_nearest(parameter, _PARAMETERS[name])}"
-    return f"the config cannot be read: {text}"
+    reference = re.search("No configurable matching reference '@(.+?)(?:\\(\\))?'", text)
+    if reference:
+        return f"{_UNREADABLE}{reference[0]}; {_nearest(reference[1], _PARAMETERS)}"
+    value = re.search("No bindings specified for '(.+?)/gin.macro'", text)
+    if value:
+        known = [scope for scope, selector in gin.config._CONFIG if selector == _MACRO]
+        return f"{_UNREADABLE}nothing is bound to %{value[1]}; {_nearest(value[1], [*known, *_CONSTANTS])}"
+    included = re.search(r"Unable to open file: (.+?)\. Searched", text)
+    if included:
+        return f"there is no config file {included[1]} to include, neither here nor beside the config."
+    if isinstance(error, tokenize.TokenError):
+        return f"{_UNREADABLE}a bracket or a text is not closed."
+    return f"{_UNREADABLE}{text}"
+
+
+_UNREADABLE = "the config cannot be read: "
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

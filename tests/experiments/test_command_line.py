@@ -120,6 +120,8 @@ def test_the_operative_config_gives_the_same_bits(finished, tmp_path):
         (["LIF.reset='soft'"], "LIF.reset must be one of 'zero', 'subtract', 'none'"),
         (["digits_convnet.image_size=10"], "nothing uses the binding digits_convnet.image_size"),
         (["load.test_fraction=0.0001"], "empty"),
+        (["epochs=5"], "nothing uses the binding epochs; did you mean 'TrainConfig.epochs'?"),
+        (["load.seed=%sed"], "nothing is bound to %sed; did you mean 'seed'?"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(tmp_path, bindings, message, capsys, as_users_run):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import logging
 
 import pytest
 
@@ -70,6 +71,20 @@ def test_an_int_is_a_float(run):
         ("small/RegistrySample.epochs = 4", "nothing uses the binding small/RegistrySample.epochs"),
         ("RegistrySample.epochs", "the config cannot be read"),
         ("RegistrySample.epochs = @nothing()", "No configurable matching reference '@nothing()'"),
+        (
+            "RegistrySample.epochs = @small/RegistrySampl()",
+            "'@RegistrySampl()'; did you mean 'RegistrySample'",
+        ),
+        ("RegistrySample.epochs = @RegistrySampl", "'@RegistrySampl'; did you mean 'RegistrySample'"),
+        ("RegistrySample.epochs = (1,", "the config cannot be read: a bracket or a text is not closed."),
+        (
+            "RegistrySample.epochs = %RRM",
+            "the config cannot be read: nothing is bound to %RRM; did you mean 'RRAM'",
+        ),
+        ("epochs = 5", "nothing uses the binding epochs; did you mean 'RegistrySample.epochs'?"),
+        ("other = 5", "nothing uses the binding other; say %other where it is meant, or leave it out."),
+        ("import registry_nowhere", "the config cannot be read: No module named 'registry_nowhere'"),
+        ("LIF.tau = 2", "LIF has no parameter 'tau'; there are detach_reset, inclusive, integration, leak"),
     ],
 )
 def test_a_mistake_is_one_sentence(run, binding, message):
@@ -87,6 +102,37 @@ def test_an_unknown_experiment_lists_the_known(monkeypatch):
 def test_a_missing_config_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match="no config file"):
         registry.load(chosen, [], tmp_path / "missing.gin")
+
+
+def test_a_config_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "arrays.gin"
+    path.write_bytes(b"PK\x03\x04\xff\xfe")
+    with pytest.raises(
+        ConfigError, match=r"arrays\.gin, or a file that it includes, is no text; give a gin file"
+    ):
+        registry.load(chosen, [], path)
+
+
+def test_an_included_file_that_is_missing_is_named_once(run, caplog):
+    with pytest.raises(ConfigError, match=r"no config file missing\.gin to include, neither here nor beside"):
+        run("include 'missing.gin'")
+    assert not caplog.records
+    logging.getLogger().error("heard again")
+    assert caplog.messages == ["heard again"]
+
+
+def test_bindings_leave_packaged_values_without_use_but_not_a_users(run, tmp_path, monkeypatch):
+    """Whatever scope they have; and a packaged config alone is held to every binding."""
+    written = (tmp_path / "sample.gin").read_text()
+    (tmp_path / "sample.gin").write_text(written + "LIF.leak = 0.5\nsmall/LIF.leak = 0.25\nvalue = 3\n")
+    with pytest.raises(ConfigError, match=r"LIF\.leak, small/LIF\.leak, value; check"):
+        run("RegistrySample.rate = 0.5")
+    monkeypatch.setattr(registry, "CONFIGS", tmp_path)
+    assert run("RegistrySample.rate = 0.5") == (3, Sample(2, rate=0.5))
+    with pytest.raises(ConfigError, match=r"nothing uses the binding small/LIF\.leak; check"):
+        run("small/LIF.leak = 0.25")
+    with pytest.raises(ConfigError, match=r"LIF\.leak, small/LIF\.leak, value; check"):
+        run()
 
 
 def test_the_operative_config_reproduces_the_run(run, tmp_path):

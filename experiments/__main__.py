@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments import (
+    BEGAN,
     energy_aware,
     events,
     mitigation,
@@ -79,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m experiments", description=__doc__, epilog=_EXAMPLES, formatter_class=raw
     )
+    top.set_defaults(began=None)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     listed = commands.add_parser("list", help="what can be run, and how long it took")
     listed.set_defaults(function=lambda options, console: list_experiments(console))
@@ -124,7 +126,7 @@ def list_experiments(console: Console) -> None:
 def run_experiment(options: argparse.Namespace, console: Console) -> None:
     if options.fresh and options.minutes is not None:
         raise registry.ConfigError("--fresh starts over in each piece of --minutes; give one of them.")
-    piece = Piece(options.minutes)
+    piece = Piece(options.minutes, options.began)
     chosen = registry.find_experiment(options.name)
     registry.load(chosen, options.bindings, options.config)
     folder = options.out or default_folder(options.name, options.bindings, options.config)
@@ -185,14 +187,18 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         print("stopped; run the same command again to go on from the last checkpoint.", file=sys.stderr)
         return 130
     except Paused as paused:
-        print(paused, file=sys.stderr)
+        # Its further lines are gin's, of where it passed.
+        print(str(paused).splitlines()[0], file=sys.stderr)
         return PAUSED
     return 0
 
 
-def main(arguments: list[str] | None = None) -> int:
-    return cli.run(parser().parse_args(arguments, argparse.Namespace(debug=False)))
+def main(arguments: list[str] | None = None, began: float | None = None) -> int:
+    """Exit status of a command; `began` is when the time of `--minutes` did, by default now."""
+    options = parser().parse_args(arguments, argparse.Namespace(debug=False))
+    options.began = began
+    return cli.run(options)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(began=BEGAN))

@@ -12,17 +12,18 @@ class Piece:
 
     **Arguments:**
 
-    - `minutes`: from now on; None is for ever.
+    - `minutes`: from `began` on; None is for ever.
+    - `began`: when the process did, by `time.monotonic`; now by default.
 
     **Raises:** `ValueError` for no time at all.
     """
 
-    def __init__(self, minutes: float | None = None):
+    def __init__(self, minutes: float | None = None, began: float | None = None):
         if minutes is not None and not 0 < minutes < float("inf"):
             raise ValueError(f"a piece takes a positive number of minutes, got {minutes}.")
-        self._began, self._longest = time.monotonic(), 0.0
+        self._last, self._longest = time.monotonic(), 0.0
+        self._began = self._last if began is None else began
         self._seconds = None if minutes is None else 60 * minutes
-        self._last = self._began
 
     def mark(self) -> None:
         """A part of the work begins."""

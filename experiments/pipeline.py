@@ -77,6 +77,7 @@ def digits(
         for seed, made in networks.items()
     }
     first = trained[seeds[0]]
+    run.piece.before()
     with run.progress() as progress:
         task = progress.add_task("programming chips", total=len(chips))
 

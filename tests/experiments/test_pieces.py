@@ -1,8 +1,12 @@
 """When a run pauses, by a clock of the test's own."""
 
+import subprocess
+import sys
+import time
+
 import pytest
 
-from experiments import __main__, pieces
+from experiments import __main__, output, pieces, pipeline
 from experiments.pieces import Paused, Piece
 
 
@@ -49,6 +53,35 @@ def test_work_of_unknown_length_begins_in_the_first_half(clock):
     clock.now += 1
     with pytest.raises(Paused):
         piece.before()
+
+
+def test_time_that_passed_before_counts(clock):
+    Piece(minutes=1, began=clock.now - 30).before()
+    with pytest.raises(Paused):
+        Piece(minutes=1, began=clock.now - 31).before()
+
+
+def test_chips_are_not_begun_in_the_second_half_and_a_pause_is_one_line(tmp_path, monkeypatch, capsys):
+    def evaluate(*_, **__):
+        raise RuntimeError("begun")
+
+    monkeypatch.setattr(pipeline, "evaluate", evaluate)
+    monkeypatch.setattr(output.Run, "fitted", lambda *_: None)
+    words = ["run", "digits", "--out", str(tmp_path / "out"), "--minutes", "10"]
+    assert __main__.main(words, began=time.monotonic() - 301) == __main__.PAUSED
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("paused before the time was over;")
+    assert __main__.main(words) == 2
+    assert "begun" in capsys.readouterr().err
+
+
+def test_the_time_of_a_process_begins_with_it():
+    """And not behind its imports, which take seconds."""
+    told = (
+        "import sys, experiments; print([name for name in ('jax', 'numpy', 'flax') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 def test_without_a_limit_nothing_pauses(clock):

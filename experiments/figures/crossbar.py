@@ -43,12 +43,15 @@ def weights_figure(kernel: jax.Array, programmed: Mapping[str, ProgrammedKernel]
     # Some thousand dots show the cloud; more only slow the file.
     shown = np.linspace(0, len(ideal) - 1, min(len(ideal), 4000)).astype(int)
     end = np.abs(ideal).max() * 1.05
+    # Of all panels alike: a chip without a gain may shift or stretch what it holds beyond the ideal.
+    reach = max(np.abs(on_chip.weights).max() for on_chip in programmed.values())
+    height = max(end, float(reach) * 1.05)
     panels = figure.subplots(1, len(programmed), squeeze=False, sharey=True)[0]
     for axes, (name, on_chip) in zip(panels, programmed.items(), strict=True):
         found = np.asarray(on_chip.weights).ravel()
         axes.plot([-end, end], [-end, end], color="grey", linewidth=1)
         axes.plot(ideal[shown], found[shown], ".", markersize=2, color="#08519c", alpha=0.5)
-        axes.set(title=name, xlabel="ideal weight", xlim=(-end, end), ylim=(-end, end))
+        axes.set(title=name, xlabel="ideal weight", xlim=(-end, end), ylim=(-height, height))
     panels[0].set_ylabel("effective weight")
     return figure
 

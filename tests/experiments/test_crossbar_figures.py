@@ -1,5 +1,7 @@
 """The crossbar's pictures show what its functions compute."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +37,16 @@ def test_wires_bend_the_cloud_of_weights(kernel):
     np.testing.assert_allclose(ideal[:, 0], ideal[:, 1], atol=1e-12)
     assert np.abs(real[:, 1]).sum() < 0.9 * np.abs(real[:, 0]).sum()
     assert png(figure).startswith(b"\x89PNG")
+
+
+def test_every_weight_lies_within_its_panel(kernel):
+    programmed = {name: program(kernel, IDEAL, KEY) for name in ("as it is", "far off")}
+    far = programmed["far off"]
+    programmed["far off"] = dataclasses.replace(far, weights=3 * far.weights)
+    for axes in figures.weights_figure(kernel, programmed).axes:
+        dots = axes.lines[1].get_xydata()
+        low, high = np.transpose([axes.get_xlim(), axes.get_ylim()])
+        assert np.all((low < dots) & (dots < high))
 
 
 def test_larger_tiles_lose_more(kernel):

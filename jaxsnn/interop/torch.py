@@ -26,7 +26,7 @@ def read_state_dict(path: str | PathLike) -> dict[str, np.ndarray]:
     A torch file holds a state dict, or a dictionary with one under "state_dict", as SpikeSim's and BNTT's do.
     Beside tensors it may hold NumPy numbers, such as the accuracy in theirs.
 
-    **Raises:** `ValueError` for a file that is damaged, that needs unpickling, or of another kind.
+    **Raises:** `ValueError` for a file that is missing or damaged, that needs unpickling, or of another kind.
     """
     path = Path(path)
     if path.suffix == ".safetensors":
@@ -36,6 +36,8 @@ def read_state_dict(path: str | PathLike) -> dict[str, np.ndarray]:
             raise ValueError("reading .safetensors needs: pip install 'spikechip[interop]'.") from error
         try:
             return Unordered(load_file(path))
+        except FileNotFoundError as error:
+            raise ValueError(f"there is no file {path}.") from error
         except Exception as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise ValueError(f"{path} is damaged or no safetensors file ({reason}).") from error
@@ -50,6 +52,8 @@ def read_state_dict(path: str | PathLike) -> dict[str, np.ndarray]:
     try:
         with torch.serialization.safe_globals(numbers):
             found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ValueError(f"there is no file {path}.") from error
     except Exception as error:
         raise ValueError(f"{path} holds more than tensors, or is damaged; it was not unpickled.") from error
     tensors = found.get("state_dict", found) if isinstance(found, Mapping) else found

@@ -297,6 +297,8 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(ValueError, match="damaged or no safetensors file"):
         read_state_dict(tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match=r"^there is no file .*missing\.safetensors\.$"):
+        read_state_dict(tmp_path / "missing.safetensors")
     with pytest.raises(ValueError, match=r"must end in \.safetensors, \.pt, \.pth or \.pth\.tar"):
         read_state_dict(tmp_path / "x.pkl")
 
@@ -318,6 +320,14 @@ def torch_that_loads(found):
     """What `read_state_dict` uses of torch, so that this runs where it is not installed."""
     trust = SimpleNamespace(safe_globals=lambda numbers: nullcontext())
     return SimpleNamespace(load=lambda path, **options: found, serialization=trust)
+
+
+def test_a_missing_torch_file_is_named(monkeypatch, tmp_path):
+    torch = torch_that_loads({})
+    torch.load = lambda path, **options: path.read_bytes()
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    with pytest.raises(ValueError, match=r"^there is no file .*missing\.pt\.$"):
+        read_state_dict(tmp_path / "missing.pt")
 
 
 @pytest.mark.parametrize(

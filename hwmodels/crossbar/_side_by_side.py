@@ -115,6 +115,29 @@ class SideBySide(eqx.Module):
         """The columns in use alone, references too."""
         return self.effective[..., self._in_use()] if self.whole else self.effective
 
+    def used_currents(
+        self, inputs: Float[Array, "blocks vectors rows"]
+    ) -> Float[Array, "blocks vectors used"]:
+        """The currents of the columns in use, without read noise."""
+        if self.nonlinear is None:
+            return jnp.einsum("bvr,brc->bvc", inputs, self.used())
+        nonlinear, width = self.nonlinear, self.width
+        found = jax.lax.map(lambda block: nonlinear.read(*block, width), (self.nonlinear.held, inputs))
+        return found[..., self._in_use()]
+
+    def worst_current(self, limit: Float[Array, ""]) -> Float[Array, ""]:
+        """The greatest current that inputs of a magnitude of at most `limit` can cause in a column.
+
+        A column's current grows with the voltage of each row.
+        """
+        # The row of a bias gets one, however small the inputs are.
+        limit = jnp.maximum(limit, 1) if self.plan.bias else limit
+        if self.nonlinear is None:
+            return self.greatest * limit
+        blocks, rows, _ = self.effective.shape
+        driven = jnp.broadcast_to(jnp.stack([limit, -limit])[:, None], (blocks, 2, rows))
+        return largest(jnp.abs(self.used_currents(driven)))
+
     def _in_use(self) -> np.ndarray:
         _, across = self.plan.grid
         weights = np.arange(across * self.plan.columns) < self.plan.outputs

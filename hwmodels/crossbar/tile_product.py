@@ -384,9 +384,7 @@ class TileProduct(eqx.Module):
             raise ValueError(
                 'Converters(full_scale="calibrated") needs TileProduct.calibrate(inputs) before its use.'
             )
-        limit = self.converters.conversion().input_limit(self.tiles.greatest.dtype)
-        # The row of a bias gets one, however small the inputs are.
-        return self.tiles.greatest * (jnp.maximum(limit, 1) if self.tiles.plan.bias else limit)
+        return self.tiles.worst_current(self.converters.conversion().input_limit(self.tiles.greatest.dtype))
 
     def _keys(self, given, count):
         """A key for the reads of each of `count` entries; None without noise."""
@@ -498,13 +496,13 @@ def _percentile(product, x, window):
     def keep(greatest, part):
         given, part = part
         inputs = product.tiles.inputs(product._seen(part, window))
-        currents = jnp.abs(jnp.einsum("bvr,brc->bvc", inputs, effective))
+        currents = jnp.abs(product.tiles.used_currents(inputs))
         # The row of a bias is driven for what fills the last chunk, too.
         currents = jnp.where(jnp.repeat(given, each)[:, None], currents, 0)
         found = jnp.concatenate([greatest, currents.reshape(-1)])
         return jax.lax.top_k(found, len(greatest))[0], None
 
-    chunks = product._chunks(x, each, _CHUNK)
+    chunks = product._chunks(x, each, _CHUNK if product.tiles.nonlinear is None else _NONLINEAR_CHUNK)
     given = jnp.arange(math.prod(chunks.shape[:2])).reshape(chunks.shape[:2]) < len(x)
     greatest, _ = jax.lax.scan(keep, jnp.zeros(count - below, effective.dtype), (given, chunks))
     greatest = error_if(greatest, jnp.isnan(greatest[:1]), "crossbar: inputs to calibrate with are NaN.")

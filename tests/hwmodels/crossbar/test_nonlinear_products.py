@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hwmodels.crossbar import (
+    Converters,
     Crossbar,
     Cubic,
     Sinh,
@@ -118,3 +119,31 @@ def test_matrices_are_refused_to_exact_cells_and_given_to_others():
 def test_bad_designs_are_refused(as_users_run, change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(DESIGN, **change)
+
+
+@pytest.mark.parametrize("law", [Sinh(0.05), Sinh(0.25), Cubic(2.0)])
+@pytest.mark.parametrize("signed", [False, True])
+def test_converters_have_room_for_the_currents_of_the_cells(law, signed):
+    """Which grow faster than their voltages: inputs of four drew more than four times the current."""
+    design = dataclasses.replace(DESIGN, cell=law, read_voltage_v=0.1)
+    chip = program(WEIGHTS, design, KEY)
+    x = 4 * jnp.asarray(RNG.choice([-1.0, 0.0, 1.0] if signed else [0.0, 1.0], size=(5, 12))).at[0].set(1.0)
+    exact = TileProduct(chip)
+    fine = Converters(adc_bits=16, dac_bits=8, input_full_scale=4.0, signed=signed)
+    found = exact.linear(x)
+    np.testing.assert_allclose(TileProduct(chip, fine).linear(x), found, atol=2e-3 * jnp.abs(found).max())
+
+    volts = np.zeros((5, 16))
+    volts[:, :12] = 0.1 * np.asarray(x)
+    currents = [
+        np.asarray(sense_currents(chip.conductances[sign, 0, down, 0], jnp.asarray(seen), design.wires, law))
+        for sign in range(2)
+        for down, seen in enumerate(np.split(volts, 2, axis=1))
+    ]
+    # In siemens, as all full scales: per volt of an input of one.
+    magnitudes = np.abs(np.stack(currents)[..., :5]) / 0.1
+    for percentile in (1.0, 0.8):
+        choice = dataclasses.replace(fine, full_scale="calibrated", percentile=percentile)
+        reached = TileProduct(chip, choice).calibrate(x).adc_full_scale
+        np.testing.assert_allclose(reached, np.quantile(magnitudes, percentile), rtol=1e-8)
+    assert TileProduct(chip, fine)._full_scale() >= magnitudes.max()

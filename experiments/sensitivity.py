@@ -24,6 +24,7 @@ from hwmodels.workload import Workload
 from jaxsnn.codesign.sensitivity import (
     Sensitivities,
     energy_sensitivities,
+    groups_of_kernels,
     kernels_of,
     weight_error_sensitivities,
 )
@@ -76,7 +77,9 @@ def sensitivity(run: Run, *, seed: int, shown: int, conventions: Conventions) ->
             "SpikeFlow energy": energy_sensitivities(on_spikeflow, workload, chip),
         }
         kernels = kernels_of(network)
-        errors, by_layer = weight_error_sensitivities(kernels, crossbar, jax.random.fold_in(key, _CHIP))
+        errors, by_layer = weight_error_sensitivities(
+            kernels, crossbar, jax.random.fold_in(key, _CHIP), groups_of_kernels(network)
+        )
     turned = {
         cost: {kind: found.among(lambda name: name not in _GIVEN) for kind, found in by.items()}
         for cost, by in energies.items()

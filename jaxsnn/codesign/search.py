@@ -15,7 +15,7 @@ from hwmodels.chip import Chip
 from hwmodels.crossbar import Crossbar
 from hwmodels.search import Choice, Constraint, Optimum, minimise
 from hwmodels.workload import Workload
-from jaxsnn.codesign.sensitivity import kernels_of, weight_errors
+from jaxsnn.codesign.sensitivity import groups_of_kernels, kernels_of, weight_errors
 from jaxsnn.network import Network
 
 
@@ -136,8 +136,9 @@ def mean_weight_errors(
     """The mean over the layers of the weight error on square crossbars of each size."""
     kernels = kernels_of(network)
     designs = [dataclasses.replace(crossbar, rows=size, columns=size) for size in sizes]
-    errors = [_weight_errors(kernels, design, key) for design in designs]
+    groups = groups_of_kernels(network)
+    errors = [_weight_errors(kernels, design, key, groups=groups) for design in designs]
     return [float(np.mean(list(by_layer.values()))) for by_layer in errors]
 
 
-_weight_errors = at_edge(weight_errors)
+_weight_errors = at_edge(weight_errors, static_argnames=("groups",))

@@ -1,7 +1,7 @@
 """The elasticities of energy and of weight errors, part by part."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -96,10 +96,32 @@ def kernels_of(network: Network) -> dict[str, jax.Array]:
     return {name: synapse.kernel[...] for name, synapse in synapses(settled(network)).items()}
 
 
-def weight_errors(kernels: Mapping[str, jax.Array], crossbar: Crossbar, key: jax.Array) -> dict[str, Any]:
-    """Each layer's mean error of a weight on the chip, `Σ|w_chip − w| / Σ|w|`: a fraction; the sum of errors
-    itself where all weights are zero."""
-    chip = deploy({name: {"kernel": kernel} for name, kernel in kernels.items()}, crossbar, key)
+def groups_of_kernels(network: Network) -> tuple[tuple[str, int], ...]:
+    """The groups of its grouped convolutions, by layer."""
+    groups = ((name, getattr(synapse, "groups", 1)) for name, synapse in synapses(network).items())
+    return tuple((name, count) for name, count in groups if count > 1)
+
+
+def weight_errors(
+    kernels: Mapping[str, jax.Array],
+    crossbar: Crossbar,
+    key: jax.Array,
+    groups: Sequence[tuple[str, int]] = (),
+) -> dict[str, Any]:
+    """Each layer's mean error of a weight on the chip, `Σ|w_chip − w| / Σ|w|`.
+
+    **Arguments:** `kernels`, `groups`: as [`kernels_of`][] and [`groups_of_kernels`][] make them. `crossbar`,
+    `key`: as for [`hwmodels.crossbar.deploy`][].
+
+    **Returns:** fractions by layer; the sum of errors itself where all weights are zero.
+    """
+    paths = {name: f"[{name!r}]['kernel']" for name in kernels}
+    chip = deploy(
+        {name: {"kernel": kernel} for name, kernel in kernels.items()},
+        crossbar,
+        key,
+        groups=[(paths[name], count) for name, count in groups],
+    )
     errors = {}
     for name, kernel in kernels.items():
         size = jnp.sum(jnp.abs(kernel))
@@ -108,16 +130,22 @@ def weight_errors(kernels: Mapping[str, jax.Array], crossbar: Crossbar, key: jax
 
 
 def weight_error_sensitivities(
-    kernels: Mapping[str, jax.Array], crossbar: Crossbar, key: jax.Array
+    kernels: Mapping[str, jax.Array],
+    crossbar: Crossbar,
+    key: jax.Array,
+    groups: Sequence[tuple[str, int]] = (),
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Each layer's weight error, and its elasticities to the numbers of the crossbar's wires and devices.
 
     The elasticities of a layer without error are 0.
 
+    **Arguments:** as for [`weight_errors`][].
+
     **Raises:** `ValueError` where no layer has an error.
     """
-    errors = {name: float(error) for name, error in jax.jit(weight_errors)(kernels, crossbar, key).items()}
-    found = contributions(lambda crossbar: weight_errors(kernels, crossbar, key), crossbar)
+    held = jax.jit(weight_errors, static_argnames="groups")(kernels, crossbar, key, groups=tuple(groups))
+    errors = {name: float(error) for name, error in held.items()}
+    found = contributions(lambda crossbar: weight_errors(kernels, crossbar, key, groups), crossbar)
     total = sum(errors.values())
     return errors, {
         layer: {

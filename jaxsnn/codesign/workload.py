@@ -141,8 +141,9 @@ def inference_energy_j(
     **Arguments:**
 
     - `records`: one per weighted layer.
-    - `timesteps`: T; under early exit the mean of T over the inputs. Both models are affine in T, so that the
-      mean energy is the energy at the mean.
+    - `timesteps`: T; under early exit the mean of T over the inputs. SpikeFlow and SATA's own dataflow are
+      affine in T, so that the mean energy is the energy at the mean; of "spinalflow" and "ptb", which are
+      not, it is one or two percent off, and [`hwmodels.sata.early_exit_cost`][] has the mean.
     - `chip`: any [`hwmodels.chip.Chip`][].
     - `conventions`: of its cost model.
 

@@ -7,11 +7,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from hwmodels import sata, spikeflow
 from hwmodels.crossbar import Crossbar, Device, Variation, Wires
 from hwmodels.workload import Layer, Workload
-from jaxsnn.codesign.sensitivity import energy_sensitivities, weight_error_sensitivities, weight_errors
+from jaxsnn import LIF, Block, Conv, Linear, Network, Readout
+from jaxsnn.codesign import program
+from jaxsnn.codesign.sensitivity import (
+    energy_sensitivities,
+    groups_of_kernels,
+    kernels_of,
+    weight_error_sensitivities,
+    weight_errors,
+)
 from tests.experiments.test_command_line import experiments
 from tests.helpers import finite_difference
 
@@ -133,3 +142,20 @@ def test_the_experiment_runs(tmp_path):
         for parts in kinds.values():
             for name, value in numbers["elasticities"][chip].items():
                 assert sum(values[name] for values in parts.values()) == pytest.approx(value, abs=1e-5)
+
+
+def test_weight_errors_are_those_of_grouped_kernels_too():
+    """On the tiles of a block-diagonal matrix, as the network itself is programmed."""
+    rngs = nnx.Rngs(0)
+    network = Network(
+        [
+            Block("a", Conv(8, 8, groups=8, rngs=rngs), LIF(leak=0.5)),
+            Block("o", Linear(128, 4, rngs=rngs), Readout()),
+        ]
+    )
+    crossbar = Crossbar(32, 32, device=Device(variation=None))
+    found = weight_errors(kernels_of(network), crossbar, KEY, groups_of_kernels(network))
+    on_chip = kernels_of(program(network, crossbar, KEY))
+    for name, kernel in kernels_of(network).items():
+        expected = jnp.abs(on_chip[name] - kernel).sum() / jnp.abs(kernel).sum()
+        np.testing.assert_allclose(found[name], expected, rtol=1e-5)

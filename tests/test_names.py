@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,3 +62,34 @@ def test_another_project_of_this_name_is_refused_in_one_sentence(monkeypatch, su
         return _namesake.refuse_namesake()
     with pytest.raises(ImportError, match=r"jaxsnn 0\.3\.0 .* cannot share an environment: make a new one"):
         _namesake.refuse_namesake()
+
+
+ROOMS = (
+    "jaxsnn",
+    "jaxsnn.codesign",
+    "hwmodels.crossbar",
+    "hwmodels.spikeflow",
+    "hwmodels.sata",
+    "hwmodels.search",
+)
+NO_RETURNS = (inspect.Parameter.empty, None, "None")
+
+
+def public_functions():
+    for room in ROOMS:
+        module = importlib.import_module(room)
+        for name in sorted(dir(module)):
+            value = getattr(module, name)
+            ours = getattr(value, "__module__", "").startswith(("jaxsnn", "hwmodels"))
+            if ours and not name.startswith("_") and inspect.isfunction(inspect.unwrap(value)):
+                yield pytest.param(value, id=f"{room}.{name}")
+
+
+@pytest.mark.parametrize("function", public_functions())
+def test_a_public_function_says_what_it_takes_and_returns(function):
+    text, signature = inspect.getdoc(function) or "", inspect.signature(function)
+    named = set(re.findall(r"`(\w+)`", text))
+    if signature.parameters:
+        assert "**Arguments:**" in text
+        assert set(signature.parameters) <= named or "as for" in text or "the others" in text
+    assert "**Returns:**" in text or signature.return_annotation in NO_RETURNS

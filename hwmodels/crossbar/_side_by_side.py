@@ -122,7 +122,12 @@ class SideBySide(eqx.Module):
         if self.nonlinear is None:
             return jnp.einsum("bvr,brc->bvc", inputs, self.used())
         nonlinear, width = self.nonlinear, self.width
-        found = jax.lax.map(lambda block: nonlinear.read(*block, width), (self.nonlinear.held, inputs))
+
+        def read(block):
+            held, inputs = block
+            return nonlinear.read(held, inputs, width)
+
+        found = jax.lax.map(read, (nonlinear.held, inputs))
         return found[..., self._in_use()]
 
     def worst_current(self, limit: Float[Array, ""]) -> Float[Array, ""]:

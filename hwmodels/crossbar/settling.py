@@ -109,7 +109,7 @@ def settled_conductance(
     negative axis, where all poles of an RC network lie: 8 complex solutions, error below 1e-8 of
     $G_\mathrm{eff}$ in float64 and 1e-4 in float32.
 
-    **Arguments:** `G`: siemens. `wires`: ohm. `read_s`: seconds.
+    **Arguments:** `G`: siemens. `wires`: ohm. `capacitances`: farad. `read_s`: seconds.
 
     **Returns:** siemens; I(read_s) = G_eff(read_s).T @ V.
 

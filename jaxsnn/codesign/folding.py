@@ -41,6 +41,8 @@ def folded(network: Network, chip: Network) -> Network:
     output layer; left as it is. `chip`: the same network as [`program`][jaxsnn.codesign.program.program]
     makes it; what its converters and its read noise do has no part in a scale.
 
+    **Returns:** a network in software.
+
     **Raises:** `ValueError` that names a layer whose scale is not its threshold's, or not positive.
     """
     software = nnx.clone(network)
@@ -68,7 +70,12 @@ def folded(network: Network, chip: Network) -> Network:
 
 
 def undisturbed(network: Network, crossbar: Crossbar) -> Network:
-    """The network on a chip whose devices hold and read what was meant, without any imperfection."""
+    """The network on a chip whose devices hold and read what was meant, without any imperfection.
+
+    **Arguments:** `network`: left as it is. `crossbar`: the design.
+
+    **Returns:** a network, as [`program`][jaxsnn.codesign.program.program] makes it; its wires are as they are.
+    """
     return program(network, certain(crossbar), jax.random.key(0))
 
 

@@ -193,6 +193,10 @@ def to_mint(network: Network, bits: int) -> Network:
     Its neurons become [`MintLIF`][] with θ = λ = 0.5 as in the paper, and keep their reset, its gradient, the
     integration, the surrogate, the rest and whether they fire at u = θ.
 
+    **Arguments:** `network`: left as it is. `bits`: of a weight and of a potential, at least 2.
+
+    **Returns:** a [`jaxsnn.network.Network`][].
+
     **Raises:** `ValueError` for layers that are not plain blocks, as their membranes are not their own, for
     spiking neurons other than [`LIF`][] and [`IF`][], and for a rest that is not below the new θ.
     """

@@ -158,7 +158,8 @@ def slowest_time_constant(
     r"""The slowest mode of a tile: the greatest τ of $C\,x = τ\,L\,x$, L the network's conductances, in
     second.
 
-    By the Lanczos process in the inner product of C. Differentiable: $τ$ is stationary in its mode.
+    By the Lanczos process in the inner product of C. Differentiable: $τ$ is stationary in its mode. Where no
+    wire has any resistance, nothing settles: τ is zero, without a mode and without a slope.
 
     **Arguments:** `G`: siemens. `wires`: ohm. `capacitances`: farad.
 
@@ -245,7 +246,8 @@ def elmore_bound(
 
     $L^{-1}$ has no negative element, so its spectral radius with capacitors to ground is at most the greatest
     row sum $\max_i \sum_j (L^{-1})_{ij} C_j$, the greatest Elmore delay of the network. A capacitor across a
-    device counts twice at both its nodes, which bounds it whatever the mode.
+    device counts twice at both its nodes, which bounds it whatever the mode. Its slope is that of the node with
+    the greatest delay, of equal ones the first.
 
     **Arguments:** `G`: siemens. `wires`: ohm. `capacitances`: farad.
 

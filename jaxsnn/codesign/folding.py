@@ -74,7 +74,7 @@ def undisturbed(network: Network, crossbar: Crossbar) -> Network:
 
     **Arguments:** `network`: left as it is. `crossbar`: the design.
 
-    **Returns:** a network, as [`program`][jaxsnn.codesign.program.program] makes it; its wires are as they are.
+    **Returns:** a network, as [`program`][jaxsnn.codesign.program.program] makes it; wires stay as they are.
     """
     return program(network, certain(crossbar), jax.random.key(0))
 

@@ -32,7 +32,9 @@ class Inference:
         return {
             "accuracy": self.accuracy,
             "mean_timesteps": self.timesteps,
-            "weight_bits": [float(layer.weight_bits) for layer in self.record],
+            "weight_bits": [
+                None if layer.weight_bits is None else float(layer.weight_bits) for layer in self.record
+            ],
             "mean_spike_rate": float(mean_spike_rate(self.record)),
             "energy_j": self.energy_j,
         }

@@ -24,6 +24,7 @@ from hwmodels.crossbar.programming import Solve
 from jaxsnn.codesign.digital import in_digits
 from jaxsnn.codesign.listening import silent_at_rest
 from jaxsnn.codesign.synapses import entry_synapses
+from jaxsnn.composite import SharedMembrane
 from jaxsnn.convolution import convolve
 from jaxsnn.encoding import Poisson
 from jaxsnn.graph import Graph
@@ -268,6 +269,8 @@ def _calibrated_in_loops(
             looped.add(id(module.recurrent))
         elif isinstance(module, Graph) and module.heard:
             looped |= {id(synapse) for synapse in module.named_synapses().values()}
+        elif isinstance(module, SharedMembrane):
+            looped |= {id(part) for _, part in nnx.iter_graph(module) if isinstance(part, Conv | Linear)}
     if not looped:
         return {}
     tiles = {path: layer.product.tiles for path, layer in nnx.iter_graph(chip) if id(layer) in looped}

@@ -39,6 +39,8 @@ def test_an_inference_is_that_of_a_test_and_of_early_exit(encoding):
         answers = exits.logits.argmax(axis=-1)
         found = setting.measure(own, x, answers, key=options["key"])
         assert found.accuracy == 1
+        # Without quantisers, weights have no bits of their own.
+        assert found.numbers()["weight_bits"] == [None, None]
         assert found.timesteps == exits.mean_timesteps
         assert setting.measure(own, x, labels, key=options["key"]).accuracy == np.mean(answers == labels)
         if entropy == 0:

@@ -29,6 +29,7 @@ from jaxsnn.codesign.folding import folded
 from jaxsnn.codesign.noise_aware import NoiseAware
 from jaxsnn.codesign.program import fix_converters, realised
 from jaxsnn.codesign.sensitivity import kernels_of
+from jaxsnn.composite import SharedMembrane
 from jaxsnn.encoding import Frames
 from jaxsnn.graph import Graph
 from jaxsnn.layers import Block, Conv, Linear, synapses
@@ -280,6 +281,26 @@ def test_a_circle_of_a_graph_is_calibrated_as_a_recurrent_layer():
     )
     np.testing.assert_allclose(np.sort(found), np.sort(expected), rtol=1e-6)
     assert len(set(found)) == 3
+
+
+def test_layers_that_share_a_membrane_are_calibrated_on_all_timesteps():
+    """They run timestep by timestep, and were calibrated on the last, here one without any spike."""
+
+    def block(name, inputs, outputs, seed):
+        return Block(name, Linear(inputs, outputs, rngs=nnx.Rngs(seed)), LIF(threshold=0.3))
+
+    network = Network(
+        [
+            SharedMembrane([block("a", 6, 4, 0), block("b", 4, 4, 1)]),
+            Block("o", Linear(4, 3, rngs=nnx.Rngs(2)), Readout()),
+        ],
+        Frames(),
+    )
+    frames = jax.random.uniform(KEY, (5, 3, 6), jnp.float32).at[-1].set(0)
+    chip = program(network, Analog(IDEAL, CALIBRATED, CALIBRATED), KEY, images=frames, timesteps=5)
+    first = chip.layers[0].blocks[0].synapse.product.tiles
+    expected = first.calibrate(frames.reshape(-1, 6)).adc_full_scale
+    np.testing.assert_allclose(full_scales(chip)[0], expected, rtol=1e-6)
 
 
 def facts(network, shape, timesteps=2, **options):

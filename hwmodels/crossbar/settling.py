@@ -246,8 +246,8 @@ def elmore_bound(
 
     $L^{-1}$ has no negative element, so its spectral radius with capacitors to ground is at most the greatest
     row sum $\max_i \sum_j (L^{-1})_{ij} C_j$, the greatest Elmore delay of the network. A capacitor across a
-    device counts twice at both its nodes, which bounds it whatever the mode. Its slope is that of the node with
-    the greatest delay, of equal ones the first.
+    device counts twice at both its nodes, which bounds it whatever the mode. Its slope is that of the node
+    with the greatest delay, of equal ones the first.
 
     **Arguments:** `G`: siemens. `wires`: ohm. `capacitances`: farad.
 

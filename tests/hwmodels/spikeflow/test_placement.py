@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import pytest
 from hypothesis import given
@@ -78,9 +79,8 @@ def test_priced_are_the_crossbars_that_are_programmed(outputs, partition, bias, 
     layer = Layer.conv(
         "conv", height=4, width=4, in_channels=70, out_channels=outputs, kernel=3, padding=1, bias=True
     )
-    held = encode(
-        jnp.ones((3, 3, 70, outputs)), chip.crossbar(), bias=jnp.ones(outputs) if bias == "row" else None
-    )
+    kernel, constants = jnp.ones((3, 3, 70, outputs)), jnp.ones(outputs) if bias == "row" else None
+    held = jax.eval_shape(lambda *given: encode(given[0], chip.crossbar(), bias=given[1]), kernel, constants)
     placed = _placed(layer, chip)
     assert placed.crossbars == math.prod(held.targets.shape[:4])
     cells = placed.working_pes * 9 * 64 * 64

@@ -121,8 +121,7 @@ def test_bad_designs_are_refused(as_users_run, change, message):
         dataclasses.replace(DESIGN, **change)
 
 
-@pytest.mark.parametrize("law", [Sinh(0.05), Sinh(0.25), Cubic(2.0)])
-@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(("law", "signed"), [(Sinh(0.05), False), (Sinh(0.25), True), (Cubic(2.0), False)])
 def test_converters_have_room_for_the_currents_of_the_cells(law, signed):
     """Which grow faster than their voltages: inputs of four drew more than four times the current."""
     design = dataclasses.replace(DESIGN, cell=law, read_voltage_v=0.1)

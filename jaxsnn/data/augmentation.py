@@ -17,7 +17,7 @@ def augment(
 
     - `images`: (batch, height, width, channels); with `timed`, event counts (batch, time, height, width,
       channels) or (batch, time, units).
-    - `crop` ≥ 0, e.g. 4 for CIFAR; units are shifted along their one axis.
+    - `crop` ≥ 0 and below each side, e.g. 4 for CIFAR; units are shifted along their one axis.
     - `flip`: left and right change places with probability ½.
     - `drop`: each event is lost with this probability, in [0, 1): a count of n becomes binomial(n, 1 − drop).
 
@@ -32,6 +32,11 @@ def augment(
     axes = tuple(range(first, min(first + 2, max(first + 1, images.ndim - 1))))
     if (crop or flip) and images.ndim < first + (1 if timed else 3):
         raise ValueError(f"crop and flip move pixels; examples of shape {images.shape[1:]} have none.")
+    least = min((images.shape[axis] for axis in axes), default=0)
+    if crop and crop >= least:
+        raise ValueError(
+            f"crop={crop} moves examples of shape {images.shape[1:]} out of their frame; it must be below {least}."
+        )
     if flip and len(axes) < 2:
         raise ValueError(
             f"flip mirrors images, and examples of shape {images.shape[1:]} have no rows and columns; leave "

@@ -325,6 +325,8 @@ def test_augmentation_shifts_and_mirrors():
     np.testing.assert_array_equal(augment(images, jax.random.key(1)), images)
     with pytest.raises(ValueError, match="crop is a number of pixels"):
         augment(images, jax.random.key(0), crop=-1)
+    with pytest.raises(ValueError, match=r"crop=100 moves examples .* out of their frame; it must be below"):
+        augment(images, jax.random.key(0), crop=100)
 
 
 @pytest.mark.long

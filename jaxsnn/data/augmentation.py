@@ -35,7 +35,8 @@ def augment(
     least = min((images.shape[axis] for axis in axes), default=0)
     if crop and crop >= least:
         raise ValueError(
-            f"crop={crop} moves examples of shape {images.shape[1:]} out of their frame; it must be below {least}."
+            f"crop={crop} moves examples of shape {images.shape[1:]} out of their frame; it must be below "
+            f"{least}."
         )
     if flip and len(axes) < 2:
         raise ValueError(

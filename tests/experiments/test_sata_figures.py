@@ -31,5 +31,5 @@ def test_stacks_show_the_whole_energy():
     assert sum(bar.get_height() for bar in whole.patches) == pytest.approx(cost.total_j * 1e6)
 
 
-def test_the_stored_page_is_what_is_written_today():
+def test_the_stored_page_is_what_is_written_today(as_users_run):
     assert figures.PATH.read_text() == figures.page()

@@ -46,5 +46,5 @@ def test_printed_numbers():
     assert all(row["why"] for row in rows.values())
 
 
-def test_the_stored_page_is_what_is_written_today():
+def test_the_stored_page_is_what_is_written_today(as_users_run):
     assert spikeflow_page.PATH.read_text() == spikeflow_page.page()

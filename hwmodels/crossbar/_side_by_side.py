@@ -166,15 +166,25 @@ class SideBySide(eqx.Module):
         self, total: Float[Array, "vectors currents"], inputs: Float[Array, "blocks vectors rows"]
     ) -> Float[Array, "vectors outputs"]:
         """The outputs from what the currents of all blocks are worth together."""
-        outputs = self.plan.outputs
+        total = self._joined(total)
+        if self.correction is not None:
+            total = total - jnp.einsum("bvr,brw->vw", inputs, self.correction[..., : self.plan.outputs])
+        return silent(total, self.dead)
+
+    def weights(self) -> Float[Array, "*kernel"]:
+        """The kernel that these tiles realise; of nonlinear cells, the linearised one."""
+        matrix = jax.vmap(self._joined)(self.effective * self.worth[:, None])
+        if self.correction is not None:
+            matrix = matrix - self.correction[..., : self.plan.outputs]
+        return silent(self.plan.kernel_of(matrix.reshape(self.plan.groups, -1, self.plan.outputs)), self.dead)
+
+    def _joined(self, total: Float[Array, "vectors currents"]) -> Float[Array, "vectors outputs"]:
+        """Sums over planes, without a reference and without columns that hold no weight."""
         total = total.reshape(len(total), self.planes, -1).sum(axis=1)
         if self.reference:
             total = total.reshape(len(total), -1, self.width)
             total = (total[..., :-1] - total[..., -1:]).reshape(len(total), -1)
-        total = total[:, :outputs]
-        if self.correction is not None:
-            total = total - jnp.einsum("bvr,brw->vw", inputs, self.correction[..., :outputs])
-        return silent(total, self.dead)
+        return total[:, : self.plan.outputs]
 
 
 def _blocked(tiles: Float[Array, "planes groups down across rows columns"]) -> Float[Array, "..."]:

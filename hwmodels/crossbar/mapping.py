@@ -166,7 +166,11 @@ class Layout(eqx.Module):
 
     def join(self, tiles: Float[Array, "groups down across rows columns"]) -> Float[Array, "*kernel"]:
         """The kernel of these tiles: undoes [`Layout.cut`][]."""
-        matrices = self._matrices(tiles)[:, : self.inputs, : self.outputs]
+        return self.kernel_of(self._matrices(tiles))
+
+    def kernel_of(self, matrices: Float[Array, "groups rows columns"]) -> Float[Array, "*kernel"]:
+        """The kernel of these matrices, whose first rows and columns are its inputs and outputs."""
+        matrices = matrices[:, : self.inputs, : self.outputs]
         if self.parts == 1:
             return matrices.reshape(self.shape)
         *positions, inputs, outputs = self.shape

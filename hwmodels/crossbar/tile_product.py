@@ -186,31 +186,7 @@ class TileProduct(eqx.Module):
 
         Of nonlinear cells it is the linearised one.
         """
-        plan = self.tiles.plan
-        *positions, _, outputs = plan.shape
-        # Converters and noise look at inputs, and a nonlinear cell is no weight.
-        bare = eqx.tree_at(
-            lambda p: (p.converters, p.read_noise, p.key, p.adc_full_scale, p.drawn, p.tiles.nonlinear),
-            self,
-            (None,) * 6,
-            is_leaf=_is_none,
-        )
-
-        def product(x):
-            if not positions:
-                return bare.linear(x)
-            # Maps of the kernel's own size meet it in one place alone.
-            maps = x.reshape(-1, *positions, plan.channels)
-            return bare.convolve(maps, None, (1, 1), (0, 0), groups=plan.parts)
-
-        inputs = math.prod(positions) * plan.channels
-        one_by_one = jnp.eye(inputs, dtype=self.tiles.effective.dtype)
-        found = product(one_by_one).reshape(inputs, outputs)
-        if plan.bias:
-            found = found - product(one_by_one[:1] * 0).reshape(1, outputs)
-        # Of what channels bring to the outputs of other groups nothing is the kernel's.
-        cut = found.reshape(*positions, plan.parts, -1, plan.parts, outputs // plan.parts)
-        return jnp.einsum("...gigo->...igo", cut).reshape(plan.shape)
+        return self.tiles.weights()
 
     @property
     def _conversion(self) -> Conversion | None:

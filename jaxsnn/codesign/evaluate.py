@@ -85,7 +85,7 @@ def evaluate(
     - `progress`: called as `progress(chip, done, total)` after each programmed chip.
 
     **Returns:** a [`Report`][jaxsnn.codesign.report.Report]. A chip on which the network cannot be tested,
-    since its converters find nothing to be calibrated on, is under `failed`, with the reason.
+    such as one whose converters find nothing to be calibrated on, is under `failed`, with the reason.
 
     **Raises:** `ValueError` for no chips, fewer draws than one, data that do not fit the network, a chip's
     costs that are not finite, above zero and the sum of their parts, and where no chip can be tested;

@@ -119,3 +119,18 @@ def test_other_words_are_refused(as_users_run):
 def test_a_seed_is_no_key(as_users_run):
     with pytest.raises(ValueError, match=r"key must be a key of JAX, such as jax\.random\.key\(0\), got 0"):
         deploy({"kernel": KERNEL}, ROW, 0)
+
+
+@pytest.mark.parametrize("signs", ["differential", "offset", "nice"])
+@pytest.mark.parametrize("partition", ["flatten", "kernel-split"])
+def test_products_know_the_kernel_of_their_tiles(signs, partition):
+    """Of a convolution, with and without the row of a bias, of which the kernel has no part."""
+    design = dataclasses.replace(ROW, signs=signs, partition=partition, calibration="column")
+    for bias in (None, BIAS):
+        chip = on_row(CONV, bias, design)
+        np.testing.assert_allclose(TileProduct(chip).weights, chip.weights, rtol=1e-9, atol=1e-12)
+
+
+def test_products_of_grouped_kernels_know_them():
+    (chip,) = program_all([CONV[:, :, :1, :3]], dataclasses.replace(ROW, bias="digital"), [KEY], groups=[3])
+    np.testing.assert_allclose(TileProduct(chip).weights, chip.weights, rtol=1e-9, atol=1e-12)

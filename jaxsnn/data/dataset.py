@@ -115,8 +115,8 @@ class Dataset:
         """A data set of arrays that you have.
 
         Pixels: uint8 becomes x/255, uint16 x/65535, bool 0 and 1; **floats are used as they are**; integers
-        of other types, which do not say what white is, are refused. Then `mean` is subtracted and `std`
-        divides. With `timed`, numbers of every type are used as they are.
+        of other types must lie in 0 to 255 and count as uint8. Then `mean` is subtracted and `std` divides.
+        With `timed`, numbers of every type are used as they are.
 
         ```python
         data = Dataset.from_arrays(images, labels, test=0.2)
@@ -278,18 +278,18 @@ def _images(x: Any, where: str, timed: bool) -> np.ndarray:
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}: the images are no array of one shape ({error}).") from error
     if images.dtype.kind in "iu" and images.dtype not in FULL_SCALE:
-        if not timed:
+        low, high = (int(images.min()), int(images.max())) if images.size else (0, 0)
+        if timed and low < 0:
             raise ValueError(
-                f"{where}: images of {images.dtype} do not say which number is white{_range(images)}; pass "
-                "images.astype(np.uint8) for pixels of 0 to 255, images.astype(np.uint16) for 0 to 65535, "
-                "images.astype(bool) for 0 and 1, or floats, which are used as they are."
+                f"{where}: with timed, integers are counts of events or spikes, and go from {low} to {high}; "
+                "count from 0, and give each polarity a channel of its own."
             )
-        if images.size and images.min() < 0:
+        if not timed and (low < 0 or high > 255):
             raise ValueError(
-                f"{where}: with timed, integers are counts of events or spikes{_range(images)}; count from "
-                "0, and give each polarity a channel of its own."
+                f"{where}: images of {images.dtype} count as pixels of 0 to 255 and go from {low} to {high}; "
+                "pass uint16 for 0 to 65535, or floats, which are used as they are."
             )
-        images = images.astype(np.float32)
+        images = images.astype(np.float32 if timed else np.uint8)
     check_images(images, where)
     if is_float(images.dtype):
         images = images.astype(np.float32)
@@ -321,10 +321,6 @@ def _warn_if_dark(images: np.ndarray, where: str) -> None:
             f"go up to no more than {images.max()}; if that is white, pass images.astype({narrower}).",
             stacklevel=4,
         )
-
-
-def _range(numbers: np.ndarray) -> str:
-    return f", and go from {numbers.min()} to {numbers.max()}" if numbers.size else ""
 
 
 def _warn_of_gaps(used: np.ndarray, classes: int, where: str) -> None:

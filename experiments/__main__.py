@@ -31,9 +31,9 @@ from experiments.chip_file import read_chip_file
 from experiments.figures.png import png
 from experiments.pieces import Paused, Piece
 from jaxsnn.codesign import cli
+from jaxsnn.codesign.on_chip import CSV, chip_rows, has_chips
 from jaxsnn.codesign.page import render
 from jaxsnn.codesign.provenance import all_or_nothing, machine, require_room, write_csv, write_json
-from jaxsnn.codesign.report import CSV, chip_rows, has_chips
 from jaxsnn.codesign.table import show
 from jaxsnn.compilation import remember_compiled
 from jaxsnn.learning.lock import locked

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from experiments.pieces import Piece
 from jaxsnn.codesign.charts import Chart
-from jaxsnn.codesign.report import with_spread
+from jaxsnn.codesign.on_chip import with_spread
 from jaxsnn.codesign.table import Table
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.learning.identity import identity

@@ -15,7 +15,8 @@ from hwmodels import spikeflow
 from hwmodels.chip import require_chip
 from jaxsnn.codesign import evaluate
 from jaxsnn.codesign.noise_aware import Between, NoiseAware
-from jaxsnn.codesign.report import Report, with_spread
+from jaxsnn.codesign.on_chip import with_spread
+from jaxsnn.codesign.report import Report
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import si
 from jaxsnn.data.dataset import Dataset

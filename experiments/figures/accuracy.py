@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from jaxsnn.codesign.report import OnChip
+from jaxsnn.codesign.on_chip import OnChip
 
 
 def hardware_accuracy_figure(software: float, chips: Mapping[str, OnChip]) -> Figure:

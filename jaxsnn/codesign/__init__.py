@@ -6,10 +6,10 @@ from jaxsnn.codesign.folding import undisturbed as undisturbed
 from jaxsnn.codesign.metrics import Metrics as Metrics
 from jaxsnn.codesign.metrics import metrics as metrics
 from jaxsnn.codesign.noise_aware import NoiseAware as NoiseAware
+from jaxsnn.codesign.on_chip import OnChip as OnChip
 from jaxsnn.codesign.penalties import EnergyPenalty as EnergyPenalty
 from jaxsnn.codesign.penalties import SpikePenalty as SpikePenalty
 from jaxsnn.codesign.program import program as program
-from jaxsnn.codesign.report import OnChip as OnChip
 from jaxsnn.codesign.report import Report as Report
 from jaxsnn.codesign.search import find_chip as find_chip
 from jaxsnn.codesign.sensitivity import energy_sensitivities as energy_sensitivities

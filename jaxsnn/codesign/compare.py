@@ -9,8 +9,8 @@ from typing import Any
 
 from jaxsnn.codesign import page
 from jaxsnn.codesign.charts import Chart, Point, scatter
+from jaxsnn.codesign.on_chip import CSV, chip_rows, has_chips, measured_spread, with_spread
 from jaxsnn.codesign.provenance import machine, saving, write_csv, write_json
-from jaxsnn.codesign.report import CSV, chip_rows, has_chips, measured_spread, with_spread
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import si
 

@@ -22,8 +22,9 @@ from jaxsnn.codesign.attention import (
     multiplies_spikes,
 )
 from jaxsnn.codesign.metrics import metrics
+from jaxsnn.codesign.on_chip import OnChip
 from jaxsnn.codesign.provenance import machine, parameters
-from jaxsnn.codesign.report import OnChip, Report
+from jaxsnn.codesign.report import Report
 from jaxsnn.codesign.robustness import on_hardware
 from jaxsnn.codesign.workload import Conventions, to_workload
 from jaxsnn.data.dataset import Dataset

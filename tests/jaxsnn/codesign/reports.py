@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsnn.codesign.metrics import Metrics
-from jaxsnn.codesign.report import OnChip, Report
+from jaxsnn.codesign.on_chip import OnChip
+from jaxsnn.codesign.report import Report
 from jaxsnn.learning.evaluation import Evaluation
 from jaxsnn.signal import LayerRecord
 

@@ -6,11 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from hwmodels.crossbar import Crossbar
 from jaxsnn.codesign.program import program, realised
 from jaxsnn.layers import Block
+from jaxsnn.learning.quantization import settled
 from jaxsnn.network import Network
 
 
@@ -39,13 +39,14 @@ def folded(network: Network, chip: Network) -> Network:
 
     **Arguments:** `network`: blocks of a bias-free synapse and LIF neurons without normalisation, and an
     output layer; left as it is. `chip`: the same network as [`program`][jaxsnn.codesign.program.program]
-    makes it; what its converters and its read noise do has no part in a scale.
+    makes it; what its converters and its read noise do has no part in a scale. Quantised weights are what
+    their quantisers make of them, here too.
 
     **Returns:** a network in software.
 
     **Raises:** `ValueError` that names a layer whose scale is not its threshold's, or not positive.
     """
-    software = nnx.clone(network)
+    software = settled(network)
     for layer, seen in zip(software.layers, chip.layers, strict=True):
         if not isinstance(layer, Block) or layer.norm is not None or layer.synapse.bias is not None:
             raise ValueError(

@@ -174,6 +174,14 @@ def test_designs_that_differ_in_bits_and_full_scale_are_one_program():
     np.testing.assert_array_equal(decisions(chip), decisions(dense()))
 
 
+def test_scales_are_those_of_quantised_weights():
+    """Against the weights before their quantiser of two bits an ideal chip had a scale of 1.1."""
+    network = with_learnt_bits(dense(), lambda: LearntBits(2))
+    software = folded(network, program(network, IDEAL, KEY))
+    assert software.layers[0].neuron.threshold == pytest.approx(0.5)
+    np.testing.assert_array_equal(decisions(software), decisions(network))
+
+
 def test_potentials_of_few_bits_cannot_be_folded():
     network = to_mint(dense(), 4)
     with pytest.raises(ValueError, match=r"layer 'fc1': a MintLIF has no plain threshold"):

@@ -103,7 +103,9 @@ def in_digits(network: Network, digital: Digital, *, image_full_scale: Any = 1.0
 
 
 def _round_synapse(synapse: Conv | Linear, digital: Digital, image_full_scale: Any) -> None:
-    own = synapse.quantizer.bits if isinstance(synapse.quantizer, Settled) else None
+    own = None
+    if isinstance(synapse.quantizer, Settled):
+        own = synapse.quantizer.bits, synapse.quantizer.step
     kernel, pixel, sums = _operands(synapse.kernel[...], own, digital, image_full_scale)
     synapse.kernel[...] = kernel
     product = _convolved if isinstance(synapse, Conv) else _multiplied
@@ -112,24 +114,33 @@ def _round_synapse(synapse: Conv | Linear, digital: Digital, image_full_scale: A
 
 # One program: by single operations, each shape of a kernel would compile some ten.
 @jax.jit
-def _operands(kernel, own_bits, digital, image_full_scale):
+def _operands(kernel, own, digital, image_full_scale):
     """The kernel of so many bits, the step of a pixel, and the step and the greatest number of a sum's."""
     dtype, coarse = kernel.dtype, kernel
     bits = None if digital.weight_bits is None else jnp.asarray(digital.weight_bits, dtype)
+    step = None
     if bits is not None:
-        coarse = uniform(kernel, bits)
-        if own_bits is not None:
-            own = jnp.asarray(own_bits, dtype)
-            coarse, bits = jnp.where(own <= bits, kernel, coarse), jnp.minimum(own, bits)
+        coarse, step = uniform(kernel, bits), _step(kernel, bits)
+        if own is not None:
+            own_bits, own_step = own
+            own_bits = jnp.asarray(own_bits, dtype)
+            own_step = _step(kernel, own_bits) if own_step is None else own_step
+            own_step = jnp.abs(jax.lax.stop_gradient(own_step)).astype(dtype)
+            few = own_bits <= bits
+            coarse, step = jnp.where(few, kernel, coarse), jnp.where(few, own_step, step)
     pixel = None
     if image_full_scale is not None and digital.image_bits is not None:
         pixel = jnp.asarray(image_full_scale, dtype) / (2.0 ** jnp.asarray(digital.image_bits, dtype) - 1)
     sums = None
-    if digital.accumulator_bits is not None and bits is not None:
-        greatest = jnp.max(jnp.abs(jax.lax.stop_gradient(kernel)))
-        step = jnp.where(greatest > 0, greatest, 1) / (2.0 ** (bits - 1) - 1)
+    if digital.accumulator_bits is not None and step is not None:
         sums = step, 2.0 ** (jnp.asarray(digital.accumulator_bits, dtype) - 1) - 1
     return coarse, pixel, sums
+
+
+def _step(kernel, bits):
+    """The distance of the levels of a symmetric uniform grid whose highest level is the greatest weight."""
+    greatest = jnp.max(jnp.abs(jax.lax.stop_gradient(kernel)))
+    return jnp.where(greatest > 0, greatest, 1) / (2.0 ** (bits - 1) - 1)
 
 
 def _convolved(pixel, sums, x, kernel, *geometry, **special):

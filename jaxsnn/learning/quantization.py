@@ -116,6 +116,11 @@ class MintQuantizer(nnx.Module):
         self.bits = bits
         self.alpha = nnx.Param(jnp.float32(alpha))
 
+    @property
+    def step(self) -> Float[Array, ""]:
+        """α/n, from one level to the next, be the outermost levels taken or not."""
+        return self.alpha[...] / (2 ** (self.bits - 1) - 1)
+
     def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         n = 2 ** (self.bits - 1) - 1
         alpha = self.alpha[...].astype(x.dtype)
@@ -123,10 +128,14 @@ class MintQuantizer(nnx.Module):
 
 
 class Settled(nnx.Module):
-    """A quantiser that has done its work: the kernel beside it holds quantised weights of `bits` bits."""
+    """A quantiser that has done its work: the kernel beside it holds quantised weights of `bits` bits.
 
-    def __init__(self, bits: Any):
+    `step` is the distance of their levels; None if the greatest weight is the highest of them.
+    """
+
+    def __init__(self, bits: Any, step: Any = None):
         self.bits = bits if isinstance(bits, int) else nnx.data(bits)
+        self.step = nnx.data(step)
 
     def __call__(self, kernel: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return kernel
@@ -143,7 +152,7 @@ def settled(network: Network) -> Network:
         if isinstance(module, Conv | Linear) and module.quantizer is not None:
             quantizer = module.quantizer
             module.kernel[...] = quantizer(module.kernel[...])
-            module.quantizer = Settled(quantizer.bits)
+            module.quantizer = Settled(quantizer.bits, getattr(quantizer, "step", None))
     return result
 
 

@@ -98,6 +98,15 @@ def test_gradients_reach_the_weights_behind_a_quantiser():
     assert float(jnp.abs(found).max()) > 0
 
 
+def test_sums_of_few_bits_are_counted_in_the_steps_of_their_weights():
+    """MINT's highest level need not be taken: sums were rounded to a grid of the greatest weight's."""
+    network = to_mint(dense(), 4)
+    chip = program(network, sata.Accelerator(), KEY)
+    spikes = jnp.asarray(np.random.default_rng(0).integers(0, 2, (1, 4, 12)), jnp.float32)
+    meant, found = (net.layers[1].synapse(spikes) for net in (network, chip))
+    np.testing.assert_allclose(found, meant, atol=1e-6)
+
+
 def test_an_accelerator_rounds_weights_pixels_sums_and_potentials():
     network = dense()
     chip = program(network, sata.Accelerator(), KEY, images=IMAGES)

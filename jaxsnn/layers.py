@@ -465,6 +465,16 @@ def synapses(network: nnx.Module) -> dict[str, Conv | Linear]:
     return found
 
 
+def require_reachable(network: nnx.Module, change: str, instead: str) -> None:
+    """**Raises:** `ValueError` for products that hold weights that a `change` of kernels does not reach."""
+    for _, layer in nnx.iter_graph(network):
+        if isinstance(layer, Conv | Linear) and getattr(layer.product, "holds_weights", False):
+            raise ValueError(
+                f"this network is a programmed chip: its tiles hold the weights, and {change} would change "
+                f"none of them; {instead}."
+            )
+
+
 class Neurons(nnx.Module):
     """Neurons without weights before them: a layer of a network that asks nothing of a crossbar.
 

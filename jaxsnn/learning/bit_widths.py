@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxsnn.layers import require_reachable
 from jaxsnn.learning.quantization import uniform
 from jaxsnn.network import Network
 
@@ -67,6 +68,7 @@ def with_learnt_bits(network: Network, quantizer: Callable[[], LearntBits] = Lea
 
     **Raises:** `ValueError` for a network that has quantisers already.
     """
+    require_reachable(network, "quantising", "quantise the network before it is programmed")
     result = nnx.clone(network)
     synapses = [module for _, module in nnx.iter_graph(result) if hasattr(module, "quantizer")]
     if any(synapse.quantizer is not None for synapse in synapses):

@@ -15,7 +15,7 @@ from jaxsnn.composite import Residual
 from jaxsnn.data.batches import batch_starts
 from jaxsnn.data.pixels import check_images
 from jaxsnn.encoding import Encoding, Poisson, inputs_of
-from jaxsnn.layers import Block
+from jaxsnn.layers import Block, require_reachable
 from jaxsnn.learning.quantile import streamed_quantile
 from jaxsnn.network import Network
 from jaxsnn.neuron import IF, Identity, ReLU, Reset
@@ -47,8 +47,9 @@ def fold_normalization(network: Network) -> Network:
     **Returns:** a [`Network`][] without normalisation.
 
     **Raises:** `ValueError`, naming the layer, for a normalisation that differs between timesteps, and for
-    weights that are quantised.
+    weights that are quantised; for a programmed chip, whose tiles hold the weights.
     """
+    require_reachable(network, "folding", "fold the network before it is programmed")
     folded = nnx.clone(network)
     for _, block in list(nnx.iter_graph(folded)):
         if isinstance(block, Block) and block.norm is not None:

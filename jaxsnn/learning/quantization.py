@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn.checks import is_count, is_positive
-from jaxsnn.layers import Block, Conv, Linear
+from jaxsnn.layers import Block, Conv, Linear, require_reachable
 from jaxsnn.learning.transform import OnParameters
 from jaxsnn.network import Network
 from jaxsnn.neuron import IF, LIF, Neuron
@@ -209,6 +209,7 @@ def to_mint(network: Network, bits: int) -> Network:
     **Raises:** `ValueError` for layers that are not plain blocks, as their membranes are not their own, for
     spiking neurons other than [`LIF`][] and [`IF`][], and for a rest that is not below the new θ.
     """
+    require_reachable(network, "quantising", "quantise the network before it is programmed")
     result = nnx.clone(network)
     for layer in result.layers:
         if not isinstance(layer, Block):

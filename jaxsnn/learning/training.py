@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxsnn.data.datasets import Dataset
 from jaxsnn.encoding import Frames, inputs_of
-from jaxsnn.layers import Conv, Linear
+from jaxsnn.layers import require_reachable
 from jaxsnn.learning.checkpoint import Checkpoints
 from jaxsnn.learning.config import TrainConfig
 from jaxsnn.learning.evaluation import (
@@ -139,17 +139,6 @@ def _epochs_if_finished(facts: dict[str, Any]) -> str | None:
     return "epochs" if len(facts["history"]) == facts.get("epochs") else None
 
 
-def _check_trainable(network: Network) -> None:
-    """Raises `ValueError` for a network whose products hold weights that its kernels no longer reach."""
-    for _, layer in nnx.iter_graph(network):
-        if isinstance(layer, Conv | Linear) and getattr(layer.product, "holds_weights", False):
-            raise ValueError(
-                "this network is a programmed chip: its tiles hold the weights, and training would change "
-                "none of them; train the network that was programmed, with "
-                "transform=NoiseAware(crossbar, converters)."
-            )
-
-
 _ONE_BATCH = 512
 """Test images that are seen at once if there are no more."""
 
@@ -252,7 +241,11 @@ def _fit(
     tensorboard_dir: str | PathLike | None,
     progress: bool,
 ) -> TrainResult:
-    _check_trainable(network)
+    require_reachable(
+        network,
+        "training",
+        "train the network that was programmed, with transform=NoiseAware(crossbar, converters)",
+    )
     graphdef, params, rest = split_parameters(network)
     check_finite(params)
     _check_outputs(network, dataset, config.timesteps)

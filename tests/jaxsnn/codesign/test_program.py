@@ -34,6 +34,7 @@ from jaxsnn.encoding import Frames
 from jaxsnn.graph import Graph
 from jaxsnn.layers import Block, Conv, Linear, synapses
 from jaxsnn.learning.bit_widths import LearntBits, with_learnt_bits
+from jaxsnn.learning.conversion import fold_normalization
 from jaxsnn.learning.quantization import settled, to_mint, uniform
 from jaxsnn.models.mlp import mlp
 from jaxsnn.models.resnet import resnet
@@ -181,6 +182,14 @@ def test_designs_that_differ_in_bits_and_full_scale_are_one_program():
     chip = program(dense(), ideal, KEY)
     fix_converters(chip)
     np.testing.assert_array_equal(decisions(chip), decisions(dense()))
+
+
+@pytest.mark.parametrize("change", [fold_normalization, partial(to_mint, bits=4), with_learnt_bits])
+def test_what_changes_kernels_refuses_tiles_that_hold_the_weights(change):
+    """A folded chip gave other logits, and a quantised one its own, without a word."""
+    chip = program(dense(), Analog(IDEAL, Converters(), Converters()), KEY)
+    with pytest.raises(ValueError, match="its tiles hold the weights"):
+        change(chip)
 
 
 def test_scales_are_those_of_quantised_weights():

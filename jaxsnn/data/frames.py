@@ -243,10 +243,10 @@ def _cached(folder, source, binning, one, shape, progress) -> tuple[np.ndarray, 
     try:
         frames = np.load(place, mmap_mode="r", allow_pickle=False)
         fingerprint = json.loads(facts.read_text())["sha256"]
-        if frames.shape == whole and frames.dtype == binning.dtype:
+        if frames.shape == whole and frames.dtype == binning.dtype and isinstance(fingerprint, str):
             return frames, fingerprint
-    except (OSError, ValueError, KeyError):
-        pass  # Not there, or not whole: made anew.
+    except Exception:
+        pass  # Not there, or damaged, which NumPy and JSON say in errors of many kinds: made anew.
     # A name of its own, so that of two processes each writes a whole file.
     partial = folder / f".{key}.{os.getpid()}"
     try:

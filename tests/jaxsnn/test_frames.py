@@ -169,8 +169,15 @@ def test_a_damaged_cache_is_made_anew(tmp_path):
     (kept,) = tmp_path.glob("*.npy")
     kept.write_bytes(kept.read_bytes()[:-100])
     np.testing.assert_array_equal(made(Counting(), tmp_path)[:], right)
-    kept.write_bytes(b"nonsense")
-    np.testing.assert_array_equal(made(Counting(), tmp_path)[:], right)
+    (facts,) = tmp_path.glob("*.json")
+    fingerprint = made(Counting(), tmp_path).fingerprint
+    damages = [(kept, content) for content in (b"nonsense", b"", b"PK\x03\x04 no archive")]
+    damages += [(facts, content) for content in (b"", b"[]", b"null", b'{"sha256": 5}')]
+    for path, content in damages:
+        path.write_bytes(content)
+        found = made(Counting(), tmp_path)
+        np.testing.assert_array_equal(found[:], right)
+        assert found.fingerprint == fingerprint
 
 
 def test_nothing_half_made_is_kept(tmp_path):

@@ -19,6 +19,7 @@ from jaxsnn.codesign.on_chip import with_spread
 from jaxsnn.codesign.table import Table
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.learning.identity import identity
+from jaxsnn.learning.lock import locked
 from jaxsnn.learning.training import EpochMetrics, Penalty, TrainConfig, TrainResult, Transform, fit
 from jaxsnn.network import Network
 
@@ -102,7 +103,7 @@ class Run:
         said = json.dumps(identity(network, dataset, training, transform), sort_keys=True)
         folder = (self.shared or self.checkpoints) / hashlib.sha256(said.encode()).hexdigest()[:16]
         if self.fresh:
-            shutil.rmtree(folder, ignore_errors=True)
+            _forget(folder)
         return self.fit(network, dataset, training, transform=transform, checkpoint_dir=folder)
 
     def progress(self) -> Progress:
@@ -114,6 +115,19 @@ class Run:
             TimeRemainingColumn(),
             console=self.console,
         )
+
+
+def _forget(folder: Path) -> None:
+    """Remove the checkpoints of a training.
+
+    **Raises:** `OSError` where another run is at it, which would lose its epochs and end in the middle.
+    """
+    with locked(folder, "give another folder with --out"):
+        for held in folder.iterdir():
+            if held.is_dir():
+                shutil.rmtree(held)
+            elif held.name != ".lock":
+                held.unlink()
 
 
 def inputs(dataset: Dataset, seed: int | Sequence[int], **trainings: TrainConfig) -> dict[str, Any]:

@@ -12,10 +12,13 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from experiments.figures.png import png
+from experiments.output import Run
 from jaxsnn.codesign import page
 from jaxsnn.codesign.provenance import all_or_nothing, saving, write_json
 from jaxsnn.codesign.table import Table
+from jaxsnn.learning.config import TrainConfig
 from jaxsnn.learning.lock import locked
+from tests.jaxsnn.small_runs import dense, few_digits
 
 
 def test_files_appear_together(tmp_path):
@@ -157,6 +160,19 @@ def test_a_folder_belongs_to_one_run_at_a_time(tmp_path):
             again.__enter__()
     with locked(tmp_path / "out", "use --out"):
         pass
+
+
+def test_a_fresh_run_takes_no_checkpoints_from_one_that_trains(tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "fit", lambda self, *_, checkpoint_dir, **settings: checkpoint_dir)
+    run = Run(tmp_path, Console(), shared=tmp_path / "checkpoints", fresh=True)
+    work = dense(), few_digits(), TrainConfig(epochs=1)
+    folder = run.fitted(*work)
+    (folder / "last" / "1").mkdir(parents=True)
+    with locked(folder, "wait"), pytest.raises(OSError, match="another run is writing into"):
+        run.fitted(*work)
+    assert (folder / "last" / "1").is_dir()
+    assert run.fitted(*work) == folder
+    assert not (folder / "last").exists()
 
 
 def test_a_lock_that_was_removed_keeps_nobody_out(tmp_path):

@@ -7,15 +7,25 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxsnn.checks import is_number, require_count
-from jaxsnn.data.pixels import FULL_SCALE, check_images, class_numbers, is_float, unit_pixels
+from jaxsnn.data.pixels import (
+    FULL_SCALE,
+    check_images,
+    class_numbers,
+    is_float,
+    native,
+    require_unmasked,
+    unit_pixels,
+)
 
 Images = Any
 """A NumPy array (count, ...), or what answers `len`, `shape`, `dtype` and `[indices]` like one and reads its
-examples when they are asked for ([`jaxsnn.data.frames.Frames`][])."""
+examples when they are asked for ([`jaxsnn.data.frames.Recordings`][])."""
+
+
+_LEAST, _GREATEST = (float(value) for value in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +41,8 @@ class Dataset:
     - `train_images`, `test_images`: (count, height, width, channels), or (count, features); of one type. With
       `timed`, each example has a time axis in front: (count, timesteps, ...), and its values are counts of
       events or spikes, which are used as they are whatever their type.
-    - `train_labels`, `test_labels`: integers, (count,), each below `classes`.
+    - `train_labels`, `test_labels`: integers, (count,), each below `classes`. Arrays of JAX, and of another
+      order of bytes, become NumPy's own.
     - `classes`: number of classes.
     - `mean`, `std`: of pixels as the network sees them, in [0, 1] for uint8; one number, or one for each
       channel. The defaults leave pixels as they are.
@@ -56,6 +67,8 @@ class Dataset:
     def __post_init__(self):
         require_count(f"data set {self.name!r}: classes", self.classes)
         for split in ("train", "test"):
+            for name in (f"{split}_images", f"{split}_labels"):
+                object.__setattr__(self, name, native(getattr(self, name)))
             images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
             where = f"data set {self.name!r}, {split} split"
             if len(images) == 0:
@@ -66,7 +79,8 @@ class Dataset:
                 raise ValueError(f"{where}: images must be (count, {axes}), got shape {images.shape}.")
             if np.prod(images.shape[1:]) == 0:
                 raise ValueError(f"{where}: the images are empty, of shape {images.shape[1:]}.")
-            if not isinstance(labels, np.ndarray | jax.Array):
+            require_unmasked(labels, where)
+            if not isinstance(labels, np.ndarray):
                 raise ValueError(
                     f"{where}: labels must be an array of integers ({len(images)},), got a "
                     f"{type(labels).__name__}; give numpy.asarray(labels), or take Dataset.from_arrays."
@@ -89,14 +103,14 @@ class Dataset:
             if (
                 np.ndim(given) != 1
                 or len(given) not in (1, self.image_shape[-1])
-                or not all(map(is_number, given))
+                or not all(is_number(value) and abs(float(value)) <= _GREATEST for value in given)
             ):
                 raise ValueError(
                     f"data set {self.name!r}: {what} must be one finite number, or one for each of the "
                     f"{self.image_shape[-1]} channels, as a tuple; got {given!r}."
                 )
-        if min(self.std) <= 0:
-            raise ValueError(f"data set {self.name!r}: std must be positive, got {self.std}.")
+        if min(map(float, self.std)) < _LEAST:  # As zero it would divide, and make NaN of black.
+            raise ValueError(f"data set {self.name!r}: std must be positive in float32, got {self.std}.")
 
     @classmethod
     def from_arrays(
@@ -273,8 +287,9 @@ def random_split(labels: np.ndarray, fraction: Any, seed: int, where: str) -> tu
 
 
 def _images(x: Any, where: str, timed: bool) -> np.ndarray:
+    require_unmasked(x, where)
     try:
-        images = np.asarray(x)
+        images = native(np.asarray(x))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}: the images are no array of one shape ({error}).") from error
     if images.dtype.kind in "iu" and images.dtype not in FULL_SCALE:
@@ -338,6 +353,8 @@ def _warn_of_gaps(used: np.ndarray, classes: int, where: str) -> None:
 def _labels(
     given: list[Any], splits: list[str], where: str
 ) -> tuple[list[np.ndarray], tuple[str, ...] | None]:
+    for labels, split in zip(given, splits, strict=True):
+        require_unmasked(labels, split)
     arrays = [np.asarray(labels) for labels in given]
     strings = [array.dtype.kind in "UST" or _all_strings(array) for array in arrays]
     if not any(strings):

@@ -36,13 +36,40 @@ def unit_pixels(images: Any) -> Any:
     return images.astype(np.float32) / np.float32(FULL_SCALE[dtype])
 
 
+def native(array: Any) -> Any:
+    """An array of JAX as NumPy's, and one of another order of bytes in this machine's, which alone JAX takes;
+    anything else as it is."""
+    if isinstance(array, jax.Array):
+        return np.asarray(array)
+    if isinstance(array, np.ndarray) and not array.dtype.isnative:
+        return array.astype(array.dtype.newbyteorder("="))
+    return array
+
+
+def require_unmasked(array: Any, where: str) -> None:
+    """**Raises:** `ValueError`, which begins with `where`, for an array of `numpy.ma` that masks some: what
+    lies under a mask means nothing, and would be taken for data."""
+    if np.ma.is_masked(array):
+        first = np.argwhere(np.ma.getmaskarray(array))[0].tolist()
+        raise ValueError(
+            f"{where}: the array is masked, first at {first}; fill it with array.filled(...), or leave these "
+            "examples out."
+        )
+
+
 def check_images(images: Any, where: str) -> None:
     """**Raises:** `ValueError`, which begins with `where`, for images whose type says no scale (see
     [`unit_pixels`][]), and for NaN and infinity: NaN never fires, so that a network would stay silent."""
+    require_unmasked(images, where)
     dtype = getattr(images, "dtype", None)
-    if dtype is None or (np.dtype(dtype) not in FULL_SCALE and not is_float(dtype)):
+    if dtype is None or (np.dtype(dtype).newbyteorder("=") not in FULL_SCALE and not is_float(dtype)):
         raise ValueError(
             f"{where}: images must be an array of floats, uint8, uint16 or bool, got {_kind(images)}."
+        )
+    if not np.dtype(dtype).isnative:
+        raise ValueError(
+            f"{where}: images of {dtype} have their bytes in another order than this machine; pass "
+            "images.astype(images.dtype.newbyteorder('='))."
         )
     if not is_float(dtype) or not isinstance(images, np.ndarray | jax.Array):
         return
@@ -82,6 +109,7 @@ def whole_numbers(labels: Any, where: str) -> np.ndarray:
     **Raises:** `ValueError`, which begins with `where`, for other shapes and types, for fractions and NaN,
     and for numbers beyond int32.
     """
+    require_unmasked(labels, where)
     numbers = np.asarray(labels)
     if numbers.ndim == 2 and numbers.shape[1] == 1:
         numbers = numbers[:, 0]

@@ -117,6 +117,19 @@ def test_the_fingerprint_tells_types_apart():
     assert floats.fingerprint != doubled.fingerprint
 
 
+@pytest.mark.parametrize("kind", ["u2", "f4"])
+def test_arrays_of_jax_and_of_another_order_of_bytes_are_the_same_data(kind, as_users_run):
+    images, labels = (BYTES * 256.5).astype(kind), LABELS.astype(np.int32)
+    right = Dataset("tiny", images, labels, images, labels, 4)
+    for made in (jnp.asarray, lambda array: array.astype(array.dtype.newbyteorder())):
+        found = Dataset("tiny", made(images), made(labels), made(images), made(labels), 4)
+        assert found.fingerprint == right.fingerprint
+        assert found.hold_out(0.5, 0).fingerprint == right.hold_out(0.5, 0).fingerprint
+        assert found.train_images.dtype.isnative
+        mine = Dataset.from_arrays(made(images), LABELS, name="tiny", test=(images, LABELS))
+        assert mine.fingerprint == right.fingerprint
+
+
 def test_floats_that_look_like_bytes_are_warned_about():
     with pytest.warns(UserWarning, match="used as they are; if they are pixels from 0 to 255, pass uint8"):
         Dataset.from_arrays(BYTES.astype(float), LABELS)
@@ -183,6 +196,8 @@ def broken(value):
         ({"x": broken(np.nan)}, "image 13 holds NaN"),
         ({"x": broken(np.inf)}, "image 13 holds NaN, infinity"),
         ({"x": broken(1e39)}, "image 13 .* beyond float32"),
+        ({"x": np.ma.masked_less(BYTES, 9)}, r"the array is masked, first at \[\d+, .*; fill it with"),
+        ({"y": np.ma.masked_equal(LABELS, 3)}, r"the array is masked, first at \[3\]; fill it with"),
         ({"x": BYTES[:19]}, "19 images and 20 labels"),
         ({"x": BYTES[:0], "y": LABELS[:0]}, "it is empty"),
         ({"x": BYTES[:1], "y": LABELS[:1]}, "needs two images or more, got 1"),
@@ -215,6 +230,8 @@ def broken(value):
         ({"test": (BYTES, ["a"] * 20)}, "one split has names"),
         ({"y": ["a", "b"] * 10, "test": (BYTES, ["c"] * 20)}, "class 'c' that training has not"),
         ({"std": 0}, "std must be positive"),
+        ({"std": 1e-46}, "std must be positive in float32"),
+        ({"mean": 1e39}, "mean must be one finite number"),
         ({"mean": np.nan}, "mean must be one finite number"),
     ],
 )
@@ -233,6 +250,8 @@ def test_bad_arrays_are_refused_in_a_sentence(arguments, message, as_users_run):
         ({"mean": 0.5}, r"mean must be one finite number, .* as a tuple; got 0\.5"),
         ({"std": ("a",)}, "std must be one finite number"),
         ({"classes": "4"}, "classes must be a whole number, got '4'"),
+        ({"train_images": np.ma.masked_less(BYTES, 9)}, "train split: the array is masked, first at"),
+        ({"test_labels": np.ma.masked_less(LABELS, 1)}, r"test split: the array is masked, first at \[0\]"),
     ],
 )
 def test_a_data_set_says_what_its_parts_must_be(as_users_run, change, message):

@@ -79,6 +79,21 @@ def test_images_that_are_not_finite_are_refused(way_in, value):
 
 
 @pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.ma.masked_less(FLOATS, 0.5), "evaluation: the array is masked, first at"),
+        (
+            FLOATS.astype(FLOATS.dtype.newbyteorder()),
+            "evaluation: .* bytes in another order than this machine",
+        ),
+    ],
+)
+def test_arrays_that_jax_cannot_take_as_they_are_are_refused(images, message):
+    with pytest.raises(ValueError, match=message):
+        evaluated(images)
+
+
+@pytest.mark.parametrize(
     ("labels", "message"), [(LABELS + 0.5, "label 0 is 0.5"), (np.eye(4)[LABELS], "argmax")]
 )
 def test_labels_are_whole(labels, message):

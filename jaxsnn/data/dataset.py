@@ -234,6 +234,7 @@ class Dataset:
         """
         if not 0 < fraction < 1:
             raise ValueError(f"the held out part is a fraction of the images in (0, 1), got {fraction}.")
+        require_count("seed", seed, 0)
         order = np.random.default_rng(seed).permutation(len(self.train_images))
         held = order[: round(fraction * len(order))]
         kept = order[len(held) :]
@@ -266,11 +267,12 @@ def random_split(labels: np.ndarray, fraction: Any, seed: int, where: str) -> tu
     """Indices (train, test), shuffled by the seed; `round(fraction·count)` are held out, of every class as
     nearly that fraction as whole images allow.
 
-    **Raises:** `ValueError`, which begins with `where`, for a fraction outside (0, 1) and for fewer than two
-    images.
+    **Raises:** `ValueError`, which begins with `where`, for a fraction outside (0, 1), a seed that is no
+    whole number from 0, and for fewer than two images.
     """
     if not (isinstance(fraction, int | float | np.number) and 0 < fraction < 1):
         raise ValueError(f"{where}: test must be a fraction in (0, 1) or a pair (x, y), got {fraction!r}.")
+    require_count(f"{where}: seed", seed, 0)
     count = len(labels)
     if count < 2:
         raise ValueError(f"{where}: a split into training and test needs two images or more, got {count}.")
@@ -361,7 +363,13 @@ def _labels(
         return [class_numbers(array, split) for array, split in zip(arrays, splits, strict=True)], None
     if not all(strings):
         raise ValueError(f"{where}: one split has names as labels and the other numbers.")
-    flat = [array.ravel().astype(str) for array in arrays]
+    # Bytes that are no UTF-8 stay apart: two classes never become one.
+    flat = [
+        (np.char.decode(array, "utf-8", "backslashreplace") if array.dtype.kind == "S" else array)
+        .ravel()
+        .astype(str)
+        for array in arrays
+    ]
     names = np.unique(flat[0])
     unknown = np.setdiff1d(np.concatenate(flat), names)
     if len(unknown):

@@ -53,8 +53,13 @@ def test_what_the_network_sees_of_each_type(images, seen):
             np.array([2, 0, 3, 1])[LABELS],
             "ant bee cat dog",
         ),
+        (
+            np.array(["Käfer".encode(), b"\xfe", b"\xff", b"ant"])[LABELS],
+            np.array([0, 1, 2, 3])[LABELS],
+            r"Käfer \xfe \xff ant",
+        ),
     ],
-    ids=["float", "column", "list", "beyond 256", "bool", "names", "objects"],
+    ids=["float", "column", "list", "beyond 256", "bool", "names", "objects", "bytes"],
 )
 def test_labels_of_every_type(labels, numbers, names):
     data = Dataset.from_arrays(BYTES, labels, test=(BYTES[:4], labels[:4]))
@@ -229,6 +234,8 @@ def broken(value):
         ({"classes": 5.5}, "classes must be a whole number, got 5.5"),
         ({"test": (BYTES, ["a"] * 20)}, "one split has names"),
         ({"y": ["a", "b"] * 10, "test": (BYTES, ["c"] * 20)}, "class 'c' that training has not"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"seed": None}, "seed must be a whole number, got None"),
         ({"std": 0}, "std must be positive"),
         ({"std": 1e-46}, "std must be positive in float32"),
         ({"mean": 1e39}, "mean must be one finite number"),

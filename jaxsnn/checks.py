@@ -24,7 +24,10 @@ def is_number(value: Any) -> bool:
     """Whether a value is one finite number, NumPy's and JAX's too, and no truth value."""
     if isinstance(value, bool | np.bool_ | str) or not hasattr(value, "__float__") or np.ndim(value):
         return False
-    return math.isfinite(value)
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # A whole number beyond all floats.
+        return False
 
 
 def is_positive(value: Any) -> bool:

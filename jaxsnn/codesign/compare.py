@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxsnn.codesign import page
 from jaxsnn.codesign.charts import Chart, Point, scatter
-from jaxsnn.codesign.on_chip import CSV, chip_rows, has_chips, measured_spread, with_spread
+from jaxsnn.codesign.on_chip import CSV, chip_rows, fault_in, has_chips, measured_spread, with_spread
 from jaxsnn.codesign.provenance import machine, saving, write_csv, write_json
 from jaxsnn.codesign.table import Table
 from jaxsnn.codesign.units import si
@@ -192,16 +192,23 @@ def differences(first: Mapping[str, Any], other: Mapping[str, Any], *, inputs: b
 def _read(folder: Path) -> Mapping[str, Any]:
     path = folder / "result.json" if folder.is_dir() else folder
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
         raise ValueError(
             f"{folder} holds no result.json; give a folder that `evaluate` or `run` wrote."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or no JSON ({error}).") from error
     if not isinstance(found, dict) or not isinstance(found.get("numbers"), dict):
         raise ValueError(f"{path} is no result of `evaluate` or `run`: it has no numbers.")
+    fault = fault_in(found["numbers"]) if has_chips(found["numbers"]) else None
+    if fault is not None:
+        raise ValueError(f"{path} is damaged or was changed: {fault}; make this result again.")
     return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def _side(result: Mapping[str, Any], *, inputs: bool) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hwmodels.chip import Cost
+from jaxsnn.checks import is_number
 from jaxsnn.network import LayerRecord
 
 CSV = "result.csv"
@@ -141,19 +142,34 @@ def measured_spread(chip: Mapping[str, Any]) -> float | None:
     return None if draws == 1 else chip["spread"]
 
 
+_TOTALS = ("energy_j", "latency_s", "area_mm2")
+_COLUMNS = ("accuracy", "spread", "drop", *_TOTALS, "edp_js", "throughput_per_s")
+
+
+def fault_in(numbers: Mapping[str, Any]) -> str | None:
+    """What a file that [`has_chips`][] says of them that no [`Report`][] does; None where nothing."""
+    read: dict[str, Any] = {name: numbers.get(name) for name in ("software_accuracy", "timesteps")}
+    for name, chip in numbers["chips"].items():
+        read |= {f"chips.{name}.{column}": chip.get(column) for column in _COLUMNS}
+    for path, value in read.items():
+        if not is_number(value):
+            return f"{path} must be a number and is {value!r}"
+        if path.endswith(_TOTALS) and value <= 0:
+            return f"{path} must be above zero and is {value}"
+    for name, chip in numbers["chips"].items():
+        if not isinstance(chip.get("label"), str):
+            return f"chips.{name}.label must be a text and is {chip.get('label')!r}"
+        draws = chip.get("accuracies", [0.0])
+        rows = draws if isinstance(draws, list) and any(isinstance(row, list) for row in draws) else [draws]
+        sizes = {len(row) if isinstance(row, list) and all(map(is_number, row)) else 0 for row in rows}
+        if len(sizes) > 1 or 0 in sizes:
+            return f"chips.{name}.accuracies must be numbers, one a chip, or as many for each network"
+    return None
+
+
 def chip_rows(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row a chip of what [`Report.numbers`][] gives: the columns of `result.csv`."""
-    columns = (
-        "label",
-        "accuracy",
-        "spread",
-        "drop",
-        "energy_j",
-        "latency_s",
-        "area_mm2",
-        "edp_js",
-        "throughput_per_s",
-    )
+    columns = ("label", *_COLUMNS)
     return [
         {
             "chip": name,

@@ -45,7 +45,9 @@ def test_positive_numbers():
     assert [is_positive(x) for x in (1e-9, 0, -1.0, float("nan"), float("inf"))] == [True, *[False] * 4]
 
 
-@pytest.mark.parametrize("value", ["1", None, [1.0], np.ones(1), np.str_("1"), 1j, object(), np.bool_(1)])
+@pytest.mark.parametrize(
+    "value", ["1", None, [1.0], np.ones(1), np.str_("1"), 1j, object(), np.bool_(1), 10**400]
+)
 def test_what_is_no_number_is_neither_positive_nor_a_fraction(as_users_run, value):
     assert not is_number(value)
     assert not is_positive(value)

@@ -323,6 +323,31 @@ def test_where_nothing_can_be_written_nothing_is_read_or_trained(
         )
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"accuracy": None}, "chips.two.accuracy must be a number and is None"),
+        ({"latency_s": "3 ms"}, "chips.two.latency_s must be a number and is '3 ms'"),
+        ({"energy_j": -1e-6}, "chips.two.energy_j must be above zero and is -1e-06"),
+        ({"area_mm2": 10**400}, "chips.two.area_mm2 must be a number"),
+        ({"drop": float("nan")}, "damaged or no JSON (NaN is no number of JSON)"),
+        ({"label": None}, "chips.two.label must be a text and is None"),
+        ({"accuracies": [[0.5, 0.5], [0.5]]}, "chips.two.accuracies must be numbers, one a chip"),
+        ({"accuracies": "ab"}, "chips.two.accuracies must be numbers, one a chip"),
+    ],
+)
+def test_a_result_that_was_changed_by_hand_is_refused_by_what_is_wrong(
+    results, tmp_path, capsys, change, message
+):
+    changed = json.loads((results / "second" / "result.json").read_text())
+    changed["numbers"]["chips"]["two"] |= change
+    (tmp_path / "result.json").write_text(json.dumps(changed))
+    line = refused(capsys, "compare", results / "first", tmp_path, "--out", tmp_path / "out")
+    assert str(tmp_path / "result.json") in line
+    assert message in line
+    assert not (tmp_path / "out").exists()
+
+
 def test_compare_takes_three_and_refuses_one(results, capsys):
     three = compare.compare([results / "first", results / "second", results / "first" / "result.json"])
     assert len(three.tables()[1].columns) == 4

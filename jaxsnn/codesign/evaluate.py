@@ -125,6 +125,8 @@ def evaluate(
                 for one, alone in zip(networks, software, strict=True)
             ]
             found[name] = _on_chip(name, chip, software, runs, timesteps, draws, conventions)
+        except _Progress as stopped:
+            raise stopped.error from None
         except ValueError as error:
             # The others' results are not lost, such as by a network that is too silent to calibrate this one.
             failed[name] = f"{error}{_silent(software)}"
@@ -190,9 +192,24 @@ def _listed(failed: Mapping[str, str]) -> str:
     return "; chip ".join(f"{name!r}: {reason}" for name, reason in failed.items())
 
 
+class _Progress(Exception):
+    """The caller's own function raised, which says nothing of a chip."""
+
+    def __init__(self, error: Exception):
+        self.error = error
+
+
 def _counter(progress: Progress | None, name: str, total: int) -> Callable[[], None]:
     done = itertools.count(1)
-    return (lambda: None) if progress is None else (lambda: progress(name, next(done), total))
+
+    def count() -> None:
+        try:
+            if progress is not None:
+                progress(name, next(done), total)
+        except Exception as error:
+            raise _Progress(error) from error
+
+    return count
 
 
 def _on_chip(

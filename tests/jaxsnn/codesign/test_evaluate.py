@@ -213,6 +213,14 @@ def test_progress_counts_every_programmed_chip(network):
     assert seen == [("Toy", 1, 1)]
 
 
+def test_an_error_of_the_progress_is_no_failure_of_a_chip(network):
+    def progress(*counts):
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match=r"^mine$"):
+        evaluate(network, few_digits(), {"Toy": Toy()}, timesteps=1, draws=1, progress=progress)
+
+
 def test_floats_with_a_mean_are_scaled_as_in_training(network):
     """The data set's own scaling, whatever its pixels are."""
     data = few_digits()

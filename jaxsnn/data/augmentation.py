@@ -20,6 +20,7 @@ def augment(
     - `crop` ≥ 0 and below each side, e.g. 4 for CIFAR; units are shifted along their one axis.
     - `flip`: left and right change places with probability ½.
     - `drop`: each event is lost with this probability, in [0, 1): a count of n becomes binomial(n, 1 − drop).
+      Values are counts then, also as floats: [`fit`][jaxsnn.learning.training.fit] refuses fractions.
 
     **Raises:** `ValueError` for values out of range, for examples without rows and columns that should be
     mirrored, and for images that should lose events.

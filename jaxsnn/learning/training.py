@@ -17,6 +17,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxsnn.data.datasets import Dataset
+from jaxsnn.data.pixels import is_float
 from jaxsnn.encoding import Frames, inputs_of
 from jaxsnn.layers import require_reachable
 from jaxsnn.learning.checkpoint import Checkpoints
@@ -90,6 +91,21 @@ def _check_validation(dataset: Dataset, config: TrainConfig) -> None:
             f"one at least and leave one at least: give a fraction from 1/{count} to {count - 1}/{count}, or "
             "0 to hold out none."
         )
+
+
+def _check_events(dataset: Dataset, config: TrainConfig) -> None:
+    """A half is no event that could be lost: all fractions would be cut off, and what is below zero."""
+    images = dataset.train_images
+    if not (config.drop and dataset.timed and isinstance(images, np.ndarray) and is_float(images.dtype)):
+        return
+    for start in range(0, len(images), 1024):
+        part = images[start : start + 1024]
+        wrong = (part < 0) | (part != np.floor(part))
+        if wrong.any():
+            raise ValueError(
+                f"drop loses single events, and data set {dataset.name!r} holds {part[wrong][0]}, which is "
+                "no count of events; leave drop out."
+            )
 
 
 def _check_outputs(network: Network, dataset: Dataset, timesteps: int) -> None:
@@ -250,6 +266,7 @@ def _fit(
     check_finite(params)
     _check_outputs(network, dataset, config.timesteps)
     _check_validation(dataset, config)
+    _check_events(dataset, config)
     training = dataset if config.validation == 0 else dataset.hold_out(config.validation, config.seed)
     batch_size = min(config.batch_size, len(training.train_images))
     config.check_batch(batch_size)

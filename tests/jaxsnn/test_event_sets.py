@@ -275,6 +275,16 @@ def test_each_event_is_lost_with_the_probability_that_was_asked_for():
     )
 
 
+@pytest.mark.parametrize("value", [0.5, -1.0])
+def test_what_is_no_count_of_events_loses_none(value):
+    data = Dataset.from_arrays(np.where(np.asarray(COUNTS) > 2, value, 1.0), np.arange(200) % 3, timed=True)
+    network = mlp((2,), in_features=40, classes=3, encoding=Frames(), rngs=nnx.Rngs(0))
+    with pytest.raises(
+        ValueError, match=rf"drop loses single events, and .* holds {value}, which is no count"
+    ):
+        fit(network, data, TrainConfig(epochs=1, timesteps=2, drop=0.1))
+
+
 def test_units_are_shifted_along_their_axis():
     units = COUNTS[:, :, :, 0, 0]
     found = np.asarray(augment(units, jax.random.key(0), crop=1, timed=True))

@@ -215,6 +215,13 @@ class SpikeFile:
                         f"{path}: {name} holds {len(file[name])} recordings and labels {count}; they must "
                         "agree."
                     )
+                kind = (file[name].dtype.metadata or {}).get("vlen")
+                if isinstance(kind, np.dtype) and not kind.isnative:
+                    # h5py returns their bytes unswapped, as other numbers.
+                    raise ValueError(
+                        f"{path}: {name} holds lists of {kind}, whose order of bytes h5py misreads; "
+                        f"write them as {kind.newbyteorder('=')}."
+                    )
             self.class_names: tuple[str, ...] | None = None
             if "extra/keys" in file:
                 keys = np.asarray(self._dataset(file, "extra/keys")).tolist()
@@ -239,12 +246,12 @@ class SpikeFile:
                 "numbers, as many of both."
             )
         seconds = times.astype(np.float64)
-        wrong = ~(np.isfinite(seconds) & (seconds >= 0))
+        wrong = ~(seconds >= 0) | (seconds * 1e6 >= 2.0**63)
         if wrong.any() or units.dtype.kind not in "iu":
             first = int(np.argmax(wrong))
             raise ValueError(
                 f"{where}, event {first}: time {times[first]} s and unit {units[first]} must be a number "
-                "that is not negative and a whole number."
+                "that is not negative, of microseconds below 2**63, and a whole number."
             )
         t_us = (seconds * 1e6).astype(np.int64)
         return checked(t_us, units.astype(np.int64)[:, None], (self.units,), where, sort=sort)

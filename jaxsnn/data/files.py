@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ def read_idx(path: Path) -> np.ndarray:
     dimensions = content[3]
     start = 4 + 4 * dimensions
     shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))
-    expected = start + int(np.prod(shape, dtype=np.int64))
+    expected = start + math.prod(shape)
     if len(content) != expected:
         raise ValueError(f"{path} should hold {expected} bytes for shape {shape} and holds {len(content)}.")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

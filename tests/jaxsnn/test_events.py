@@ -224,6 +224,17 @@ def test_files_that_are_no_heidelberg_set(tmp_path):
     event_files.heidelberg(path, spoken([0.1], [1]), [0, 1])
     with pytest.raises(ValueError, match="spikes/times holds 1 recordings and labels 2; they must agree"):
         SpikeFile(path, 700)
+    with h5py.File(path, "w") as file:
+        file["labels"] = [0]
+        file.create_dataset("spikes/times", (1,), h5py.vlen_dtype(np.dtype("<f8")))[0] = [0.0, 1e20]
+        file.create_dataset("spikes/units", (1,), h5py.vlen_dtype(np.dtype("<u2")))[0] = [1, 2]
+    with pytest.raises(ValueError, match=r"recording 0, event 1: time 1e\+20 s .* microseconds below"):
+        SpikeFile(path, 700).read(0, sort=True)
+    with h5py.File(path, "a") as file:
+        del file["spikes/times"]
+        file.create_dataset("spikes/times", (1,), h5py.vlen_dtype(np.dtype(">f4")))[0] = [0.0, 1.0]
+    with pytest.raises(ValueError, match="lists of >f4, whose order of bytes h5py misreads; write them as"):
+        SpikeFile(path, 700)
     event_files.heidelberg(path, spoken([0.1], [1]) * 40, [0] * 40)
     path.write_bytes(path.read_bytes()[:-4000])
     with pytest.raises(ValueError, match=f"^{path}"):

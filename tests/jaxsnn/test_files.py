@@ -227,6 +227,7 @@ def test_black_and_white_images_are_grey():
     ("content", "message"),
     [
         (idx(np.zeros((3, 2), np.uint8))[:-1], r"should hold 18 bytes for shape \(3, 2\) and holds 17"),
+        (bytes([0, 0, 8, 4]) + 4 * b"\x00\x01\x00\x00", "should hold 18446744073709551636 bytes for shape"),
         (b"\x00\x00\x0d\x01\x00\x00\x00\x00", "not an IDX file of unsigned bytes"),
         (b"", "not an IDX file"),
     ],

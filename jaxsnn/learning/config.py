@@ -84,6 +84,11 @@ class TrainConfig:
             require_count(name, getattr(self, name), least)
             # JSON, by which runs are told apart, takes none of NumPy's numbers.
             object.__setattr__(self, name, int(getattr(self, name)))
+        if self.seed >= 2**32:
+            raise ValueError(
+                f"seed must be below 2**32, got {self.seed}: a key keeps 32 bits, and "
+                "would be that of another seed."
+            )
         for name in ("flip", "remat"):
             require_flag(name, getattr(self, name))
             object.__setattr__(self, name, bool(getattr(self, name)))

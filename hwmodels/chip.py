@@ -138,7 +138,8 @@ def arithmetic(design: Chip | Arithmetic | Crossbar) -> Arithmetic:
 
 
 def require_chip(name: str, chip: Any) -> None:
-    """**Raises:** `TypeError`, naming the chip, where something lacks what every chip answers."""
+    """**Raises:** `TypeError`, naming the chip, where something lacks what every chip answers, and what its
+    `arithmetic()` raises."""
     missing = [part for part in ("label", "arithmetic", "cost") if not hasattr(chip, part)]
     if missing or isinstance(chip, type):
         raise TypeError(
@@ -147,6 +148,7 @@ def require_chip(name: str, chip: Any) -> None:
         )
     if not isinstance(chip.label, str):
         raise TypeError(f"chips[{name!r}].label must be text, as tables call the chip; got {chip.label!r}.")
+    chip.arithmetic()  # What cannot be programmed says so before there is any work to lose.
 
 
 def require_answers(name: str, chip: Chip, workload: Workload, conventions: Any = "corrected") -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from hwmodels import sata, spikeflow
-from hwmodels.chip import Chip
+from hwmodels.chip import Chip, require_chip
 from jaxsnn.data.dataset import Dataset
 from jaxsnn.data.datasets import NAMES, load
 from jaxsnn.data.event_sets import FINDERS
@@ -58,6 +58,7 @@ def read_chips(words: list[str], from_file: ChipReader | None = None) -> dict[st
                 raise ValueError(
                     f"chip {name!r} is given twice; give each chip once, files by different names."
                 )
+            require_chip(name, chip)
             found[name] = chip
     return found
 

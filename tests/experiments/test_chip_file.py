@@ -11,6 +11,7 @@ from hwmodels import sata, spikeflow
 from hwmodels.adc import AsBuilt
 from hwmodels.crossbar import Capacitances, Settling, Sinh, Transistor, preset
 from hwmodels.crossbar.write_verify import Adaptive
+from jaxsnn.codesign.sources import read_chips
 
 
 def written(tmp_path, text):
@@ -32,6 +33,12 @@ def test_a_file_may_bind_both(tmp_path):
     chips = read_chip_file(written(tmp_path, "Chip.mux_ratio = 4\nAccelerator.dataflow = 'os'\n"))
     assert list(chips) == ["mine Chip", "mine Accelerator"]
     assert isinstance(chips["mine Accelerator"], sata.Accelerator)
+
+
+def test_a_chip_that_cannot_be_programmed_is_refused_before_data_are_read(tmp_path):
+    path = written(tmp_path, "Chip.crossbar_rows = 32.5")
+    with pytest.raises(ValueError, match=r"programmed at whole sizes: Chip\.crossbar_rows is 32\.5"):
+        read_chips([str(path)], read_chip_file)
 
 
 def test_a_file_says_every_part_of_a_chip(tmp_path):

@@ -303,6 +303,8 @@ def _explain(error: Exception) -> str:
     included = re.search(r"Unable to open file: (.+?)\. Searched", text)
     if included:
         return f"there is no config file {included[1]} to include, neither here nor beside the config."
+    if isinstance(error, RecursionError):
+        return f"{_UNREADABLE}a file includes itself, or one that includes it."
     if isinstance(error, tokenize.TokenError):
         return f"{_UNREADABLE}a bracket or a text is not closed."
     return f"{_UNREADABLE}{text}"

@@ -121,6 +121,13 @@ def test_an_included_file_that_is_missing_is_named_once(run, caplog):
     assert caplog.messages == ["heard again"]
 
 
+def test_a_file_that_includes_itself_is_refused_in_a_sentence(tmp_path):
+    path = tmp_path / "round.gin"
+    path.write_text('include "round.gin"\n')
+    with pytest.raises(ConfigError, match=r"^the config cannot be read: a file includes itself, or one that"):
+        registry.load(chosen, [], path)
+
+
 def test_bindings_leave_packaged_values_without_use_but_not_a_users(run, tmp_path, monkeypatch):
     """Whatever scope they have; and a packaged config alone is held to every binding."""
     written = (tmp_path / "sample.gin").read_text()

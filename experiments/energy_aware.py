@@ -10,7 +10,7 @@ from flax import nnx
 
 from experiments import registry
 from experiments.figures.energy_aware import pareto_figure
-from experiments.output import Result, Run, inputs
+from experiments.output import Result, Run, inputs, require_different
 from experiments.parts import (
     make_accelerator,
     make_chip,
@@ -63,6 +63,7 @@ def energy_aware(
     """
     if not seeds or not betas:
         raise ValueError("energy_aware needs at least one of seeds and one of betas, got none.")
+    require_different(seeds)
     for beta in betas:
         if not beta > 0:
             raise ValueError(f"energy_aware.betas must be above zero (zero is always run), got {beta}.")

@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from experiments import registry
 from experiments.figures.accuracy import training_figure
-from experiments.output import Result, Run, inputs
+from experiments.output import Result, Run, inputs, require_different
 from experiments.parts import make_accelerator, make_chip, make_dataset, make_neuron, make_training
 from jaxsnn.codesign import evaluate
 from jaxsnn.codesign.report import Report
@@ -42,6 +42,7 @@ def events(run: Run, *, seeds: tuple[int, ...], draws: int) -> Result:
         raise ValueError(
             f"events needs at least one of seeds (trainings) and of draws (chips); got {seeds} and {draws}."
         )
+    require_different(seeds)
     dataset = make_dataset()
     networks = [
         make_event_convnet(

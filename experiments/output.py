@@ -117,6 +117,12 @@ class Run:
         )
 
 
+def require_different(seeds: Sequence[int]) -> None:
+    """**Raises:** `ValueError` for a seed that is given twice: one network would count as two."""
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must differ, one for each network, got {tuple(seeds)}.")
+
+
 def _forget(folder: Path) -> None:
     """Remove the checkpoints of a training.
 

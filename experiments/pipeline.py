@@ -12,7 +12,7 @@ from experiments import registry
 from experiments.figures.accuracy import hardware_accuracy_figure, training_figure
 from experiments.figures.crossbar import ir_drop_figure, tile_size_figure, weights_figure
 from experiments.figures.energy import energy_figure
-from experiments.output import Result, Run, inputs
+from experiments.output import Result, Run, inputs, require_different
 from experiments.parts import make_dataset, make_digits_convnet, make_neuron, make_training
 from hwmodels.chip import Analog, Chip, arithmetic, require_chip
 from hwmodels.crossbar import program_kernels
@@ -56,6 +56,7 @@ def digits(
             "digits needs at least one of seeds, of chips, of draws and of test_batch, "
             f"got seeds={seeds}, {len(chips)} chips, draws={draws} and test_batch={test_batch}."
         )
+    require_different(seeds)
     for name, chip in chips.items():
         require_chip(name, chip)
     dataset, training = make_dataset(), make_training()

@@ -114,6 +114,8 @@ def test_the_operative_config_gives_the_same_bits(finished, tmp_path):
         (["digits.draws=0"], "draws"),
         (["digits.test_batch=0"], "test_batch"),
         (["digits.chips={}"], "0 chips"),
+        (["digits.seeds=(1, 2, 1)"], "seeds must differ, one for each network, got (1, 2, 1)."),
+        (["Chip.crossbar_rows=32.5"], "a chip is programmed at whole sizes: Chip.crossbar_rows is 32.5."),
         (["digits.chips={'x': 3}"], "chips['x'] must answer"),
         (["chip/Wires.row=2.0"], "nothing uses the binding chip/Wires.row"),
         (["Wires.row='ten'"], "Wires.row must be a number, got 'ten'"),

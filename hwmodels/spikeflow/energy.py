@@ -164,7 +164,7 @@ def layer_energy(
     if conventions.whole_chip:
         _add_whole_chip(energy, workload, index, chip, placement, route, input_pool, conventions)
         if chip.calibration in ("tile", "column"):  # One of a whole kernel scales its thresholds.
-            energy["gain"] = conversions * parts.multiplier_8_bit_j * converting
+            energy["gain"] = conversions * parts.multiplier_8_bit_j
     return energy
 
 

@@ -219,6 +219,15 @@ def test_the_converter_share_equals_a_count_of_silent_pes():
     assert adc[0] / adc[1] == pytest.approx(counted, abs=4 * math.sqrt(counted * (1 - counted) / 20_000))
 
 
+def test_a_gain_multiplies_every_conversion():
+    """As often as converters convert, where few inputs spike too."""
+    layers = [dataclasses.replace(layer, input_rate=0.01) for layer in NETWORK.layers]
+    chip = spikeflow.Chip(calibration="column")
+    energy = spikeflow.evaluate(Workload(layers, 5), chip).energy_by_component_j
+    per_conversion = chip.components.multiplier_8_bit_j / chip.adc.energy_j
+    assert math.isclose(energy["gain"], energy["adc"] * per_conversion)
+
+
 def test_residual_additions_and_projections_are_charged():
     workload = spikeflow.resnet18(timesteps=2)
     table = spikeflow.evaluate(workload).energy_by_layer_and_component_j

@@ -56,7 +56,8 @@ class EnergyPenalty:
         if self.beta == 0:  # Zero times a gradient would be compiled in, and change the last bits.
             return jnp.zeros(())
         fractions = soft_exit_fractions(outputs, entropy=self.entropy, temperature=self.temperature)
-        timesteps = jnp.sum(fractions * jnp.arange(1, len(fractions) + 1, dtype=fractions.dtype))
+        # One, and those that follow: fractions whose rounded sum is below one make no fewer than one.
+        timesteps = 1 + jnp.sum(fractions * jnp.arange(len(fractions), dtype=fractions.dtype))
         energy_j = inference_energy_j(record, timesteps, self.chip, self.conventions)
         return jnp.asarray(self.beta * (energy_j / self.unit_j))
 

@@ -112,6 +112,14 @@ def test_the_energy_is_that_of_the_whole_network_and_of_the_mean_of_exits():
         assert inference_energy_j(layers, 0.5 + 0.4 + 0.9, CHIPS[chip]) == pytest.approx(exact, rel=1e-12)
 
 
+def test_exits_at_once_take_one_timestep():
+    """Under `jit` the mean of 41 ones is below one in float32, and chips refuse fewer timesteps."""
+    penalty = EnergyPenalty(1.0, 1e-9, 0.5, 0.1, CHIPS["spikeflow"])
+    layers = jax.tree.map(jnp.float32, record())
+    energy_j = jax.jit(lambda outputs: penalty(outputs, layers, None))(jnp.zeros((1, 41, 2), jnp.float32))
+    assert energy_j == pytest.approx(inference_energy_j(record(), 1, CHIPS["spikeflow"]) / 1e-9, rel=1e-5)
+
+
 @pytest.mark.parametrize("chip", CHIPS)
 def test_every_lever_changes_the_penalty(chip):
     layers = record()

@@ -46,7 +46,7 @@ def operation_energy(
     """The estimate of the TDBN row, which counts its operations itself: `E = adds · E_add + mults · E_mult`.
 
     **Arguments:** `additions`, `multiplications`: counts of one inference, all timesteps together.
-    `operations`: the joules of one of each; those of 45 nm by default.
+    `operations`: the joules of one of each; those of 28 nm by default.
 
     **Returns:** joule per inference.
     """
@@ -57,8 +57,8 @@ def operation_energy(
 def estimated_energy(workload: Workload, operations: Operations | None = None) -> Scalar:
     """[`flop_energy`][] of every layer at its own input rate and weight sparsity, added up.
 
-    **Arguments:** `workload`: of one inference. `operations`: the joules of an addition and of a
-    multiplication; those of 45 nm by default.
+    **Arguments:** `workload`: of one inference. `operations`: the joules of an accumulation; those of 28 nm
+    by default.
 
     **Returns:** joule per inference.
     """

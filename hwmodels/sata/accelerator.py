@@ -45,7 +45,8 @@ class Accelerator(eqx.Module):
     - `lif_sharing`: n of EfficientLIF-Net's C#n: processing elements per LIF unit, at least 1. The updates
       that a unit makes in turn are taken to hide behind the accumulation: they add no cycles.
     - `element`: "spiking" (AND gate and LIF unit) or "dense" (multiplier and rectifier, for the twin ANN).
-    - `clock_hz`: clock frequency.
+    - `clock_hz`: clock frequency. Leakage lasts as long as a cycle; what switches takes the energy that it
+      has at the tables' 400 MHz, whatever the clock.
     - `time_window`: timesteps in a window of "ptb", at least 1.
     - `sram_width_bytes`, `sram_banks`: block width (8 to 64 bytes, acting up to 32) and banks (1 to 4) of all
       three buffers.
@@ -185,9 +186,10 @@ def unit_costs(accelerator: Accelerator, corrections: frozenset[str]) -> Costs:
             area[name] = p.area_mm2 * instances
             if part.gated:
                 driver = "neuron_updates" if group == "lif" else "macs"
-                units.append(UnitCost(name, "operation", driver, p.dynamic_w * scale["operation"] / clock))
+                energy = p.dynamic_w * scale["operation"] / CLOCK_HZ
+                units.append(UnitCost(name, "operation", driver, energy))
             else:
-                energy = p.dynamic_w * scale["ungated"] * instances / clock
+                energy = p.dynamic_w * scale["ungated"] * instances / CLOCK_HZ
                 units.append(UnitCost(name, "ungated", "cycles", energy))
             energy = p.leakage_w * scale["leakage"] * instances / clock
             units.append(UnitCost(name, "leakage", "cycles", energy))
@@ -196,11 +198,11 @@ def unit_costs(accelerator: Accelerator, corrections: frozenset[str]) -> Costs:
     image = power(
         "multiplier", rounding.maximum(2, rounding.maximum(chip.precision.weight, chip.precision.image))
     )
-    units.append(UnitCost("image_multiplier", "operation", "image_products", image.dynamic_w / clock))
+    units.append(UnitCost("image_multiplier", "operation", "image_products", image.dynamic_w / CLOCK_HZ))
     addition = power("adder", chip.precision.accumulator)
-    units.append(UnitCost("residual_and_pooling", "operation", "additions", addition.dynamic_w / clock))
+    units.append(UnitCost("residual_and_pooling", "operation", "additions", addition.dynamic_w / CLOCK_HZ))
     scaling = power("multiplier", chip.precision.accumulator)
-    units.append(UnitCost("normalisation", "operation", "norm_products", scaling.dynamic_w / clock))
+    units.append(UnitCost("normalisation", "operation", "norm_products", scaling.dynamic_w / CLOCK_HZ))
 
     banks = rounding.as_scalar(chip.sram_banks) if "banks" in corrections else 1
     for buffer in ("ifmap", "filter", "ofmap"):

@@ -199,6 +199,18 @@ def test_other_dataflows_differentiate_and_skip_silence(dataflow):
     assert dataflow in NOT_COUNTED
 
 
+def test_a_faster_clock_leaks_for_less_time_and_switches_as_much():
+    """The tables' powers are those of 400 MHz: energy of an operation is theirs at every clock."""
+    slow, fast = (
+        sata.inference_energy(small(), sata.Accelerator(clock_hz=clock)).energy_by_cause_j
+        for clock in (200e6, 400e6)
+    )
+    assert slow["leakage"] == pytest.approx(2 * fast["leakage"], rel=1e-12)
+    assert {cause: slow[cause] for cause in slow if cause != "leakage"} == {
+        cause: fast[cause] for cause in fast if cause != "leakage"
+    }
+
+
 def test_every_comparison_says_why():
     rows = studies.comparisons()
     for row in rows:

@@ -11,7 +11,7 @@ import jax
 from hwmodels.ranges import guard, interval, require_ranges
 from hwmodels.rounding import as_scalar, is_number
 from hwmodels.routes import input_pools, routes
-from hwmodels.spikeflow.area import AREA_COMPONENTS, area_table
+from hwmodels.spikeflow.area import AREA_COMPONENTS, UNUSED, area_table
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.conventions import Conventions, resolve
 from hwmodels.spikeflow.energy import ENERGY_COMPONENTS, layer_energy
@@ -163,7 +163,7 @@ def evaluate(
     **Returns:** a [`Cost`][].
 
     **Raises:** `ValueError` for a chip parameter out of range, for an ANN (`neuron="relu"`) with more than
-    one timestep, and for duplicates that do not fit the layers.
+    one timestep, for duplicates that do not fit the layers, and for a layer called "unused".
 
     **Source:** the energy-latency-area engine of SpikeSim (Moitra et al., IEEE TCAD 2023) and its script.
     """
@@ -173,6 +173,10 @@ def evaluate(
     if not isinstance(chip, Chip):
         raise TypeError(f"chip must be a spikeflow.Chip, got {chip!r}.")
     chip.check()
+    if any(layer.name == UNUSED for layer in workload.layers):
+        raise ValueError(
+            f"layer {UNUSED!r}: tables of area call the PEs that no layer needs so; call the layer otherwise."
+        )
     switches = resolve(conventions)
     workload, chip = _guarded(_scalars(workload), _scalars(chip))
     chip = at_its_node(chip)

@@ -277,6 +277,11 @@ def test_unused_pes_have_their_own_row():
     assert abs(full.area_by_layer_mm2["unused"]) < 1e-12
 
 
+def test_a_layer_is_not_called_as_their_row_is():
+    with pytest.raises(ValueError, match="layer 'unused': tables of area"):
+        spikeflow.evaluate(Workload([Layer.linear("unused", in_features=8, out_features=2)], 1))
+
+
 def test_a_whole_chip_can_be_an_argument():
     """Of compiled and of differentiated functions, with every number an array."""
     workload = Workload(NETWORK.layers[:2], 3)

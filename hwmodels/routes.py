@@ -23,14 +23,18 @@ class Route(NamedTuple):
 def is_projection(layer: Layer, workload: Workload) -> bool:
     """Whether the layer projects a shortcut: it has no spiking neurons, and is not the readout.
 
-    In an ANN nothing spikes. There it is a convolution next to an addition of the same output map that does
-    not read the map of the layer before.
+    In an ANN nothing spikes. There it is a shortcut that no layer reads its input from; where sources are not
+    told, a convolution next to an addition of the same output map that does not read the map of the layer
+    before.
     """
     layers = workload.layers
     told = [other.shortcut for other in layers if other.shortcut is not None]
     guessed = any(other.residual_add and other.shortcut is None for other in layers)
     if told or (layer.source is not None and not guessed):
-        return layer.name in told and layer.source is not None and not layer.spiking
+        added = layer.name in told and layer.source is not None and not layer.spiking
+        if added and not any(other.spiking for other in layers):
+            return all(other.source != layer.name for other in layers)
+        return added
     if layer.spiking or layer is layers[-1]:
         return False
     if any(other.spiking for other in layers):
@@ -39,6 +43,13 @@ def is_projection(layer: Layer, workload: Workload) -> bool:
     beside = [layers[i] for i in (index - 1, index + 1) if i >= 0]
     added = any(other.residual_add and _output(other) == _output(layer) for other in beside)
     return layer.kind == "conv" and index > 0 and added and _input(layer) != _pooled(layers[index - 1])
+
+
+def has_neurons(layer: Layer, workload: Workload) -> bool:
+    """Whether neurons follow; where nothing spikes, an ANN's, after all but projections and the readout."""
+    if any(other.spiking for other in workload.layers):
+        return layer.spiking
+    return layer is not workload.layers[-1] and not is_projection(layer, workload)
 
 
 def routes(workload: Workload) -> tuple[Route, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 import equinox as eqx
 
 from hwmodels import rounding
-from hwmodels.routes import input_pools
+from hwmodels.routes import has_neurons, input_pools
 from hwmodels.sata._guard import guarded
 from hwmodels.sata.accelerator import Accelerator, unit_costs
 from hwmodels.sata.activity import layer_activity
@@ -104,7 +104,12 @@ def inference_energy(
     workload, chip = guarded(workload, chip)
     timesteps = rounding.as_scalar(workload.timesteps)
     layers = [
-        dataclasses.replace(layer, input_pool=pool)
+        # The rectifiers of an ANN, where nothing spikes, are what a dense element has for neurons.
+        dataclasses.replace(
+            layer,
+            input_pool=pool,
+            spiking=has_neurons(layer, workload) if chip.element == "dense" else layer.spiking,
+        )
         for layer, pool in zip(workload.layers, input_pools(workload), strict=True)
     ]
     activity = {

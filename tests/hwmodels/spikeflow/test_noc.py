@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwmodels import spikeflow
+from hwmodels import sata, spikeflow
 from hwmodels.routes import is_projection, routes
 from hwmodels.spikeflow.noc import mean_hops, mesh_width
 from hwmodels.workload import Layer, Workload
@@ -146,6 +146,38 @@ def test_an_ann_keeps_its_layers_and_projections(reorder):
     plain = spikeflow.vgg(spikeflow.VGG9, timesteps=1)
     ann = Workload([dataclasses.replace(layer, spiking=False) for layer in plain.layers], 1)
     assert spikeflow.evaluate(ann, chip).energy_j == spikeflow.evaluate(plain, chip).energy_j
+
+
+def test_identity_shortcuts_of_an_ann_are_told_and_no_projections():
+    """As records tell: the source of every layer and the origin of every shortcut, and nothing spikes."""
+
+    def conv(name, source, outputs=64, **options):
+        sizes = {"height": 4, "width": 4, "in_channels": 64, "out_channels": outputs}
+        return Layer.conv(name, source=source, **sizes, **options)
+
+    def kernel(size):
+        return {"kernel": size, "padding": size // 2}
+
+    snn = [
+        conv("stem", "", **kernel(3)),
+        conv("a", "stem", **kernel(3)),
+        conv("b", "a", residual_add=True, shortcut="stem", **kernel(3)),
+        conv("c", "b", 128, residual_add=True, shortcut="projection", **kernel(3)),
+        conv("projection", "b", 128, spiking=False, **kernel(1)),
+        Layer.linear("head", in_features=2048, out_features=10, spiking=False, source="c"),
+    ]
+    ann = Workload([dataclasses.replace(layer, spiking=False) for layer in snn], 1)
+    assert [layer.name for layer in ann.layers if is_projection(layer, ann)] == ["projection"]
+    twin = Workload(snn, 1)
+    chips = (
+        spikeflow.Chip(neuron="relu"),
+        sata.Accelerator(element="dense", precision=sata.Precision(activation=8, output=8)),
+    )
+    for chip in chips:
+        costs = [chip.cost(workload) for workload in (ann, twin)]
+        assert costs[0].energy_by_component_j == costs[1].energy_by_component_j
+        assert costs[0].area_by_component_mm2 == costs[1].area_by_component_mm2
+    assert costs[0].neuron_updates == 16 * (3 * 64 + 128)  # rectifiers of all but projection and head
 
 
 def test_shortcuts_travel():

@@ -32,7 +32,12 @@ DRIVERS = (
 
 
 def layer_activity(
-    layer: Layer, timesteps: Any, chip: Accelerator, corrections: frozenset[str], dram: str = "exact"
+    layer: Layer,
+    timesteps: Any,
+    chip: Accelerator,
+    corrections: frozenset[str],
+    dram: str = "exact",
+    shortcut: Layer | None = None,
 ) -> dict[str, Any]:
     """Counts what drives the energy of one layer over all timesteps.
 
@@ -45,13 +50,14 @@ def layer_activity(
     - `chip`: the accelerator.
     - `corrections`: names out of [`CORRECTIONS`][].
     - `dram`: "exact" or "closed_form"; see [`cycle_statistics`][].
+    - `shortcut`: the layer that its shortcut comes from; None for the network's input.
 
     **Returns:** a dictionary with the keys of `DRIVERS`, and "slots": the products that the array could have
     done, were it busy in every cycle, against which utilisation is measured.
     """
     require_count(layer, dram)
     if chip.dataflow in OTHER_DATAFLOWS:
-        return _other_activity(layer, timesteps, chip, corrections, dram)
+        return _other_activity(layer, timesteps, chip, corrections, dram, shortcut)
     rate, pruned = rounding.as_scalar(layer.input_rate), rounding.as_scalar(layer.weight_sparsity)
     once = layer.analog_input and "analog_input" in corrections
     repeats = 1 if once else timesteps
@@ -74,12 +80,10 @@ def layer_activity(
     additions = _additions(layer, updates, chip) if "neurons" in corrections else 0
     firing = layer.neurons / layer.outputs if "neurons" in corrections else 1
 
-    byte = 8 if "precision" in corrections else 1
     p = chip.precision
-    in_bits = (p.image if once else _input_bits(layer, chip, corrections)) if byte == 8 else 1
-    out_bits = _output_bits(layer, chip, corrections) if byte == 8 else 1
-    weight_bits = p.weight if byte == 8 else 1
-    in_bits, out_bits, weight_bits = (rounding.as_scalar(b) / byte for b in (in_bits, out_bits, weight_bits))
+    in_words = _words(p.image if once else _input_bits(layer, chip, corrections), corrections)
+    out_words = _words(_output_bits(layer, chip, corrections), corrections)
+    weight_words = _words(p.weight, corrections)
 
     batched = chip.dataflow == "sata"
     in_times = repeats if "ifmap_timesteps" in corrections or not batched else 1
@@ -97,24 +101,26 @@ def layer_activity(
         "additions": additions,
         "norm_products": 0,
         "cycles": _cycles(layer, chip, statistics, timesteps, repeats, corrections),
-        "sram_ifmap_reads": statistics.sram_ifmap_reads * in_bits * in_times,
-        "sram_filter_reads": statistics.sram_filter_reads * weight_bits * weight_times,
-        "sram_ofmap_writes": ofmap_writes * out_bits * out_times / pooled,
-        "dram_ifmap_reads": statistics.dram_ifmap_reads * in_bits * in_times,
-        "dram_filter_reads": statistics.dram_filter_reads * weight_bits * weight_times,
-        "dram_ofmap_writes": statistics.dram_ofmap_writes * out_bits * out_times / pooled,
+        "sram_ifmap_reads": statistics.sram_ifmap_reads * in_words * in_times,
+        "sram_filter_reads": statistics.sram_filter_reads * weight_words * weight_times,
+        "sram_ofmap_writes": ofmap_writes * out_words * out_times / pooled,
+        "dram_ifmap_reads": statistics.dram_ifmap_reads * in_words * in_times,
+        "dram_filter_reads": statistics.dram_filter_reads * weight_words * weight_times,
+        "dram_ofmap_writes": statistics.dram_ofmap_writes * out_words * out_times / pooled,
         "sram_ifmap_writes": 0,
         "sram_filter_writes": 0,
         "sram_ofmap_reads": 0,
     }
     if "neurons" in corrections:
-        _add_constants(counts, layer, timesteps, updates, chip, byte)
+        _add_constants(counts, layer, timesteps, updates, chip, corrections)
     if "buffer_fills" in corrections:
         counts["sram_ifmap_writes"] = counts["dram_ifmap_reads"]
         counts["sram_filter_writes"] = counts["dram_filter_reads"]
         counts["sram_ofmap_reads"] = counts["dram_ofmap_writes"]
     if "neurons" in corrections:
-        counts["sram_ofmap_reads"] = counts["sram_ofmap_reads"] + _shortcut_words(layer, updates, chip, byte)
+        counts["sram_ofmap_reads"] = counts["sram_ofmap_reads"] + _shortcut_words(
+            layer, shortcut, updates, chip, corrections
+        )
     elements = whole(chip.array.rows) * whole(chip.array.columns)
     counts["slots"] = counts["cycles"] * elements
     counts["dense_macs"] = products * repeats
@@ -122,7 +128,12 @@ def layer_activity(
 
 
 def _other_activity(
-    layer: Layer, timesteps: Any, chip: Accelerator, corrections: frozenset[str], dram: str
+    layer: Layer,
+    timesteps: Any,
+    chip: Accelerator,
+    corrections: frozenset[str],
+    dram: str,
+    shortcut: Layer | None,
 ) -> dict[str, Any]:
     if len(corrections) < len(CORRECTIONS):
         raise ValueError(
@@ -137,11 +148,11 @@ def _other_activity(
     updates = layer.outputs * timesteps
     counts["additions"] = _additions(layer, updates, chip)
     counts["neuron_updates"] = counts["neuron_updates"] * (layer.neurons / layer.outputs)
-    _add_constants(counts, layer, timesteps, updates, chip, 8)
+    _add_constants(counts, layer, timesteps, updates, chip, corrections)
     counts["sram_ifmap_writes"] = counts["dram_ifmap_reads"]
     counts["sram_filter_writes"] = counts["dram_filter_reads"]
-    shortcut = _shortcut_words(layer, updates, chip, 8)
-    counts["sram_ofmap_reads"] = counts["dram_ofmap_writes"] + shortcut
+    added = _shortcut_words(layer, shortcut, updates, chip, corrections)
+    counts["sram_ofmap_reads"] = counts["dram_ofmap_writes"] + added
     elements = whole(chip.array.rows) * whole(chip.array.columns)
     return counts | {"slots": counts["cycles"] * elements}
 
@@ -159,7 +170,12 @@ def _additions(layer: Layer, updates: Any, chip: Accelerator) -> Any:
 
 
 def _add_constants(
-    counts: dict[str, Any], layer: Layer, timesteps: Any, updates: Any, chip: Accelerator, byte: int
+    counts: dict[str, Any],
+    layer: Layer,
+    timesteps: Any,
+    updates: Any,
+    chip: Accelerator,
+    corrections: frozenset[str],
 ) -> None:
     """Products of a normalisation of each timestep, and the constants of biases and normalisations.
 
@@ -169,14 +185,28 @@ def _add_constants(
     if layer.norm == "timestep":
         sets = sets + 2 * timesteps
         counts["norm_products"] = updates
-    words = sets * layer.out_channels * rounding.as_scalar(chip.precision.accumulator) / byte
+    words = sets * layer.out_channels * _words(chip.precision.accumulator, corrections)
     for memory in ("dram", "sram"):
         counts[f"{memory}_filter_reads"] = counts[f"{memory}_filter_reads"] + words
 
 
-def _shortcut_words(layer: Layer, updates: Any, chip: Accelerator, byte: int) -> Any:
-    """Words of a shortcut's operand, which comes from the output buffer."""
-    return updates * rounding.as_scalar(chip.precision.output) / byte if layer.residual_add else 0
+def _shortcut_words(
+    layer: Layer, shortcut: Layer | None, updates: Any, chip: Accelerator, corrections: frozenset[str]
+) -> Any:
+    """Words of a shortcut's operand, which comes from the output buffer with the bits that it has there."""
+    if not layer.residual_add:
+        return 0
+    bits = rounding.as_scalar(chip.precision.output)
+    if shortcut is not None:
+        bits = _output_bits(shortcut, chip, corrections)
+        if "pooled_inputs" not in corrections:
+            bits = bits - _average_bits(shortcut.averaged, chip)
+    return updates * _words(bits, corrections)
+
+
+def _words(bits: Any, corrections: frozenset[str]) -> Any:
+    """Words that one operand is: of 8 bits, or of any width."""
+    return rounding.as_scalar(bits) / 8 if "precision" in corrections else 1
 
 
 def _output_pixels(layer: Layer, corrections: frozenset[str]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import equinox as eqx
 
 from hwmodels import rounding
-from hwmodels.routes import has_neurons, input_pools
+from hwmodels.routes import has_neurons, input_pools, routes
 from hwmodels.sata._guard import guarded
 from hwmodels.sata.accelerator import Accelerator, unit_costs
 from hwmodels.sata.activity import layer_activity
@@ -112,9 +112,15 @@ def inference_energy(
         )
         for layer, pool in zip(workload.layers, input_pools(workload), strict=True)
     ]
+    shortcuts = [
+        layers[route.shortcut] if route.shortcut is not None and route.shortcut >= 0 else None
+        for route in routes(workload)
+    ]
     activity = {
-        layer.name: layer_activity(layer, timesteps, chip.of_width(layer.weight_bits), corrections, dram)
-        for layer in layers
+        layer.name: layer_activity(
+            layer, timesteps, chip.of_width(layer.weight_bits), corrections, dram, shortcut
+        )
+        for layer, shortcut in zip(layers, shortcuts, strict=True)
     }
     operations = {
         driver: sum(counts[driver] for counts in activity.values()) for driver in ("macs", "neuron_updates")

@@ -18,6 +18,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from hwmodels import rounding
+from hwmodels.routes import average_bits
 from hwmodels.sata.array import padded_geometry
 from hwmodels.sata.traffic import cycle_statistics
 from hwmodels.workload import Layer
@@ -88,13 +89,15 @@ def ptb_counts(layer: Layer, timesteps: Any, chip: Any, dram: str) -> dict[str, 
     folds = folds_down * rounding.ceil_divide(g.filters, columns)
     together = rounding.minimum(rows, g.pixels * windows)
     active = 1 - (1 - rate) ** (window * together)
-    weight, spike = rounding.as_scalar(p.weight) / 8, rounding.as_scalar(p.activation) / 8
+    weight = rounding.as_scalar(p.weight) / 8
+    # An average of spikes is read with the bits that it was written with.
+    value = (rounding.as_scalar(p.activation) + average_bits(layer.input_pool or 1)) / 8
     words = g.valid(0) * g.valid(1) * g.channels
     outputs = g.pixels * g.filters * timesteps
     statistics = cycle_statistics(layer, chip.array, chip.buffers, "os", corrected=True, dram=dram)
     weights = g.taps * g.filters
     again = _select(statistics.dram_filter_reads > weights, windows, 1)
-    bits = rounding.as_scalar(p.output if layer.spiking else p.accumulator) + 2 * math.log2(layer.averaged)
+    bits = rounding.as_scalar(p.output if layer.spiking else p.accumulator) + average_bits(layer.averaged)
     written = outputs * bits / 8 / layer.pooled
     return {
         "macs": words * g.filters * rate * timesteps * (1 - pruned),
@@ -102,10 +105,10 @@ def ptb_counts(layer: Layer, timesteps: Any, chip: Any, dram: str) -> dict[str, 
         "dense_macs": layer.macs * timesteps * active,
         "neuron_updates": outputs if layer.spiking else 0,
         "cycles": folds * (g.taps * active * window + rows + columns - 2),
-        "sram_ifmap_reads": words * rounding.ceil_divide(g.filters, columns) * timesteps * spike,
+        "sram_ifmap_reads": words * rounding.ceil_divide(g.filters, columns) * timesteps * value,
         "sram_filter_reads": weights * active * folds_down * weight,
         "sram_ofmap_writes": written,
-        "dram_ifmap_reads": statistics.dram_ifmap_reads * timesteps * spike,
+        "dram_ifmap_reads": statistics.dram_ifmap_reads * timesteps * value,
         "dram_filter_reads": statistics.dram_filter_reads * again * weight,
         "dram_ofmap_writes": written,
     }

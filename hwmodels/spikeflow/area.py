@@ -1,7 +1,7 @@
 """Area of the chip, by component."""
 
 from hwmodels.rounding import maximum, minimum
-from hwmodels.routes import input_pools, is_projection
+from hwmodels.routes import input_pools, is_projection, routes
 from hwmodels.spikeflow.chip import Chip
 from hwmodels.spikeflow.components import Components
 from hwmodels.spikeflow.conventions import Conventions
@@ -14,6 +14,7 @@ from hwmodels.spikeflow.energy import (
     keeps_potential,
     pooled_bits,
     serial_cycles,
+    shortcut_width,
 )
 from hwmodels.spikeflow.placement import Placement, columns_per_weight, has_bias_row
 from hwmodels.workload import Layer, Scalar, Workload
@@ -153,7 +154,10 @@ def _map_bits(workload: Workload, index: int, chip: Chip, conventions: Conventio
         return inputs * PUBLISHED_WORD_BITS
     if is_projection(layer, workload):
         return 0.0  # a projection reads the map of the branch that it runs beside
-    shortcut = float(layer.outputs) if layer.residual_add else 0.0  # it waits for its branch
+    shortcut: Scalar = 0.0  # it waits for its branch
+    if layer.residual_add:
+        sender = routes(workload)[index].shortcut
+        shortcut = float(layer.outputs) * shortcut_width(workload, -1 if sender is None else sender, chip)
     each = input_width(layer, chip) + pooled_bits(input_pools(workload)[index], chip)
     return inputs * each + shortcut + _constant_bits(layer, workload, chip)
 

@@ -53,6 +53,14 @@ def input_width(layer: Layer, chip: Chip) -> Scalar:
     return chip.activation_bits if chip.neuron == "relu" else 1
 
 
+def shortcut_width(workload: Workload, sender: int, chip: Chip) -> Scalar:
+    """Bits of one value of a shortcut that no projection sends; of the network's input for sender -1."""
+    if sender < 0:
+        return input_width(workload.layers[0], chip)
+    width = chip.activation_bits if chip.neuron == "relu" else 1
+    return width + pooled_bits(workload.layers[sender].averaged, chip)
+
+
 def serial_cycles(layer: Layer, chip: Chip) -> Scalar:
     """PE cycles that one output position takes: an activation's bits enter one by one, a spike at once."""
     if layer.analog_input:
@@ -206,8 +214,9 @@ def _add_whole_chip(
     written_bits = 0.0 if no_map else outputs / layer.pooled * sent * timesteps
     travelling = inputs * each * evaluated * mean_hops(placement, route.source, index)
     if route.shortcut is not None:
-        # Spikes out of the buffer, or the sums of a projection.
-        shortcut_bits = outputs * timesteps * (chip.membrane_bits if route.projected else width)
+        # Values out of the buffer, or the sums of a projection.
+        each_added = chip.membrane_bits if route.projected else shortcut_width(workload, route.shortcut, chip)
+        shortcut_bits = outputs * timesteps * each_added
         read_bits = read_bits if route.projected else read_bits + shortcut_bits
         travelling = travelling + shortcut_bits * mean_hops(placement, route.shortcut, index)
     if is_encoded_once(layer, conventions):

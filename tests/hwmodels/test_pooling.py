@@ -127,3 +127,71 @@ def test_values_that_a_pooling_drops_are_not_written_by_spikeflow():
     # The input is loaded once and read at each timestep; six means of 16 spikes have five bits each.
     bits = (TIMESTEPS + 1) * 7 * 7 * 2 + TIMESTEPS * 6 * 5
     assert found == pytest.approx(bits * chip.components.global_buffer_bit_j)
+
+
+def block(**stem):
+    """A stem, a branch of one layer, and the stem's map added to it."""
+    sizes = {"in_channels": 6, "out_channels": 6, "padding": 1}
+    first = Layer.conv("a", height=8, width=8, **sizes, source="", pool=2, **stem)
+    second = Layer.conv("b", height=4, width=4, **sizes, source="a", residual_add=True, shortcut="a")
+    last = Layer.linear("c", in_features=96, out_features=3, spiking=False, source="b")
+    return Workload((first, second, last), TIMESTEPS)
+
+
+@pytest.mark.parametrize("dataflow", ["sata", "os", "ptb"])
+def test_an_average_has_its_bits_wherever_it_is_read_on_sata(dataflow):
+    """By the branch's kernel, and by the addition: two bits more than a spike."""
+    chip = sata.Accelerator(dataflow=dataflow)
+    layers = [chip.cost(w).energy_by_layer_and_component_j["b"] for w in (block(), block(pooling="max"))]
+    assert layers[0]["dram_ifmap"] == pytest.approx(3 * layers[1]["dram_ifmap"])
+    read_j = sata.sram(chip.buffers.ofmap).read_j
+    assert layers[0]["glb_ofmap"] - layers[1]["glb_ofmap"] == pytest.approx(
+        POOLED * TIMESTEPS * 2 / 8 * read_j
+    )
+
+
+@pytest.mark.parametrize("neuron", ["lif", "relu"])
+def test_an_average_has_its_bits_in_a_shortcut_on_spikeflow(neuron):
+    """In the buffer's reads and in its area; activations are rounded to their bits again."""
+    chip = spikeflow.Chip(neuron=neuron)
+    steps = 1 if neuron == "relu" else TIMESTEPS
+    bits, further = (chip.activation_bits, 0) if neuron == "relu" else (3, 2)
+
+    def row(w):
+        cost = chip.cost(Workload(w.layers, steps))
+        return (
+            cost.energy_by_layer_and_component_j["b"]["global_buffer"] / chip.components.global_buffer_bit_j,
+            cost.area_by_layer_and_component_mm2["b"]["global_buffer"] / chip.components.sram_bit_um2 * 1e6,
+        )
+
+    plain = block()
+    branch = dataclasses.replace(plain.layers[1], residual_add=False, shortcut=None)
+    alone = Workload((plain.layers[0], branch, plain.layers[2]), TIMESTEPS)
+    for average, largest, without, times in zip(
+        row(plain), row(block(pooling="max")), row(alone), (steps, 1), strict=True
+    ):
+        assert average - without == pytest.approx(POOLED * bits * times)
+        assert average - largest == pytest.approx(2 * POOLED * further * times)
+
+
+def test_the_sums_of_a_projection_are_read_with_their_bits_by_sata():
+    chip = sata.Accelerator()
+    plain = block(pooling="max")
+    branch = dataclasses.replace(plain.layers[1], shortcut="p")
+    projection = Layer.conv(
+        "p", height=4, width=4, in_channels=6, out_channels=6, kernel=1, spiking=False, source="a"
+    )
+    projected = Workload((plain.layers[0], branch, projection, plain.layers[2]), TIMESTEPS)
+    read = [chip.cost(w).energy_by_layer_and_component_j["b"]["glb_ofmap"] for w in (projected, plain)]
+    bits = chip.precision.accumulator - chip.precision.output
+    assert read[0] - read[1] == pytest.approx(POOLED * TIMESTEPS * bits / 8 * sata.sram(32768).read_j)
+
+
+def test_words_of_any_width_are_words():
+    """Without "precision" a constant and an operand of a shortcut are a word each, whatever their bits."""
+    layer = Layer.conv("a", height=4, width=4, in_channels=2, out_channels=6, kernel=1, bias=True)
+    counts = [
+        layer_activity(one, TIMESTEPS, sata.Accelerator(), frozenset(CORRECTIONS) - {"precision"})
+        for one in (layer, dataclasses.replace(layer, bias=False))
+    ]
+    assert counts[0]["dram_filter_reads"] - counts[1]["dram_filter_reads"] == 6

@@ -41,12 +41,18 @@ def find_chip(
     - `key`, `settings`: of [`hwmodels.search.minimise`][].
     - `constraints`: on the chip; `area_limit_mm2` is one more.
     - `conventions`: of the chip's `cost`.
-    - `build`: `(**values) -> chip`; by default `base` with its fields replaced.
+    - `build`: `(**values) -> chip`; by default `base`, a dataclass, with its fields replaced.
 
     **Returns:** an [`hwmodels.search.Optimum`][], whose `design` is the chip.
 
-    **Raises:** [`hwmodels.search.InfeasibleError`][].
+    **Raises:** [`hwmodels.search.InfeasibleError`][]; `TypeError` for a chip that is no dataclass, and no
+    `build`.
     """
+    if build is None and not dataclasses.is_dataclass(base):
+        raise TypeError(
+            f"find_chip replaces fields of dataclasses, and {base!r} is none; give build=, a function that "
+            "makes a chip of the values searched."
+        )
 
     def replaced(**values: Any) -> Any:
         return dataclasses.replace(base, **values)  # type: ignore[type-var]  # Chips are dataclasses.
@@ -61,7 +67,14 @@ def find_chip(
             "area", lambda chip: chip.cost(workload, conventions).area_mm2, upper=area_limit_mm2, unit="mm²"
         )
         limits.insert(0, area)
-    return minimise(energy_delay, build or replaced, parameters, key=key, constraints=limits, **settings)
+    return minimise(
+        energy_delay,
+        replaced if build is None else build,
+        parameters,
+        key=key,
+        constraints=limits,
+        **settings,
+    )
 
 
 @dataclass(frozen=True)

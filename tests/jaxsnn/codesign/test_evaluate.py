@@ -114,6 +114,12 @@ def test_a_third_chip_needs_no_other_file(report, network):
     assert (found.design.cores, found.design.bits) == (4, 4)
 
 
+def test_a_chip_that_is_no_dataclass_is_searched_by_a_function_that_builds_it():
+    toy = SimpleNamespace(label="Toy", arithmetic=Toy().arithmetic, cost=Toy().cost)
+    with pytest.raises(TypeError, match=r"is none; give build=, a function"):
+        find_chip(workload_of(dense(), (8, 8, 1), 2), toy, [Choice("cores", (1, 2))], key=KEY)
+
+
 def test_the_report_answers_for_every_chip(report, network):
     for name in CHIPS:
         chip = report[name]

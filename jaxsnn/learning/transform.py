@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from jaxsnn.layers import require_reachable
 from jaxsnn.learning.evaluation import split_parameters
 from jaxsnn.network import Network
 
@@ -47,12 +48,20 @@ class Transform:
 
 
 class OnParameters(Transform):
-    """A [`Transform`][] without state that replaces the parameters; subclasses define `__call__`."""
+    """A [`Transform`][] without state that replaces the parameters; subclasses define `__call__`.
+
+    **Raises:** `ValueError`, where it is applied to a programmed chip, whose tiles hold the weights.
+    """
 
     def __call__(self, params: Any, key: Any = None) -> Any:
         raise NotImplementedError
 
     def apply(self, network: Network, state: Any, key: Any) -> Network:
+        require_reachable(
+            network,
+            "a transform of parameters",
+            "apply it to the network before the chip, and first in a chain",
+        )
         graphdef, params, rest = split_parameters(network)
         return nnx.merge(graphdef, self(params, key), rest, copy=True)
 

@@ -76,6 +76,15 @@ def test_mint_quantises_by_its_formula_and_learns_alpha():
     np.testing.assert_allclose(jax.tree.leaves(gradient)[0], by_alpha, rtol=1e-5)
 
 
+def test_the_ends_of_a_range_have_the_slope_within():
+    """Where to_mint puts the greatest weight of a layer."""
+    x = jnp.float32(0.7)
+    quantizer = MintQuantizer(4, alpha=float(jnp.tanh(x)))
+    np.testing.assert_allclose(jax.grad(quantizer)(x), 1 - jnp.tanh(x) ** 2, rtol=1e-6)
+    ends = jnp.asarray([-1.0, 1.0])
+    np.testing.assert_allclose(jax.grad(lambda w: quantize_spikesim(w, 3).sum())(ends), 1, atol=1e-12)
+
+
 @pytest.mark.parametrize("reset", list(Reset))
 @pytest.mark.parametrize("integration", list(Integration))
 def test_mints_membrane_is_kept_in_few_levels(reset, integration):

@@ -36,6 +36,7 @@ from jaxsnn.layers import Block, Conv, Linear, synapses
 from jaxsnn.learning.bit_widths import LearntBits, with_learnt_bits
 from jaxsnn.learning.conversion import fold_normalization
 from jaxsnn.learning.quantization import settled, to_mint, uniform
+from jaxsnn.learning.transform import apply_transform
 from jaxsnn.models.mlp import mlp
 from jaxsnn.models.resnet import resnet
 from jaxsnn.network import Network
@@ -184,7 +185,16 @@ def test_designs_that_differ_in_bits_and_full_scale_are_one_program():
     np.testing.assert_array_equal(decisions(chip), decisions(dense()))
 
 
-@pytest.mark.parametrize("change", [fold_normalization, partial(to_mint, bits=4), with_learnt_bits])
+@pytest.mark.parametrize(
+    "change",
+    [
+        fold_normalization,
+        partial(to_mint, bits=4),
+        with_learnt_bits,
+        partial(apply_transform, transform=lambda params, key: params),
+        partial(apply_transform, transform=[NoiseAware(IDEAL), lambda params, key: params], key=KEY),
+    ],
+)
 def test_what_changes_kernels_refuses_tiles_that_hold_the_weights(change):
     """A folded chip gave other logits, and a quantised one its own, without a word."""
     chip = program(dense(), Analog(IDEAL, Converters(), Converters()), KEY)

@@ -23,15 +23,16 @@ def attenuated(G, wires):
 def test_a_kernel_of_zeros_is_zero_on_a_chip_and_can_come_to_life(signs):
     design = Crossbar(8, 8, Wires(0, 0, 0, 0), Device(variation=0.3), signs=signs)
 
+    @jax.jit
     def weights(kernel):
         return deploy({"kernel": kernel}, design, KEY, solve=attenuated)["kernel"]
 
     zeros = jnp.zeros((6, 3))
     assert not jnp.any(weights(zeros))
-    chip = program(zeros, design, KEY)
+    chip = jax.jit(program)(zeros, design, KEY)
     assert not jnp.any(TileProduct(chip).linear(X))
     assert not jnp.any(TileProduct(chip, Converters(4, 4)).linear(X))
-    slope = jax.grad(lambda kernel: jnp.sum(weights(kernel)))(zeros)
+    slope = jax.jit(jax.grad(lambda kernel: jnp.sum(weights(kernel))))(zeros)
     assert jnp.all(jnp.isfinite(slope))
     assert jnp.any(slope != 0)
     # It is where smaller and smaller kernels go.

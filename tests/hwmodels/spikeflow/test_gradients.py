@@ -183,5 +183,5 @@ def test_mapped_gradients_are_finite():
         return spikeflow.evaluate(dataclasses.replace(_network(), timesteps=timesteps), chip).energy_delay_js
 
     designs = jnp.array([[16.0, 1.0, 1.0], [33.0, 7.0, 2.0], [256.0, 8.0, 8.0]])
-    gradients = jax.vmap(jax.grad(edp, argnums=(0, 1, 2)))(*designs.T)
+    gradients = jax.jit(jax.vmap(jax.grad(edp, argnums=(0, 1, 2))))(*designs.T)
     assert all(np.isfinite(g).all() for g in gradients)

@@ -416,7 +416,7 @@ def test_energy_differentiates_to_every_float_of_one_pytree(chip):
     def energy_nj(scales):
         return 1e9 * rebuild(flat.at[smooth].multiply(scales)).cost(workload).energy_j
 
-    everything = jax.grad(lambda values: 1e9 * rebuild(values).cost(workload).energy_j)(flat)
+    everything = jax.jit(jax.grad(lambda values: 1e9 * rebuild(values).cost(workload).energy_j))(flat)
     assert np.isfinite(everything).all()
     ones = np.ones(smooth.size)
     expected = finite_difference(energy_nj, ones, step=1e-4)

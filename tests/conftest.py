@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import no_type_check
 
 import hypothesis
 import jax
@@ -25,14 +26,32 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-# Processes of one run, and the next run, compile each program once.
+# Processes of one run, and the next run, compile each program once, however small.
 if jax.config.jax_compilation_cache_dir is None:
     jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 MOST_MAPPINGS = 40_000
 
 install_import_hook(["jaxsnn", "hwmodels"], "beartype.beartype")
+
+from hwmodels import checks, ranges, rounding, routes, workload  # noqa: E402
+
+# Cost models ask these millions of times, of values of any kind; that check took a fifth of their tests.
+for asked_often in (
+    checks.is_traced,
+    ranges._as_array,
+    ranges._meet,
+    ranges.Range.holds,
+    ranges.interval,
+    ranges.is_whole,
+    rounding.as_scalar,
+    rounding.is_number,
+    routes.is_projection,
+    workload.Layer.out_height.fget,
+    workload.Layer.out_width.fget,
+):
+    no_type_check(asked_often)
 
 # The first example compiles, so a deadline would time XLA; derandomised, so that CI repeats itself.
 hypothesis.settings.register_profile("jax", deadline=None, derandomize=True, max_examples=25)

@@ -8,21 +8,25 @@ from flax import nnx
 from jaxtyping import Array
 
 from hwmodels.chip import Digital
-from hwmodels.rounding import clipped, rounded
+from hwmodels.rounding import clipped, rounded, straight_through
 from jaxsnn.codesign.synapses import entry_synapses
 from jaxsnn.convolution import convolve
 from jaxsnn.graph import Graph
 from jaxsnn.layers import Block, Conv, Linear, Neurons
 from jaxsnn.learning.quantization import MintLIF, Settled, settled, uniform
 from jaxsnn.network import Network
-from jaxsnn.neuron import LIF, Neuron, ReLU
+from jaxsnn.neuron import LIF, AdaptiveLIF, DelayedLIF, Neuron, ReLU
+from jaxsnn.neuron._constants import read
 
 
 class FixedPoint(Neuron):
     r"""A neuron whose state is kept in fixed point from one timestep to the next.
 
     The unit is $θ/(2^t − 1)$ for a threshold θ of t bits, and states saturate at $±(2^{m−1} − 1)$ units of m
-    membrane bits. Rounding is straight-through.
+    membrane bits. Rounding is straight-through. What an
+    [`AdaptiveLIF`][jaxsnn.neuron.AdaptiveLIF] adds to its threshold is kept in the same units, and a
+    [`DelayedLIF`][jaxsnn.neuron.DelayedLIF], which sees in its potential whether it fired, stays on its side
+    of the threshold.
 
     **Arguments:** `neuron`: a [`LIF`][jaxsnn.neuron.LIF] or what is made of it; `threshold_bits`,
     `membrane_bits`.
@@ -43,15 +47,28 @@ class FixedPoint(Neuron):
 
     def __call__(self, current: Array, state: Any) -> tuple[Array, Any]:
         spikes, state = self.neuron(current, state)
+        if isinstance(self.neuron, AdaptiveLIF):
+            potential, adapted = state
+            worth = jnp.asarray(read(self.neuron.adaptation, potential.dtype), potential.dtype)
+            raised = self._kept(worth * adapted) / jnp.where(worth > 0, worth, 1)
+            return spikes, (self._kept(potential), jnp.where(worth > 0, raised, adapted))
+        if isinstance(self.neuron, DelayedLIF):
+            return spikes, self._kept(state, spikes)
         return spikes, jax.tree.map(self._kept, state)
 
-    def _kept(self, potential: Array) -> Array:
+    def _kept(self, potential: Array, spikes: Array | None = None) -> Array:
+        """The register's value, on the side of the threshold where `spikes` say that it was."""
         _, threshold = self.neuron._constants(potential.dtype)
         levels, most = (
             2.0 ** bits.astype(potential.dtype) - 1 for bits in (self.threshold_bits, self.membrane_bits - 1)
         )
-        unit = jnp.asarray(threshold, potential.dtype) / levels
-        return clipped(rounded(potential / unit), -most, most) * unit
+        exact = potential * levels / jnp.asarray(threshold, potential.dtype)
+        units = rounded(exact)
+        if spikes is not None:
+            reached = 0 if self.neuron.inclusive else 1
+            fired, silent = jnp.maximum(units, levels + reached), jnp.minimum(units, levels + reached - 1)
+            units = straight_through(jnp.where(spikes > 0, fired, silent), exact)
+        return clipped(units, -most, most) / levels * jnp.asarray(threshold, potential.dtype)
 
 
 class Activation(Neuron):

@@ -125,7 +125,7 @@ def evaluate(
                 for one, alone in zip(networks, software, strict=True)
             ]
             found[name] = _on_chip(name, chip, software, runs, timesteps, draws, conventions)
-        except _Progress as stopped:
+        except _CallerError as stopped:
             raise stopped.error from None
         except ValueError as error:
             # The others' results are not lost, such as by a network that is too silent to calibrate this one.
@@ -192,7 +192,7 @@ def _listed(failed: Mapping[str, str]) -> str:
     return "; chip ".join(f"{name!r}: {reason}" for name, reason in failed.items())
 
 
-class _Progress(Exception):
+class _CallerError(Exception):
     """The caller's own function raised, which says nothing of a chip."""
 
     def __init__(self, error: Exception):
@@ -207,7 +207,7 @@ def _counter(progress: Progress | None, name: str, total: int) -> Callable[[], N
             if progress is not None:
                 progress(name, next(done), total)
         except Exception as error:
-            raise _Progress(error) from error
+            raise _CallerError(error) from error
 
     return count
 

@@ -40,7 +40,7 @@ from jaxsnn.learning.transform import apply_transform
 from jaxsnn.models.mlp import mlp
 from jaxsnn.models.resnet import resnet
 from jaxsnn.network import Network
-from jaxsnn.neuron import IF, LIF, Readout, ReLU, Reset
+from jaxsnn.neuron import IF, LIF, AdaptiveLIF, DelayedLIF, Readout, ReLU, Reset
 from jaxsnn.normalization import BNTT, BatchNorm
 from jaxsnn.recurrence import Recurrent
 from tests.helpers import finite_difference
@@ -127,6 +127,37 @@ def test_a_potential_is_kept_in_units_of_the_threshold():
     neuron = FixedPoint(IF(threshold=1.0, reset=Reset.SUBTRACT), 2, 4)
     _, kept = neuron(jnp.array([0.4, -0.4, 0.6, -9.0]), neuron.initial_state((4,)))
     np.testing.assert_allclose(kept, np.array([1, -1, 2, -7]) / 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("inclusive", [False, True])
+def test_a_delayed_reset_follows_every_spike_and_nothing_else(inclusive):
+    """Of two bits θ is 3 units; 0.9 and 1.1 of it are both 3 units when they are rounded."""
+    neuron = DelayedLIF(threshold=0.7, leak=1.0, inclusive=inclusive)
+    kept = FixedPoint(neuron, 2, 5)
+    spikes, state = kept(0.7 * jnp.array([0.9, 1.0, 1.1, 2.2]), kept.initial_state((4,)))
+    np.testing.assert_array_equal(spikes, [0, inclusive, 1, 1])
+    np.testing.assert_allclose(3 * state / 0.7, [2, 3, 3, 7] if inclusive else [3, 3, 4, 7], rtol=1e-6)
+    # Without current, what has fired loses the threshold, and what has not keeps its potential.
+    _, after = kept(jnp.zeros(4), state)
+    np.testing.assert_allclose(3 * (state - after) / 0.7, 3 * np.asarray(spikes), atol=1e-6)
+
+
+def test_adaptation_is_kept_in_units_of_the_threshold():
+    """It went lost in large units of current: a count of spikes was rounded to thresholds."""
+
+    def fired(unit, kept):
+        neuron = kept(AdaptiveLIF(threshold=unit, adaptation=0.4 * unit, leak=0.5))
+        state, spikes = neuron.initial_state((1,)), []
+        for _ in range(20):
+            out, state = neuron(jnp.array([1.3 * unit]), state)
+            spikes.append(float(out[0]))
+        return spikes
+
+    fixed = [fired(unit, lambda neuron: FixedPoint(neuron, 4, 8)) for unit in (1.0, 100.0)]
+    assert fixed[0] == fixed[1]
+    exact = sum(fired(1.0, lambda neuron: neuron))
+    assert exact < 10
+    assert abs(sum(fixed[0]) - exact) <= 1
 
 
 def test_a_sum_saturates_in_steps_of_the_weights():

@@ -9,6 +9,7 @@ from jaxtyping import Array
 
 from hwmodels.chip import Digital
 from hwmodels.rounding import clipped, rounded, straight_through
+from jaxsnn.attention import SpikingAttention
 from jaxsnn.codesign.synapses import entry_synapses
 from jaxsnn.convolution import convolve
 from jaxsnn.graph import Graph
@@ -112,6 +113,8 @@ def in_digits(network: Network, digital: Digital, *, image_full_scale: Any = 1.0
     for _, module in nnx.iter_graph(chip):
         if isinstance(module, Block | Neurons):
             module.neuron = _rounded_neuron(module.name, module.neuron, digital)
+        elif isinstance(module, SpikingAttention):
+            module.neuron = _rounded_neuron(module.value.name, module.neuron, digital)
         elif isinstance(module, Graph):
             for index, (name, node) in enumerate(zip(module.names, module.modules, strict=True)):
                 if isinstance(node, Neuron):

@@ -39,6 +39,7 @@ from jaxsnn.learning.quantization import settled, to_mint, uniform
 from jaxsnn.learning.transform import apply_transform
 from jaxsnn.models.mlp import mlp
 from jaxsnn.models.resnet import resnet
+from jaxsnn.models.spikformer import spikformer
 from jaxsnn.network import Network
 from jaxsnn.neuron import IF, LIF, AdaptiveLIF, DelayedLIF, Readout, ReLU, Reset
 from jaxsnn.normalization import BNTT, BatchNorm
@@ -158,6 +159,15 @@ def test_adaptation_is_kept_in_units_of_the_threshold():
     exact = sum(fired(1.0, lambda neuron: neuron))
     assert exact < 10
     assert abs(sum(fixed[0]) - exact) <= 1
+
+
+def test_every_neuron_of_a_transformer_is_kept_in_registers():
+    """What attention gathers was not."""
+    chip = program(spikformer(channels=8, heads=2, rngs=nnx.Rngs(0)), sata.Accelerator(), KEY)
+    held = [module.neuron for _, module in nnx.iter_graph(chip) if hasattr(module, "neuron")]
+    outer = [neuron for neuron in held if not isinstance(neuron, LIF | Readout)]
+    assert len(outer) == sum(isinstance(neuron, LIF) for neuron in held) > 8
+    assert all(isinstance(neuron, FixedPoint) for neuron in outer)
 
 
 def test_a_sum_saturates_in_steps_of_the_weights():

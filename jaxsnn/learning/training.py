@@ -239,7 +239,7 @@ def fit(
     """
     alone: Any = contextlib.nullcontext()
     if checkpoint_dir is not None and jax.process_index() == 0:
-        alone = locked(Path(checkpoint_dir), "choose another checkpoint_dir")
+        alone = locked(Path(checkpoint_dir), "choose another checkpoint_dir (on the command line: --out)")
     with alone:
         return _fit(
             network, dataset, config, checkpoint_dir, transform, penalty, on_epoch, tensorboard_dir, progress

@@ -31,13 +31,11 @@ def is_projection(layer: Layer, workload: Workload) -> bool:
     told = [other.shortcut for other in layers if other.shortcut is not None]
     guessed = any(other.residual_add and other.shortcut is None for other in layers)
     if told or (layer.source is not None and not guessed):
-        added = layer.name in told and layer.source is not None and not layer.spiking
-        if added and not any(other.spiking for other in layers):
-            return all(other.source != layer.name for other in layers)
-        return added
+        read = not _spikes(workload) and any(other.source == layer.name for other in layers)
+        return layer.name in told and layer.source is not None and not layer.spiking and not read
     if layer.spiking or layer is layers[-1]:
         return False
-    if any(other.spiking for other in layers):
+    if _spikes(workload):
         return True
     index = next(i for i, other in enumerate(layers) if other is layer)
     beside = [layers[i] for i in (index - 1, index + 1) if i >= 0]
@@ -47,7 +45,7 @@ def is_projection(layer: Layer, workload: Workload) -> bool:
 
 def has_neurons(layer: Layer, workload: Workload) -> bool:
     """Whether neurons follow; where nothing spikes, an ANN's, after all but projections and the readout."""
-    if any(other.spiking for other in workload.layers):
+    if _spikes(workload):
         return layer.spiking
     return layer is not workload.layers[-1] and not is_projection(layer, workload)
 
@@ -114,6 +112,11 @@ def input_pools(workload: Workload) -> tuple[int, ...]:
         own if layer.input_pool is None else layer.input_pool
         for layer, own in zip(workload.layers, sources, strict=True)
     )
+
+
+def _spikes(workload: Workload) -> bool:
+    """Whether it is no ANN's."""
+    return any(layer.spiking for layer in workload.layers)
 
 
 def average_bits(pool: int) -> float:

@@ -22,18 +22,27 @@ __import__(sys.argv[1])
 print(time.process_time() - began)
 """
 
-_SOLVE = """
-import json, sys, time
-import jax, jax.numpy as jnp
+_FUNCTIONS = """
+import json, os, pathlib, sys, time
+if len(sys.argv) > 3:
+    os.environ["XLA_FLAGS"] = f"--xla_dump_to={sys.argv[3]} --xla_dump_hlo_as_text"
+import jax, jax.numpy as jnp, numpy as np
 from hwmodels.crossbar import Wires, effective_conductance
 
-tiles, size = int(sys.argv[1]), int(sys.argv[2])
-G = jax.random.uniform(jax.random.key(0), (tiles, size, size), jnp.float32, 5e-6, 5e-5)
-wires = jax.tree.map(jnp.float32, Wires())
 functions = {
     "solution": effective_conductance,
     "gradient": jax.grad(lambda G, wires: jnp.sum(effective_conductance(G, wires) ** 2), (0, 1)),
 }
+
+def instructions(text):
+    return sum(" = " in line for line in text.splitlines())
+
+tiles, size = int(sys.argv[1]), int(sys.argv[2])
+"""
+
+_SOLVE = """
+G = jax.random.uniform(jax.random.key(0), (tiles, size, size), jnp.float32, 5e-6, 5e-5)
+wires = jax.tree.map(jnp.float32, Wires())
 found = {}
 for name, function in functions.items():
     lowered = jax.jit(function).lower(G, wires)
@@ -44,7 +53,7 @@ for name, function in functions.items():
     # Of the instructions: tables of source positions stand before them.
     text = program.as_text()
     found[f"{name}, lines of compiled HLO"] = text.count("\\n")
-    found[f"{name}, instructions of compiled HLO"] = sum(" = " in line for line in text.splitlines())
+    found[f"{name}, instructions of compiled HLO"] = instructions(text)
     for what, given in (("every device conducts", G), ("an open device in each tile", G.at[:, 3, 5].set(0))):
         jax.block_until_ready(program(given, wires))
         began = time.process_time()
@@ -62,29 +71,18 @@ print(json.dumps(found))
 """
 
 _KNOWN = """
-import json, os, pathlib, sys
-folder = sys.argv[3]
-os.environ["XLA_FLAGS"] = f"--xla_dump_to={folder} --xla_dump_hlo_as_text"
-import jax, jax.numpy as jnp, numpy as np
-from hwmodels.crossbar import Wires, effective_conductance
-
-tiles, size = int(sys.argv[1]), int(sys.argv[2])
 G = np.random.default_rng(0).uniform(5e-6, 5e-5, (tiles, size, size)).astype(np.float32)
 wires = jax.tree.map(np.float32, Wires())
-functions = {
-    "solution": effective_conductance,
-    "gradient": jax.grad(lambda G, wires: jnp.sum(effective_conductance(G, wires) ** 2), (0, 1)),
-}
 found, seen = {}, set()
 for name, function in functions.items():
     jax.clear_caches()
     jax.block_until_ready(function(G, wires))
-    programs = set(pathlib.Path(folder).glob("*after_optimizations.txt")) - seen
+    programs = set(pathlib.Path(sys.argv[3]).glob("*after_optimizations.txt")) - seen
     seen |= programs
-    instructions = [program.read_text().count(" = ") for program in programs]
+    counts = [instructions(program.read_text()) for program in programs]
     of = "of known tiles outside of jit, instructions of compiled HLO"
-    found[f"{name} {of}"] = sum(instructions)
-    found[f"{name} {of}, largest program"] = max(instructions)
+    found[f"{name} {of}"] = sum(counts)
+    found[f"{name} {of}, largest program"] = max(counts)
 print(json.dumps(found))
 """
 
@@ -113,8 +111,8 @@ def run(main_job: bool = True, rounds: int = ROUNDS) -> dict[str, Any]:
 
 def _measured(build: Path, cache: Path, main_job: bool) -> dict[str, float]:
     found = {f"import {name}, s": float(python(build, _IMPORT, name)) for name in ("jaxsnn", "hwmodels")}
-    found |= json.loads(python(build, _SOLVE, str(TILES), "64"))
-    found |= json.loads(python(build, _KNOWN, str(TILES), "64", str(cache / "programs")))
+    found |= json.loads(python(build, _FUNCTIONS + _SOLVE, str(TILES), "64"))
+    found |= json.loads(python(build, _FUNCTIONS + _KNOWN, str(TILES), "64", str(cache / "programs")))
     if main_job:
         for what in ("cold", "second run"):
             wall, processor = python(build, _JOB, str(cache / what), cache=cache / "xla").split()

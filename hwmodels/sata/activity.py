@@ -196,12 +196,10 @@ def _shortcut_words(
     """Words of a shortcut's operand, which comes from the output buffer with the bits that it has there."""
     if not layer.residual_add:
         return 0
-    bits = rounding.as_scalar(chip.precision.output)
-    if shortcut is not None:
-        bits = _output_bits(shortcut, chip, corrections)
-        if "pooled_inputs" not in corrections:
-            bits = bits - _average_bits(shortcut.averaged, chip)
-    return updates * _words(bits, corrections)
+    if shortcut is None:
+        return updates * _words(chip.precision.output, corrections)
+    average = _average_bits(shortcut.averaged, chip) if "pooled_inputs" in corrections else 0
+    return updates * _words(_sent_bits(shortcut, chip) + average, corrections)
 
 
 def _words(bits: Any, corrections: frozenset[str]) -> Any:
@@ -235,8 +233,12 @@ def _output_bits(layer: Layer, chip: Accelerator, corrections: frozenset[str]) -
     """Spikes, their averages after pooling, or the partial sums of a layer without neurons."""
     if "neurons" not in corrections:
         return chip.precision.output
-    bits = chip.precision.output if layer.spiking else chip.precision.accumulator
-    return rounding.as_scalar(bits) + _average_bits(layer.averaged, chip)
+    return _sent_bits(layer, chip) + _average_bits(layer.averaged, chip)
+
+
+def _sent_bits(layer: Layer, chip: Accelerator) -> Any:
+    """Bits of one value before a pooling."""
+    return rounding.as_scalar(chip.precision.output if layer.spiking else chip.precision.accumulator)
 
 
 def _cycles(

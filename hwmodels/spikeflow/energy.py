@@ -48,8 +48,11 @@ def output_positions(layer: Layer, conventions: Conventions) -> int:
 
 def input_width(layer: Layer, chip: Chip) -> Scalar:
     """Bits of one value of the layer's input map."""
-    if layer.analog_input:
-        return chip.input_bits
+    return chip.input_bits if layer.analog_input else sent_width(chip)
+
+
+def sent_width(chip: Chip) -> Scalar:
+    """Bits of what one neuron sends: a spike, or an ANN's activation."""
     return chip.activation_bits if chip.neuron == "relu" else 1
 
 
@@ -57,15 +60,12 @@ def shortcut_width(workload: Workload, sender: int, chip: Chip) -> Scalar:
     """Bits of one value of a shortcut that no projection sends; of the network's input for sender -1."""
     if sender < 0:
         return input_width(workload.layers[0], chip)
-    width = chip.activation_bits if chip.neuron == "relu" else 1
-    return width + pooled_bits(workload.layers[sender].averaged, chip)
+    return sent_width(chip) + pooled_bits(workload.layers[sender].averaged, chip)
 
 
 def serial_cycles(layer: Layer, chip: Chip) -> Scalar:
     """PE cycles that one output position takes: an activation's bits enter one by one, a spike at once."""
-    if layer.analog_input:
-        return chip.encoder_cycles
-    return chip.activation_bits if chip.neuron == "relu" else 1
+    return chip.encoder_cycles if layer.analog_input else sent_width(chip)
 
 
 def evaluations(layer: Layer, timesteps: Scalar, conventions: Conventions) -> Scalar:
@@ -202,7 +202,6 @@ def _add_whole_chip(
     ) * parts.adder_16_bit_j
 
     last = layer is workload.layers[-1]
-    width = chip.activation_bits if chip.neuron == "relu" else 1
     inputs = float(layer.height * layer.width * layer.in_channels)
     each = input_width(layer, chip) + pooled_bits(input_pool, chip)
     read_bits = inputs * each * evaluated
@@ -210,7 +209,7 @@ def _add_whole_chip(
         read_bits = read_bits + inputs * each  # the input is loaded once
     # A projection's sums go on to the addition, and no map of them is kept.
     no_map = last or is_projection(layer, workload)
-    sent = width + pooled_bits(layer.averaged, chip)
+    sent = sent_width(chip) + pooled_bits(layer.averaged, chip)
     written_bits = 0.0 if no_map else outputs / layer.pooled * sent * timesteps
     travelling = inputs * each * evaluated * mean_hops(placement, route.source, index)
     if route.shortcut is not None:

@@ -14,7 +14,7 @@ from jaxsnn.codesign.synapses import entry_synapses
 from jaxsnn.convolution import convolve
 from jaxsnn.graph import Graph
 from jaxsnn.layers import Block, Conv, Linear, Neurons
-from jaxsnn.learning.quantization import MintLIF, Settled, settled, uniform
+from jaxsnn.learning.quantization import MintLIF, Settled, settled, uniform, uniform_step
 from jaxsnn.network import Network
 from jaxsnn.neuron import LIF, AdaptiveLIF, DelayedLIF, Neuron, ReLU
 from jaxsnn.neuron._constants import read
@@ -51,8 +51,11 @@ class FixedPoint(Neuron):
         if isinstance(self.neuron, AdaptiveLIF):
             potential, adapted = state
             worth = jnp.asarray(read(self.neuron.adaptation, potential.dtype), potential.dtype)
-            raised = self._kept(worth * adapted) / jnp.where(worth > 0, worth, 1)
-            return spikes, (self._kept(potential), jnp.where(worth > 0, raised, adapted))
+            # Of a β of zero nothing is added, whatever is kept.
+            return spikes, (
+                self._kept(potential),
+                self._kept(worth * adapted) / jnp.where(worth > 0, worth, 1),
+            )
         if isinstance(self.neuron, DelayedLIF):
             return spikes, self._kept(state, spikes)
         return spikes, jax.tree.map(self._kept, state)
@@ -140,11 +143,11 @@ def _operands(kernel, own, digital, image_full_scale):
     bits = None if digital.weight_bits is None else jnp.asarray(digital.weight_bits, dtype)
     step = None
     if bits is not None:
-        coarse, step = uniform(kernel, bits), _step(kernel, bits)
+        coarse, step = uniform(kernel, bits), uniform_step(kernel, bits)
         if own is not None:
             own_bits, own_step = own
             own_bits = jnp.asarray(own_bits, dtype)
-            own_step = _step(kernel, own_bits) if own_step is None else own_step
+            own_step = uniform_step(kernel, own_bits) if own_step is None else own_step
             own_step = jnp.abs(jax.lax.stop_gradient(own_step)).astype(dtype)
             few = own_bits <= bits
             coarse, step = jnp.where(few, kernel, coarse), jnp.where(few, own_step, step)
@@ -155,12 +158,6 @@ def _operands(kernel, own, digital, image_full_scale):
     if digital.accumulator_bits is not None and step is not None:
         sums = step, 2.0 ** (jnp.asarray(digital.accumulator_bits, dtype) - 1) - 1
     return coarse, pixel, sums
-
-
-def _step(kernel, bits):
-    """The distance of the levels of a symmetric uniform grid whose highest level is the greatest weight."""
-    greatest = jnp.max(jnp.abs(jax.lax.stop_gradient(kernel)))
-    return jnp.where(greatest > 0, greatest, 1) / (2.0 ** (bits - 1) - 1)
 
 
 def _convolved(pixel, sums, x, kernel, *geometry, **special):

@@ -147,7 +147,7 @@ _COLUMNS = ("accuracy", "spread", "drop", *_TOTALS, "edp_js", "throughput_per_s"
 
 
 def fault_in(numbers: Mapping[str, Any]) -> str | None:
-    """What a file that [`has_chips`][] says of them that no [`Report`][] does; None where nothing."""
+    """What is wrong with the numbers of a file, of which [`has_chips`][] holds; None if nothing is."""
     read: dict[str, Any] = {name: numbers.get(name) for name in ("software_accuracy", "timesteps")}
     for name, chip in numbers["chips"].items():
         read |= {f"chips.{name}.{column}": chip.get(column) for column in _COLUMNS}

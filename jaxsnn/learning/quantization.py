@@ -53,9 +53,14 @@ def quantize_uniform(weights: Float[Array, "*shape"], bits: int) -> Float[Array,
 
 def uniform(weights: Float[Array, "*shape"], bits: Any) -> Float[Array, "*shape"]:
     """[`quantize_uniform`][] for bits that may be traced and are not checked; it differentiates to them."""
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(weights)))
-    step = jnp.where(largest > 0, largest, 1) / (2 ** (bits - 1) - 1)
+    step = uniform_step(weights, bits)
     return step * _round(weights / step)
+
+
+def uniform_step(weights: Float[Array, "*shape"], bits: Any) -> Float[Array, ""]:
+    """s of [`quantize_uniform`][], constant in the weights; of zeros alone, as if the greatest were one."""
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(weights)))
+    return jnp.where(largest > 0, largest, 1) / (2 ** (bits - 1) - 1)
 
 
 def is_kernel(path: tuple[Any, ...]) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import no_type_check
 
 import hypothesis
 import jax
@@ -34,24 +33,6 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 MOST_MAPPINGS = 40_000
 
 install_import_hook(["jaxsnn", "hwmodels"], "beartype.beartype")
-
-from hwmodels import checks, ranges, rounding, routes, workload  # noqa: E402
-
-# Cost models ask these millions of times, of values of any kind; that check took a fifth of their tests.
-for asked_often in (
-    checks.is_traced,
-    ranges._as_array,
-    ranges._meet,
-    ranges.Range.holds,
-    ranges.interval,
-    ranges.is_whole,
-    rounding.as_scalar,
-    rounding.is_number,
-    routes.is_projection,
-    workload.Layer.out_height.fget,
-    workload.Layer.out_width.fget,
-):
-    no_type_check(asked_often)
 
 # The first example compiles, so a deadline would time XLA; derandomised, so that CI repeats itself.
 hypothesis.settings.register_profile("jax", deadline=None, derandomize=True, max_examples=25)
